@@ -1,0 +1,24 @@
+"""Typed identifiers: a function that wants a host cannot be handed a job."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+JobId = NewType("JobId", str)
+HostId = NewType("HostId", str)
+AllocationId = NewType("AllocationId", str)
+
+
+def job_id(number: int) -> JobId:
+    """The id of the job that was accepted as the ``number``-th."""
+    return JobId(f"j-{number}")
+
+
+def host_id(number: int) -> HostId:
+    """The id of the host that joined as the ``number``-th."""
+    return HostId(f"h-{number}")
+
+
+def allocation_id(job: JobId, rank: int, attempt: int) -> AllocationId:
+    """Names one attempt of one node; the attempt's number in it is the fence."""
+    return AllocationId(f"{job}.{rank}.{attempt}")

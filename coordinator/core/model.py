@@ -1,0 +1,317 @@
+"""The records that the coordinator keeps: hosts, jobs, nodes, allocations, gangs. All frozen; changed by replacing.
+
+Two clocks: fields ending in ``_at`` are Unix seconds, shown to users and never compared; deadlines are kept apart,
+in monotonic seconds, in memory only (see ``state``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment by both clocks: ``mono`` for timers, ``wall`` (Unix seconds) for people."""
+
+    mono: float
+    wall: float
+
+
+# ---------------------------------------------------------------- hosts
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a host's owner states. ``price_per_hour`` in USD for the whole host; None is unknown."""
+
+    backend: str = "local"
+    region: str = "local"
+    network: str | None = None
+    price_per_hour: float | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    spot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU; None is unknown, never 0. ``problem`` is why it can't be used."""
+
+    uuid: str
+    index: int
+    name: str
+    vendor: str = "nvidia"
+    memory_bytes: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    pci_bus: str | None = None
+    power_limit_watts: float | None = None
+    utilization_percent: float | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A mounted file system that nodes write to; sizes in bytes."""
+
+    path: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface; addresses as ``ip/prefix``."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    speed_mbps: int | None = None
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the agent saw on its host."""
+
+    hostname: str = ""
+    arch: str = ""
+    os: str = ""
+    kernel: str = ""
+    boot_id: str = ""
+    machine_id: str = ""
+    cpu_model: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    memory_available_bytes: int | None = None
+    disks: tuple[Disk, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    gpu_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEndpoint:
+    """Where peers may reach a host: its interfaces' own addresses, best first, and its agent's peer port."""
+
+    addresses: tuple[str, ...] = ()
+    port: int = 0
+
+
+class HostState(Enum):
+    """How long ago the host was heard of."""
+
+    OFFLINE = "offline"
+    ONLINE = "online"
+    SUSPECT = "suspect"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine with an agent. ``hardware`` is None until its agent has called once."""
+
+    id: HostId
+    name: str
+    facts: HostFacts
+    joined_at: float
+    machine_id: str = ""
+    hardware: Hardware | None = None
+    peer: PeerEndpoint = PeerEndpoint()
+    state: HostState = HostState.OFFLINE
+    cordoned: bool = False
+    epoch: int = 0
+    agent_version: str = ""
+    last_seen_at: float = 0.0
+
+
+# ---------------------------------------------------------------- jobs
+
+
+class JobState(Enum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        """True for final states."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.STOPPED)
+
+
+class NodeState(Enum):
+    """Where a node stands; the last three are final unless the node is tried again."""
+
+    PENDING = "pending"
+    PLACED = "placed"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        """True for final states."""
+        return self in (NodeState.DONE, NodeState.FAILED, NodeState.STOPPED)
+
+
+class EndCause(Enum):
+    """Whose doing an end is; retry rules go by it."""
+
+    EXIT = "exit"
+    STOPPED = "stopped"
+    MAX_DURATION = "max-duration"
+    START_FAILED = "start-failed"
+    HOST = "host"
+    UNREACHABLE = "unreachable"
+    OUT_OF_MEMORY = "out-of-memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a user submitted and how it stands. ``exit_code`` is set once ended."""
+
+    id: JobId
+    number: int
+    name: str
+    user: str
+    request_id: str
+    spec: JobSpec
+    submitted_at: float
+    state: JobState = JobState.QUEUED
+    reason: str = ""
+    exit_code: int | None = None
+    generation: int = 0
+    host_failures: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One member of a job that has been placed at least once (others are ranges of pending ranks)."""
+
+    job_id: JobId
+    rank: int
+    state: NodeState
+    attempt: int
+    host_id: HostId | None = None
+    exit_code: int | None = None
+    cause: EndCause | None = None
+    reason: str = ""
+    gpus: tuple[str, ...] = ()
+    address: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    log_bytes: int = 0
+    host_failures: int = 0
+
+
+# ---------------------------------------------------------------- allocations and gangs
+
+
+class Phase(Enum):
+    """What a host shall do for an allocation (wanted) or was seen to do (observed)."""
+
+    RESERVED = "reserved"
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Resources on one host held for one node's attempt. ``wanted`` is PREPARED, RUNNING or STOPPING (being stopped)."""
+
+    id: AllocationId
+    job_id: JobId
+    rank: int
+    attempt: int
+    host_id: HostId
+    cpus: int
+    memory_bytes: int
+    gpus: tuple[str, ...]
+    wanted: Phase
+    observed: Phase = Phase.RESERVED
+    started_at: float = 0.0
+    address: str = ""
+    master_port: int = 0
+    stop_reason: str = ""
+    stop_grace: float = 0.0
+    stop_signal: str = ""
+
+
+class GangPhase(Enum):
+    """A gang is prepared, then runs, then stops; it never starts in part."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A member of a formed group and the address its peers use for it."""
+
+    rank: int
+    host_id: HostId
+    address: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the rendezvous yields: master, peers in rank order, generation."""
+
+    generation: int
+    master_address: str
+    master_port: int
+    members: tuple[GroupMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Allocations started all or none: one generation of a cluster job.
+
+    ``outcome`` is set when it is stopping: what the job becomes when the last member is gone.
+    """
+
+    job_id: JobId
+    generation: int
+    phase: GangPhase
+    network: str = ""
+    group: Group | None = None
+    reason: str = ""
+    exit_code: int | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One directed probe: whether ``source`` got through to ``target``'s agent at ``address``."""
+
+    source: HostId
+    target: HostId
+    address: str
+    port: int
+    reached: bool
+    reason: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,70 @@
+"""What readers see of the engine: plain snapshots, the same for gRPC, the web page and `--json`.
+
+Field names and meanings are those of ``protos/rallypoint/v1/types.proto``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.model import Host, Job, Node
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCounts:
+    """How many nodes of a job are in each state."""
+
+    pending: int = 0
+    placed: int = 0
+    running: int = 0
+    stopping: int = 0
+    done: int = 0
+    failed: int = 0
+    stopped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node and the name of the host it is or was on."""
+
+    node: Node
+    host_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and the counts of its nodes."""
+
+    job: Job
+    counts: NodeCounts
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """A host, what is held of it, and the network it was seen to belong to."""
+
+    host: Host
+    cpus_used: int
+    memory_used_bytes: int
+    gpus_used: tuple[str, ...]
+    allocations: tuple[str, ...]
+    network: str
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """Hosts that were seen to reach each other, and the directed pairs among them that do not."""
+
+    name: str
+    host_names: tuple[str, ...]
+    broken_links: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewView:
+    """Everything a page of the whole cluster shows."""
+
+    hosts: tuple[HostView, ...]
+    networks: tuple[NetworkView, ...]
+    jobs: tuple[JobView, ...]
