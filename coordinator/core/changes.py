@@ -1,0 +1,130 @@
+"""Facts that a decision yields, in the past tense. Each carries the whole new record, so that applying and storing
+one is the same few lines for all: the store writes the record, the state replaces it.
+
+``DURABLE`` changes are committed before anything is told to anyone; ``VOLATILE`` ones live in memory only and are
+rebuilt when agents call again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.model import Allocation, Gang, Host, Job, Node, Reach
+
+
+@dataclass(frozen=True, slots=True)
+class JobCreated:
+    """A job was accepted."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdated:
+    """A job's state, reason or counters changed; its spec never does."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobForgotten:
+    """An ended job was dropped, with its nodes, to bound what is kept."""
+
+    id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUpdated:
+    """A node was placed for the first time, or changed."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationReserved:
+    """Resources on a host are held for one attempt of a node."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationUpdated:
+    """What is wanted of an allocation, or what was seen of it, changed."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationFreed:
+    """The attempt is over and its resources are free."""
+
+    id: AllocationId
+
+
+@dataclass(frozen=True, slots=True)
+class GangUpdated:
+    """A gang was made, or moved to its next phase."""
+
+    gang: Gang
+
+
+@dataclass(frozen=True, slots=True)
+class GangDissolved:
+    """The last member of a gang is gone."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class HostUpdated:
+    """A host joined, called, or was cordoned."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class HostRemoved:
+    """A host was forgotten."""
+
+    id: HostId
+
+
+@dataclass(frozen=True, slots=True)
+class HostSeen:
+    """Volatile: a host's state or live readings changed; the durable part of its record did not."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class ReachSeen:
+    """Volatile: a probe's outcome."""
+
+    reach: Reach
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineSet:
+    """Volatile: wake up at ``at`` (monotonic seconds) for ``key``; None clears it."""
+
+    key: str
+    at: float | None
+
+
+Durable = (
+    JobCreated
+    | JobUpdated
+    | JobForgotten
+    | NodeUpdated
+    | AllocationReserved
+    | AllocationUpdated
+    | AllocationFreed
+    | GangUpdated
+    | GangDissolved
+    | HostUpdated
+    | HostRemoved
+)
+Volatile = HostSeen | ReachSeen | DeadlineSet
+Change = Durable | Volatile
+VOLATILE = (HostSeen, ReachSeen, DeadlineSet)
