@@ -6,6 +6,7 @@ Field names and meanings are those of ``protos/rallypoint/v1/types.proto``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from coordinator.core.model import Host, Job, Node
 
@@ -68,3 +69,27 @@ class OverviewView:
     hosts: tuple[HostView, ...]
     networks: tuple[NetworkView, ...]
     jobs: tuple[JobView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail:
+    """A job with its nodes that have been placed at least once, in rank order."""
+
+    job: JobView
+    nodes: tuple[NodeView, ...]
+
+
+class Reader(Protocol):
+    """How readers see the engine: consistent, committed snapshots, never its insides."""
+
+    async def overview(self) -> OverviewView:
+        """Hosts, networks and jobs at one moment."""
+        ...
+
+    async def job(self, ref: str) -> JobDetail:
+        """One job by id or name. Raises coordinator.core.errors.NotFound."""
+        ...
+
+    async def next_version(self, seen: int) -> int:
+        """Wait until anything changed after version ``seen``; the new version."""
+        ...

@@ -239,7 +239,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Resources on one host held for one node's attempt. ``wanted`` is PREPARED, RUNNING or STOPPING (being stopped)."""
+    """Resources on one host held for one attempt of a node. ``wanted`` is PREPARED, RUNNING or STOPPING."""
 
     id: AllocationId
     job_id: JobId
