@@ -1,0 +1,113 @@
+"""What happens to the coordinator: requests of users and agents, and the passing of time. ``decide`` answers each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.ids import AllocationId, HostId
+from coordinator.core.model import EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
+from coordinator.core.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorStarted:
+    """The state was loaded; every known host gets one fresh lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """Answered with the Job. The same ``request_id`` gives the same job."""
+
+    spec: JobSpec
+    user: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Answered with the Job. ``signal`` empty: the job's own; ``abort``: kill at once."""
+
+    job: str
+    user: str
+    signal: str = ""
+    abort: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostJoined:
+    """A host redeemed a join token. Answered with the Host."""
+
+    name: str
+    facts: HostFacts
+    machine_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CordonRequested:
+    """Answered with the Host. ``cordoned=False`` resumes it."""
+
+    host: str
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRequested:
+    """Answered with the Host that was forgotten."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A host's agent called. Answered with the Host, whose epoch is the session's."""
+
+    host_id: HostId
+    facts: HostFacts
+    hardware: Hardware
+    peer: PeerEndpoint
+    agent_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationStatus:
+    """What an agent saw of an allocation. ``exit_code`` is 128 + signal when a signal ended it."""
+
+    id: AllocationId
+    phase: Phase
+    exit_code: int | None = None
+    cause: EndCause | None = None
+    reason: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    log_bytes: int = 0
+    master_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostReported:
+    """One report of a session. Repeating it is harmless."""
+
+    host_id: HostId
+    epoch: int
+    statuses: tuple[AllocationStatus, ...] = ()
+    probes: tuple[Reach, ...] = ()
+    hardware: Hardware | None = None
+    goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A deadline came."""
+
+
+Event = (
+    CoordinatorStarted
+    | JobSubmitted
+    | StopRequested
+    | HostJoined
+    | CordonRequested
+    | RemovalRequested
+    | SessionOpened
+    | HostReported
+    | Ticked
+)

@@ -1,0 +1,94 @@
+"""The one table of transitions. ``state.apply`` checks every change against it; nothing else changes a state."""
+
+from __future__ import annotations
+
+from coordinator.core.model import GangPhase, JobState, NodeState, Phase
+
+JOB: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset(
+        {JobState.STARTING, JobState.STOPPING, JobState.DONE, JobState.FAILED, JobState.STOPPED}
+    ),
+    JobState.STARTING: frozenset(
+        {JobState.QUEUED, JobState.RUNNING, JobState.STOPPING, JobState.DONE, JobState.FAILED, JobState.STOPPED}
+    ),
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.STOPPING, JobState.DONE, JobState.FAILED, JobState.STOPPED}),
+    JobState.STOPPING: frozenset({JobState.STOPPED, JobState.DONE, JobState.FAILED}),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.STOPPED: frozenset(),
+}
+
+# A node that is tried again goes back to PENDING, and only from a state in which its last attempt is over.
+NODE: dict[NodeState, frozenset[NodeState]] = {
+    NodeState.PENDING: frozenset({NodeState.PLACED, NodeState.FAILED, NodeState.STOPPED}),
+    NodeState.PLACED: frozenset(
+        {
+            NodeState.RUNNING,
+            NodeState.STOPPING,
+            NodeState.DONE,
+            NodeState.FAILED,
+            NodeState.STOPPED,
+            NodeState.PENDING,
+        }
+    ),
+    NodeState.RUNNING: frozenset(
+        {NodeState.STOPPING, NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}
+    ),
+    NodeState.STOPPING: frozenset({NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}),
+    # A gang that is tried again runs all its nodes again, those that were done too.
+    NodeState.DONE: frozenset({NodeState.PENDING}),
+    NodeState.FAILED: frozenset(),
+    NodeState.STOPPED: frozenset({NodeState.PENDING}),
+}
+
+WANTED: dict[Phase, frozenset[Phase]] = {
+    Phase.PREPARED: frozenset({Phase.RUNNING, Phase.STOPPING}),
+    Phase.RUNNING: frozenset({Phase.STOPPING}),
+    Phase.STOPPING: frozenset(),
+}
+
+GANG: dict[GangPhase, frozenset[GangPhase]] = {
+    GangPhase.PREPARING: frozenset({GangPhase.RUNNING, GangPhase.STOPPING}),
+    GangPhase.RUNNING: frozenset({GangPhase.STOPPING}),
+    GangPhase.STOPPING: frozenset(),
+}
+
+# Observations only move forward: of two reports the greater one is the newer one, whatever order they come in.
+OBSERVED_ORDER: dict[Phase, int] = {
+    Phase.RESERVED: 0,
+    Phase.PREPARING: 1,
+    Phase.PREPARED: 2,
+    Phase.RUNNING: 3,
+    Phase.STOPPING: 4,
+    Phase.ENDED: 5,
+}
+
+
+class Forbidden(AssertionError):
+    """A change that the table of transitions does not allow: a bug in a decision, never a user's error."""
+
+
+def check_job(old: JobState, new: JobState) -> None:
+    """Raise Forbidden unless a job may go from ``old`` to ``new``."""
+    if old is not new and new not in JOB[old]:
+        raise Forbidden(f"job {old.value} -> {new.value}")
+
+
+def check_node(old: NodeState, new: NodeState) -> None:
+    """Raise Forbidden unless a node may go from ``old`` to ``new``."""
+    if old is not new and new not in NODE[old]:
+        raise Forbidden(f"node {old.value} -> {new.value}")
+
+
+def check_gang(old: GangPhase, new: GangPhase) -> None:
+    """Raise Forbidden unless a gang may go from ``old`` to ``new``."""
+    if old is not new and new not in GANG[old]:
+        raise Forbidden(f"gang {old.value} -> {new.value}")
+
+
+def check_phases(old: tuple[Phase, Phase], new: tuple[Phase, Phase]) -> None:
+    """Raise Forbidden unless an allocation's (wanted, observed) may go from ``old`` to ``new``."""
+    if old[0] is not new[0] and new[0] not in WANTED[old[0]]:
+        raise Forbidden(f"allocation wanted {old[0].value} -> {new[0].value}")
+    if OBSERVED_ORDER[new[1]] < OBSERVED_ORDER[old[1]]:
+        raise Forbidden(f"allocation observed {old[1].value} -> {new[1].value}")

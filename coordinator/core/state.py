@@ -1,0 +1,224 @@
+"""Everything the coordinator knows, in memory: the records, the indexes over them, and ``apply``.
+
+The indexes are derived; ``check_invariants`` builds them anew and compares, and states what must never happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from coordinator.core import lifecycle
+from coordinator.core.changes import (
+    AllocationFreed,
+    AllocationReserved,
+    AllocationUpdated,
+    Change,
+    DeadlineSet,
+    GangDissolved,
+    GangUpdated,
+    HostRemoved,
+    HostSeen,
+    HostUpdated,
+    JobCreated,
+    JobForgotten,
+    JobUpdated,
+    NodeUpdated,
+    ReachSeen,
+)
+from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.model import Allocation, Gang, Host, Job, Node, NodeState
+from coordinator.core.ranks import RankSet
+from coordinator.core.reachability import ReachMap
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The coordinator's time limits, in seconds. See docs/operations.md."""
+
+    heartbeat: float = 5.0
+    suspect: float = 15.0
+    lease: float = 30.0
+    lease_grace: float = 5.0
+    prepare: float = 120.0
+    probe_interval: float = 120.0
+
+
+@dataclass(slots=True)
+class Usage:
+    """What is held of a host."""
+
+    cpus: int = 0
+    memory_bytes: int = 0
+    gpus: dict[str, AllocationId] = field(default_factory=dict)
+    allocations: set[AllocationId] = field(default_factory=set)
+
+
+class State:
+    """The coordinator's memory. Only ``apply`` changes it."""
+
+    def __init__(self, timing: Timing | None = None) -> None:
+        self.timing = timing or Timing()
+        self.hosts: dict[HostId, Host] = {}
+        self.jobs: dict[JobId, Job] = {}
+        self.nodes: dict[JobId, dict[int, Node]] = {}
+        self.pending: dict[JobId, RankSet] = {}
+        self.allocations: dict[AllocationId, Allocation] = {}
+        self.gangs: dict[JobId, Gang] = {}
+        # Derived.
+        self.usage: dict[HostId, Usage] = {}
+        self.job_allocations: dict[JobId, set[AllocationId]] = {}
+        self.counts: dict[JobId, dict[NodeState, int]] = {}
+        self.requests: dict[str, JobId] = {}
+        self.names: dict[str, JobId] = {}
+        self.unfinished: dict[JobId, None] = {}
+        self.last_job_number = 0
+        self.last_host_number = 0
+        # Volatile.
+        self.reach = ReachMap()
+        self.deadlines: dict[str, float] = {}
+        self.version = 0
+        # What planning has to look at again: see placement.plan.
+        self.fresh_jobs: set[JobId] = set()
+        self.changed_hosts: set[HostId] = set()
+
+    def apply(self, change: Change) -> None:
+        """Take one change in. Raises lifecycle.Forbidden when the table of transitions forbids it."""
+        self.version += 1
+        _APPLY[type(change)](self, change)
+
+    # ------------------------------------------------------------ one method a change
+
+    def _job_created(self, change: JobCreated) -> None:
+        job = change.job
+        self.jobs[job.id] = job
+        self.nodes[job.id] = {}
+        self.pending[job.id] = RankSet(0, job.spec.nodes)
+        self.job_allocations[job.id] = set()
+        self.counts[job.id] = dict.fromkeys(NodeState, 0)
+        self.counts[job.id][NodeState.PENDING] = job.spec.nodes
+        if job.request_id:
+            self.requests[job.request_id] = job.id
+        self.names[job.name] = job.id
+        self.last_job_number = max(self.last_job_number, job.number)
+        if not job.state.ended:
+            self.unfinished[job.id] = None
+            self.fresh_jobs.add(job.id)
+
+    def _job_updated(self, change: JobUpdated) -> None:
+        job = change.job
+        lifecycle.check_job(self.jobs[job.id].state, job.state)
+        self.jobs[job.id] = job
+        if job.state.ended:
+            self.unfinished.pop(job.id, None)
+            self.fresh_jobs.discard(job.id)
+
+    def _job_forgotten(self, change: JobForgotten) -> None:
+        job = self.jobs.pop(change.id)
+        for index in (self.nodes, self.pending, self.job_allocations, self.counts):
+            index.pop(job.id, None)  # type: ignore[attr-defined]
+        self.requests.pop(job.request_id, None)
+        if self.names.get(job.name) == job.id:
+            del self.names[job.name]
+
+    def _node_updated(self, change: NodeUpdated) -> None:
+        node = change.node
+        nodes, counts = self.nodes[node.job_id], self.counts[node.job_id]
+        old = nodes.get(node.rank)
+        old_state = old.state if old is not None else NodeState.PENDING
+        lifecycle.check_node(old_state, node.state)
+        nodes[node.rank] = node
+        counts[old_state] -= 1
+        counts[node.state] += 1
+        if node.state is NodeState.PENDING:
+            self.pending[node.job_id].add(node.rank)
+            self.fresh_jobs.add(node.job_id)
+        else:
+            self.pending[node.job_id].discard(node.rank)
+
+    def _allocation_reserved(self, change: AllocationReserved) -> None:
+        allocation = change.allocation
+        self.allocations[allocation.id] = allocation
+        self.job_allocations[allocation.job_id].add(allocation.id)
+        usage = self.usage[allocation.host_id]
+        usage.cpus += allocation.cpus
+        usage.memory_bytes += allocation.memory_bytes
+        usage.allocations.add(allocation.id)
+        for gpu in allocation.gpus:
+            usage.gpus[gpu] = allocation.id
+
+    def _allocation_updated(self, change: AllocationUpdated) -> None:
+        new = change.allocation
+        old = self.allocations[new.id]
+        lifecycle.check_phases((old.wanted, old.observed), (new.wanted, new.observed))
+        self.allocations[new.id] = new
+
+    def _allocation_freed(self, change: AllocationFreed) -> None:
+        allocation = self.allocations.pop(change.id)
+        self.job_allocations[allocation.job_id].discard(allocation.id)
+        usage = self.usage[allocation.host_id]
+        usage.cpus -= allocation.cpus
+        usage.memory_bytes -= allocation.memory_bytes
+        usage.allocations.discard(allocation.id)
+        for gpu in allocation.gpus:
+            usage.gpus.pop(gpu, None)
+        self.changed_hosts.add(allocation.host_id)
+
+    def _gang_updated(self, change: GangUpdated) -> None:
+        gang = change.gang
+        old = self.gangs.get(gang.job_id)
+        if old is not None:
+            lifecycle.check_gang(old.phase, gang.phase)
+        self.gangs[gang.job_id] = gang
+
+    def _gang_dissolved(self, change: GangDissolved) -> None:
+        del self.gangs[change.job_id]
+
+    def _host_updated(self, change: HostUpdated) -> None:
+        host = change.host
+        self.hosts[host.id] = host
+        self.usage.setdefault(host.id, Usage())
+        self.last_host_number = max(self.last_host_number, int(host.id.removeprefix("h-")))
+        self.changed_hosts.add(host.id)
+
+    def _host_seen(self, change: HostSeen) -> None:
+        host = change.host
+        if self.hosts[host.id].state is not host.state:
+            self.changed_hosts.add(host.id)
+        self.hosts[host.id] = host
+
+    def _host_removed(self, change: HostRemoved) -> None:
+        del self.hosts[change.id]
+        del self.usage[change.id]
+        self.reach.forget(change.id)
+        self.changed_hosts.discard(change.id)
+
+    def _reach_seen(self, change: ReachSeen) -> None:
+        if self.reach.record(change.reach):
+            self.changed_hosts.add(change.reach.source)
+
+    def _deadline_set(self, change: DeadlineSet) -> None:
+        self.version -= 1  # Readers see nothing of it.
+        if change.at is None:
+            self.deadlines.pop(change.key, None)
+        else:
+            self.deadlines[change.key] = change.at
+
+
+_APPLY: dict[type, Callable[[State, Any], None]] = {
+    JobCreated: State._job_created,
+    JobUpdated: State._job_updated,
+    JobForgotten: State._job_forgotten,
+    NodeUpdated: State._node_updated,
+    AllocationReserved: State._allocation_reserved,
+    AllocationUpdated: State._allocation_updated,
+    AllocationFreed: State._allocation_freed,
+    GangUpdated: State._gang_updated,
+    GangDissolved: State._gang_dissolved,
+    HostUpdated: State._host_updated,
+    HostSeen: State._host_seen,
+    HostRemoved: State._host_removed,
+    ReachSeen: State._reach_seen,
+    DeadlineSet: State._deadline_set,
+}
