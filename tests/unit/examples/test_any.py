@@ -1,0 +1,141 @@
+"""The `any` examples, each node run on its own with only what such a node is told."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from statistics import NormalDist
+
+import pytest
+
+from tests.unit.examples.nodes import EXAMPLES, LIMIT, example, numbers, require_module
+
+IMAGES = 1797  # in scikit-learn's handwritten digits
+
+
+@pytest.fixture
+def digits() -> None:
+    require_module("numpy, sklearn", "numpy scikit-learn")
+
+
+@pytest.mark.usefixtures("digits")
+def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:
+    task = example("any/shards.yml", tmp_path)
+    ended = [task.run(rank, 3, RESULTS_DIR=str(tmp_path / "out")) for rank in range(3)]
+
+    assert [node.code for node in ended] == [0, 0, 0]
+    lines = [numbers(node.out) for node in ended]
+    assert sum(int(line["images"]) for line in lines) == IMAGES
+    assert sum(int(line["ink"]) for line in lines) == 561718  # of all pixels of the data set
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"shard-{rank:04d}-of-0003.npz" for rank in range(3)
+    ]
+
+
+@pytest.mark.usefixtures("digits")
+def test_shard_holds_the_features_of_its_images(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    ended = example("any/shards.yml", tmp_path).run(1, 2)
+
+    path = tmp_path / "rallypoint-results" / "shards" / "shard-0001-of-0002.npz"
+    assert numbers(ended.out)["file"] == str(path)
+    with np.load(path) as shard:
+        assert shard["features"].shape == (898, 20)
+        assert len(shard["labels"]) == 898
+        # The rows, the columns, the upper and lower, and the left and right halves each hold all of an image's ink.
+        ink = [shard["features"][:, part].sum(axis=1) for part in np.split(np.arange(20), [8, 16, 18])]
+        assert all((other == ink[0]).all() for other in ink)
+
+
+@pytest.mark.usefixtures("digits")
+def test_search_gives_each_rank_its_own_point_and_the_same_one_again(tmp_path: Path) -> None:
+    task = example("any/search.yml", tmp_path)
+    first, second, again = (task.run(rank, 24).out for rank in (11, 3, 11))
+
+    assert first == again != second
+    line = numbers(first)
+    assert float(line["accuracy"]) > 0.95
+    result = json.loads((tmp_path / "rallypoint-results" / "search" / "rank-0011.json").read_text())
+    assert result["rank"] == 11
+    assert f"{result['accuracy']:.4f}" == line["accuracy"]
+
+
+def test_monte_carlo_agrees_with_the_closed_form(tmp_path: Path) -> None:
+    ended = [example("any/monte-carlo.yml", tmp_path).run(rank, 4) for rank in range(4)]
+
+    lines = [numbers(node.out) for node in ended]
+    prices = [float(line["price"]) for line in lines]
+    error = math.hypot(*(float(line["error"]) for line in lines)) / len(lines)
+    assert len(set(prices)) == 4
+    assert sum(prices) / 4 == pytest.approx(black_scholes_call(100, 105, 0.03, 0.2, 1), abs=4 * error)
+    assert len(list((tmp_path / "rallypoint-results" / "monte-carlo").iterdir())) == 4
+
+
+@pytest.mark.usefixtures("digits")
+def test_inference_uses_the_model_that_training_made(tmp_path: Path) -> None:
+    model = str(tmp_path / "models" / "digits.npz")
+    trained = example("any/train-model.yml", tmp_path).run(MODEL=model)
+    assert trained.code == 0
+    assert numbers(trained.out)["model"] == model
+
+    ended = [example("any/batch-inference.yml", tmp_path).run(rank, 2, MODEL=model) for rank in range(2)]
+
+    lines = [numbers(node.out) for node in ended]
+    assert sum(int(line["images"]) for line in lines) == IMAGES // 2
+    assert sum(int(line["right"]) for line in lines) / (IMAGES // 2) > 0.97
+    header, *rows = Path(lines[0]["file"]).read_text().splitlines()
+    assert header == "image,digit"
+    assert len(rows) == int(lines[0]["images"])
+
+
+@pytest.mark.usefixtures("digits")
+def test_inference_without_a_model_says_so_in_one_line(tmp_path: Path) -> None:
+    ended = example("any/batch-inference.yml", tmp_path).run(MODEL="/nowhere/model.npz")
+
+    assert ended.code == 66
+    assert ended.out == ""
+    assert ended.err.startswith("no model file /nowhere/model.npz on host ")
+    assert ended.err.count("\n") == 1
+    assert "train-model.yml" in ended.err
+
+
+# Runs what a node with a GPU runs, but with torch on the CPU: all of that way except the device's name.
+TORCH_ON_CPU = {
+    "search": "print(search.accuracy(search.pick_point(1, 11), torch, torch.asarray)"
+    " - search.accuracy(search.pick_point(1, 11), numpy, numpy.asarray))",
+    "shards": "print((torch.asarray([[1.0] * 64]) @ torch.asarray(shards.feature_matrix()).float()).sum() - 4 * 64)",
+    "monte_carlo": "print((monte_carlo.payoff_sums_torch(1200000, 1, 'cpu')[0] / 1200000"
+    " - monte_carlo.payoff_sums(200000, 1)[0] / 200000) / 15)",
+    "batch_inference": "import train_model; images, labels = train_model.load_digits(return_X_y=True);"
+    " model = train_model.train(images, labels, torch, torch.asarray);"
+    " print((batch_inference.read_digits(model, images, torch, torch.asarray)"
+    " != batch_inference.read_digits(model, images, numpy, numpy.asarray)).sum() / 1000)",
+}
+
+
+@pytest.mark.usefixtures("digits")
+@pytest.mark.parametrize("script", TORCH_ON_CPU)
+def test_torch_computes_the_same(script: str) -> None:
+    require_module("torch", "torch")
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import numpy, torch, {script}; {TORCH_ON_CPU[script]}"],
+        cwd=EXAMPLES / "any",
+        env={"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    difference = ended.stdout.replace("tensor(", "").replace(")", "")
+    assert float(difference) == pytest.approx(0, abs=0.01)
+
+
+def black_scholes_call(spot: float, strike: float, rate: float, volatility: float, years: float) -> float:
+    """Return the exact price of the option that the Monte Carlo example estimates."""
+    spread = volatility * math.sqrt(years)
+    near = (math.log(spot / strike) + (rate + volatility**2 / 2) * years) / spread
+    normal = NormalDist().cdf
+    return spot * normal(near) - strike * math.exp(-rate * years) * normal(near - spread)
