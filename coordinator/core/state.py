@@ -117,7 +117,7 @@ class State:
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
         for index in (self.nodes, self.pending, self.job_allocations, self.counts):
-            index.pop(job.id, None)  # type: ignore[attr-defined]
+            index.pop(job.id, None)
         self.requests.pop(job.request_id, None)
         if self.names.get(job.name) == job.id:
             del self.names[job.name]

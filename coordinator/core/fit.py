@@ -1,0 +1,252 @@
+"""Filters that check and explain: whether a host could give a node what it asks, and if not, why, with the numbers.
+
+Each filter answers None or the reason. ``ever`` filters look at the host as if it were idle; ``now`` adds what is held.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coordinator.core.model import Gpu, Hardware, Host, HostState
+from coordinator.core.spec import GpuRequest, Range, Resources
+from coordinator.core.state import Usage
+
+GB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one node holds of a host: the lower end of each range it asked for."""
+
+    cpus: int
+    memory_bytes: int
+    gpus: int
+    resources: Resources
+
+    @classmethod
+    def of(cls, resources: Resources) -> Need:
+        """The need of a node with these resources."""
+        gpus = 0 if resources.gpu is None else _low(resources.gpu.count, 1)
+        return cls(_low(resources.cpus, 1), _low(resources.memory_bytes, 0), gpus, resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Resources picked on one host for one node."""
+
+    cpus: int
+    memory_bytes: int
+    gpus: tuple[str, ...]
+
+
+def unusable(host: Host) -> str | None:
+    """Why no work at all may be placed on the host now; None when it may."""
+    if host.hardware is None:
+        return "its agent has not called yet"
+    if host.cordoned:
+        return "it is cordoned; 'coordinator host resume' lets work in again"
+    if host.state is not HostState.ONLINE:
+        return f"it is {host.state.value}"
+    return None
+
+
+def never(host: Host, need: Need) -> str | None:
+    """Why the host could not hold the node even when idle; None when it could."""
+    if host.hardware is None:
+        return "its agent has not called yet"
+    for check in (_arch, _cpus, _memory, _disk, _gpus):
+        reason = check(host.hardware, need)
+        if reason is not None:
+            return reason
+    return None
+
+
+def not_now(host: Host, usage: Usage, need: Need) -> str | None:
+    """Why the host can't hold one more such node beside what it holds; None when it can. Presumes ``never`` is None."""
+    hardware = host.hardware
+    assert hardware is not None
+    if need.cpus > hardware.cpus - usage.cpus:
+        return f"needs {_count(need.cpus, 'CPU')}, {max(0, hardware.cpus - usage.cpus)} of {hardware.cpus} are free"
+    free = hardware.memory_bytes - usage.memory_bytes
+    if need.memory_bytes > free:
+        return f"needs {_gb(need.memory_bytes)} of memory, {_gb(free)} of {_gb(hardware.memory_bytes)} are free"
+    if need.gpus:
+        matching = matching_gpus(hardware.gpus, need.resources.gpu)
+        idle = [gpu for gpu in matching if gpu.uuid not in usage.gpus]
+        if pick_gpus(idle, need.resources.gpu) is None:
+            return f"needs {_count(need.gpus, 'GPU')}, {len(idle)} of {len(matching)} that match are free"
+    return None
+
+
+def room(host: Host, usage: Usage, need: Need, limit: int) -> int:
+    """How many such nodes the host can hold beside what it holds, at most ``limit``. Presumes ``never`` is None."""
+    hardware = host.hardware
+    assert hardware is not None
+    count = min(limit, max(0, (hardware.cpus - usage.cpus) // need.cpus)) if need.cpus else limit
+    if need.memory_bytes:
+        count = min(count, max(0, (hardware.memory_bytes - usage.memory_bytes) // need.memory_bytes))
+    if need.gpus and count > 0:
+        idle = [gpu for gpu in matching_gpus(hardware.gpus, need.resources.gpu) if gpu.uuid not in usage.gpus]
+        count = min(count, _gpu_room(idle, need))
+    return count
+
+
+def hold(host: Host, usage: Usage, need: Need) -> Held | None:
+    """Pick the resources for one node; None when they are not free."""
+    if not_now(host, usage, need) is not None:
+        return None
+    gpus: tuple[str, ...] = ()
+    if need.gpus:
+        assert host.hardware is not None
+        idle = [gpu for gpu in host.hardware.gpus if gpu.uuid not in usage.gpus]
+        picked = pick_gpus(matching_gpus(idle, need.resources.gpu), need.resources.gpu)
+        assert picked is not None
+        gpus = tuple(gpu.uuid for gpu in picked)
+    return Held(need.cpus, need.memory_bytes, gpus)
+
+
+# ---------------------------------------------------------------- GPUs
+
+
+def matching_gpus(gpus: Iterable[Gpu], wanted: GpuRequest | None) -> list[Gpu]:
+    """The GPUs that one by one are what is asked for. An unknown value never matches a stated bound."""
+    return [gpu for gpu in gpus if gpu_mismatch(gpu, wanted) is None]
+
+
+def gpu_mismatch(gpu: Gpu, wanted: GpuRequest | None) -> str | None:
+    """Why one GPU is not what is asked for; None when it is."""
+    if wanted is None:
+        return None
+    if gpu.problem:
+        return gpu.problem
+    if wanted.vendor and gpu.vendor != wanted.vendor:
+        return f"is by {gpu.vendor}, not {wanted.vendor}"
+    if wanted.names and not any(gpu_is(gpu.name, name) for name in wanted.names):
+        return f"is {gpu.name}, not {' or '.join(wanted.names)}"
+    if wanted.memory_bytes != Range():
+        if gpu.memory_bytes is None:
+            return "does not tell its memory"
+        if _rounded_gb(gpu.memory_bytes) not in _gb_range(wanted.memory_bytes):
+            return f"has {_gb(gpu.memory_bytes)} of memory, not {_gb_range(wanted.memory_bytes).text('GB')}"
+    if wanted.min_compute_capability is not None:
+        if gpu.compute_capability is None:
+            return "does not tell its compute capability"
+        if gpu.compute_capability < wanted.min_compute_capability:
+            have, want = (".".join(map(str, c)) for c in (gpu.compute_capability, wanted.min_compute_capability))
+            return f"has compute capability {have}, not {want} or more"
+    return None
+
+
+def gpu_is(full_name: str, wanted: str) -> bool:
+    """Whether ``NVIDIA GeForce RTX 4090`` is the ``RTX4090`` that was asked for.
+
+    The wanted name must be a run of whole words of the full name, compared without case, blanks and dashes, so that
+    ``L4`` is not ``L40S``.
+    """
+    words = re.findall(r"[A-Z0-9]+", full_name.upper())
+    target = "".join(re.findall(r"[A-Z0-9]+", wanted.upper()))
+    return any("".join(words[i:j]) == target for i in range(len(words)) for j in range(i + 1, len(words) + 1))
+
+
+def pick_gpus(idle: list[Gpu], wanted: GpuRequest | None) -> tuple[Gpu, ...] | None:
+    """The GPUs to hold of those that match: of one model if that is possible, else mixed; None when too few."""
+    if wanted is None:
+        return ()
+    count = _low(wanted.count, 1)
+    by_model: dict[tuple[str, int | None], list[Gpu]] = {}
+    for gpu in idle:
+        by_model.setdefault((gpu.name, gpu.memory_bytes), []).append(gpu)
+    # The model with the fewest idle GPUs that is enough: leave the larger sets whole for larger requests.
+    for candidates in [*sorted(by_model.values(), key=len), idle]:
+        picked = tuple(candidates[:count])
+        if len(picked) == count and _total_fits(picked, wanted.total_memory_bytes):
+            return picked
+    return None
+
+
+def _total_fits(gpus: tuple[Gpu, ...], total: Range) -> bool:
+    if total == Range():
+        return True
+    if any(gpu.memory_bytes is None for gpu in gpus):
+        return False
+    return sum(_rounded_gb(gpu.memory_bytes or 0) for gpu in gpus) in _gb_range(total)
+
+
+def _gpu_room(idle: list[Gpu], need: Need) -> int:
+    count, left = 0, list(idle)
+    while (picked := pick_gpus(left, need.resources.gpu)) is not None and picked:
+        count += 1
+        taken = {gpu.uuid for gpu in picked}
+        left = [gpu for gpu in left if gpu.uuid not in taken]
+    return count
+
+
+# ---------------------------------------------------------------- filters of an idle host
+
+
+def _arch(hardware: Hardware, need: Need) -> str | None:
+    wanted = need.resources.cpu_arch
+    if wanted is None:
+        return None
+    have = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}.get(hardware.arch, hardware.arch)
+    return None if have == wanted else f"needs a CPU of {wanted}, has {have}"
+
+
+def _cpus(hardware: Hardware, need: Need) -> str | None:
+    return None if need.cpus <= hardware.cpus else f"needs {_count(need.cpus, 'CPU')}, has {hardware.cpus}"
+
+
+def _memory(hardware: Hardware, need: Need) -> str | None:
+    # Machines sold as "16 GB" show a little less: what the firmware and the kernel keep is not held against them.
+    if need.memory_bytes <= hardware.memory_bytes * 1.05:
+        return None
+    return f"needs {_gb(need.memory_bytes)} of memory, has {_gb(hardware.memory_bytes)}"
+
+
+def _disk(hardware: Hardware, need: Need) -> str | None:
+    wanted = _low(need.resources.disk_bytes, 0)
+    largest = max((disk.total_bytes for disk in hardware.disks), default=0)
+    return None if wanted <= largest else f"needs {_gb(wanted)} of disk, has {_gb(largest)}"
+
+
+def _gpus(hardware: Hardware, need: Need) -> str | None:
+    wanted = need.resources.gpu
+    if not need.gpus or wanted is None:
+        return None
+    matching = matching_gpus(hardware.gpus, wanted)
+    if pick_gpus(matching, wanted) is not None:
+        return None
+    if not hardware.gpus:
+        return f"needs {_count(need.gpus, 'GPU')}, has none" + _because(hardware.gpu_problem)
+    if len(matching) >= need.gpus:
+        return f"needs {wanted.total_memory_bytes.text()} bytes of GPU memory in all, its GPUs have less or more"
+    why = sorted({f"GPU {gpu.index} {reason}" for gpu in hardware.gpus if (reason := gpu_mismatch(gpu, wanted))})
+    return f"needs {_count(need.gpus, 'GPU')}, {len(matching)} match" + _because("; ".join(why[:3]))
+
+
+def _because(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""
+
+
+def _low(bounds: Range, default: int) -> int:
+    return default if bounds.min is None else bounds.min
+
+
+def _rounded_gb(size: int) -> int:
+    # Vendors' gigabytes: an "80 GB" card shows 79.6 or 81.5; compare whole numbers.
+    return round(size / GB)
+
+
+def _gb_range(bounds: Range) -> Range:
+    low, high = (None if end is None else _rounded_gb(end) for end in (bounds.min, bounds.max))
+    return Range(low, high)
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.3g} GB"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,147 @@
+"""Networks are seen, not believed: which hosts may form a group, judged by what probes showed.
+
+A host's stated network narrows it (hosts of two different stated networks are never grouped) and is checked; a host
+that states none is grouped by probes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from coordinator.core.ids import HostId
+from coordinator.core.model import Host, HostState
+from coordinator.core.state import State
+
+# Greedy search for a set of mutual neighbours is tried from so many seeds: networks are near-complete in practice,
+# so that the first seed is almost always enough, and the bound keeps a turn short when they are not.
+MAX_SEEDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Hosts that all reach each other, best first."""
+
+    name: str
+    members: tuple[HostId, ...]
+
+
+def common_address(state: State, target: HostId, members: Iterable[HostId]) -> str | None:
+    """The best address of ``target`` at which all the other members reached it; None when there is none."""
+    candidates = state.hosts[target].peer.addresses
+    shared: set[str] | None = None
+    for source in members:
+        if source != target:
+            seen = state.reach.addresses(source, target)
+            shared = set(seen) if shared is None else shared & seen
+    if shared is None:  # alone
+        return candidates[0] if candidates else "127.0.0.1"
+    return next((address for address in candidates if address in shared), None)
+
+
+def find_group(state: State, candidates: Sequence[Host], size: int) -> tuple[HostId, ...] | None:
+    """The first ``size`` of ``candidates`` (best first) that can form a group; None when no set was found."""
+    if size == 1:
+        return (candidates[0].id,) if candidates else None
+    best: tuple[HostId, ...] | None = None
+    order = {host.id: place for place, host in enumerate(candidates)}
+    for pool in _pools(candidates):
+        group = _grow(state, pool, size)
+        if len(group) == size and (best is None or _rank(group, order) < _rank(best, order)):
+            best = group
+    return best
+
+
+def largest_group(state: State, candidates: Sequence[Host]) -> tuple[HostId, ...]:
+    """The largest set of mutual neighbours that was found among ``candidates``."""
+    groups = [_grow(state, pool, len(pool)) for pool in _pools(candidates)]
+    return max(groups, key=len, default=())
+
+
+def networks(state: State) -> tuple[Network, ...]:
+    """Every host with a peer endpoint, in disjoint networks: stated ones first, then what probes show."""
+    left = [h for h in state.hosts.values() if h.peer.port and h.state in (HostState.ONLINE, HostState.SUSPECT)]
+    found: list[Network] = []
+    number = 0
+    while left:
+        group = largest_group(state, left)
+        stated = sorted({name for h in group if (name := state.hosts[h].facts.network)})
+        if not stated:
+            number += 1
+        found.append(Network(stated[0] if stated else f"net-{number}", group))
+        left = [host for host in left if host.id not in set(group)]
+    return tuple(found)
+
+
+def stated_but_denied(state: State, host: Host) -> str:
+    """What is wrong with a host's stated network; empty when probes agree or have not come back."""
+    if host.facts.network is None:
+        return ""
+    peers = [h for h in state.hosts.values() if h.facts.network == host.facts.network and h.id != host.id]
+    missing = [
+        peer.name
+        for peer in peers
+        if state.reach.probed(host.id, peer.id)
+        and state.reach.probed(peer.id, host.id)
+        and peer.id not in state.reach.neighbours(host.id)
+    ]
+    if not missing:
+        return ""
+    return f"states network {host.facts.network}, but does not reach, or is not reached by, {', '.join(missing[:5])}"
+
+
+def broken_links(state: State, among: Iterable[HostId]) -> tuple[str, ...]:
+    """The directed pairs among hosts that were probed and failed: ``a -> b at ADDRESS: reason``."""
+    members = list(among)
+    found = []
+    for source in members:
+        for target in members:
+            failure = state.reach.failure(source, target) if source != target else None
+            if failure is not None:
+                found.append(describe_failure(state, source, target))
+    return tuple(found)
+
+
+def describe_failure(state: State, source: HostId, target: HostId) -> str:
+    """Both ends, the address and the reason of a failed link."""
+    failure = state.reach.failure(source, target)
+    ends = f"{state.hosts[source].name} -> {state.hosts[target].name}"
+    if failure is None:
+        return f"{ends}: not probed yet"
+    return f"{ends} at {failure.address}:{failure.port}: {failure.reason or 'not reached'}"
+
+
+def _pools(candidates: Sequence[Host]) -> list[list[Host]]:
+    stated = sorted({h.facts.network for h in candidates if h.facts.network})
+    pools = [[h for h in candidates if h.facts.network in (name, None)] for name in stated]
+    pools.append([h for h in candidates if h.facts.network is None])
+    return [pool for pool in pools if pool]
+
+
+def _grow(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+    best: tuple[HostId, ...] = ()
+    for seed in pool[:MAX_SEEDS]:
+        members = [seed.id]
+        shared = set(state.reach.neighbours(seed.id))
+        for host in pool:
+            if len(members) == size:
+                break
+            if host.id in shared and _all_addressable(state, [*members, host.id]):
+                members.append(host.id)
+                shared &= state.reach.neighbours(host.id)
+        if len(members) > len(best):
+            best = tuple(members)
+        if len(best) == size:
+            break
+    return best
+
+
+def _all_addressable(state: State, members: list[HostId]) -> bool:
+    # With one address a host this is what being neighbours means already; only then is the check worth its time.
+    if all(len(state.hosts[member].peer.addresses) == 1 for member in members):
+        return True
+    return all(common_address(state, member, members) is not None for member in members)
+
+
+def _rank(group: tuple[HostId, ...], order: dict[HostId, int]) -> list[int]:
+    return sorted(order[host] for host in group)

@@ -1,0 +1,18 @@
+"""The order in which hosts are offered work: cheapest first, then the roomiest, then by id, so that it is repeatable."""
+
+from __future__ import annotations
+
+from coordinator.core.model import Host
+from coordinator.core.state import Usage
+
+
+def price(host: Host) -> float:
+    """USD an hour for the whole host; an owned host that states no price costs nothing more."""
+    return host.facts.price_per_hour or 0.0
+
+
+def preference(host: Host, usage: Usage) -> tuple[float, float, int]:
+    """Sort key of a host for the next node; lower is better."""
+    cpus = host.hardware.cpus if host.hardware is not None else 0
+    held = usage.cpus / cpus if cpus else 1.0
+    return (price(host), held, int(host.id.removeprefix("h-")))
