@@ -1,0 +1,18 @@
+"""Durability: the ``Store`` protocol that the engine writes through, and its SQL form (SQLite or PostgreSQL).
+
+*Commit* is one transaction of *changes*; what was committed is on disk. Import ``SqlStore`` from ``store.sql``: this
+package itself loads no database library.
+"""
+
+from coordinator.store.api import (
+    Counters,
+    Loaded,
+    Store,
+    StoreBusy,
+    StoredChange,
+    StoreError,
+    StoreFull,
+    StoreTooNew,
+)
+
+__all__ = ["Counters", "Loaded", "Store", "StoreBusy", "StoreError", "StoreFull", "StoreTooNew", "StoredChange"]

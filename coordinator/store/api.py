@@ -1,0 +1,88 @@
+"""What the engine asks of a store, and how a store says no.
+
+A store is used from one writer thread. What ``commit`` returned from is on disk: the process, or the machine, may die
+in the next instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coordinator.access.changes import AccessChange
+from coordinator.access.tokens import JoinToken
+from coordinator.access.users import User
+from coordinator.core.changes import Durable
+from coordinator.core.model import Allocation, Gang, Host, Job, Node
+
+StoredChange = Durable | AccessChange
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The highest numbers ever given, also to what was forgotten since: ids are never used again. 0 is none yet."""
+
+    jobs: int = 0
+    hosts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that was committed. Jobs and hosts by number, nodes by job and rank, the rest by id or name.
+
+    A job's pending ranks are not listed: they are those without a node.
+    """
+
+    jobs: tuple[Job, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    gangs: tuple[Gang, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    join_tokens: tuple[JoinToken, ...] = ()
+    users: tuple[User, ...] = ()
+    counters: Counters = Counters()
+
+
+class Store(Protocol):
+    """Durable records. Every method may raise StoreError; after one, the store holds what it held before the call."""
+
+    def load(self) -> Loaded:
+        """Everything that was committed so far."""
+        ...
+
+    def commit(self, changes: Sequence[StoredChange]) -> None:
+        """Make all ``changes`` durable, in their order, or none of them.
+
+        ``JobCreated`` and ``AllocationReserved`` carry ids that were never used before. ``JobUpdated`` leaves what the
+        user submitted (spec, name, user, request id, number, time) as it was stored. Updates and removals of records
+        that are not stored change nothing, except that a node, gang, host, token or user is stored when first updated.
+        Raises StoreFull when the disk is: try again later; TypeError for a change that is not durable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and locks; harmless when repeated. The store is of no use afterwards."""
+        ...
+
+
+class StoreError(Exception):
+    """The coordinator's database can't be used."""
+
+
+class StoreBusy(StoreError):
+    """Another coordinator has the data directory."""
+
+    def __init__(self, directory: str, pid: int | None) -> None:
+        """``pid`` is the other coordinator's process, None when it has not written it down yet."""
+        holder = "another coordinator" if pid is None else f"another coordinator (pid {pid})"
+        super().__init__(f"data directory {directory} is in use by {holder}; stop it or choose another --data-dir")
+        self.pid = pid
+
+
+class StoreFull(StoreError):
+    """No space is left for the database; nothing was changed: free some, and repeat."""
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer release; run that release, or restore an older backup."""
