@@ -1,6 +1,7 @@
 """Train a small network on the handwritten digits with DistributedDataParallel; start it with torchrun.
 
-Rank 0 prints the loss of every epoch. At the end every rank prints its loss and the sum of its parameters, which agree.
+Rank 0 prints the loss of every epoch. At the end every rank prints its loss and the sum of its parameters' magnitudes.
+All agree.
 """
 
 import os
@@ -48,14 +49,15 @@ def newest_checkpoint() -> dict[str, Any] | None:
     return box[0]
 
 
-def save_checkpoint(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(epoch: int, loss: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Keep the state after this many epochs, once a host; the file is replaced whole, never half-written."""
     if not CHECKPOINT_DIR or os.environ["LOCAL_RANK"] != "0":
         return
     target = checkpoint_path()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".rank{dist.get_rank()}.tmp")  # hosts may share the folder
-    torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, partial)
+    state = {"epoch": epoch, "loss": loss, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(state, partial)
     partial.replace(target)
 
 
@@ -95,7 +97,7 @@ def main() -> None:
     if checkpoint := newest_checkpoint():
         network.load_state_dict(checkpoint["model"])
         optimizer.load_state_dict(checkpoint["optimizer"])
-        done = checkpoint["epoch"]
+        done, loss = checkpoint["epoch"], checkpoint["loss"]
         if rank == 0:
             print(f"resumed after epoch {done}", flush=True)
 
@@ -103,11 +105,11 @@ def main() -> None:
     data = load_data(device)
     for epoch in range(done + 1, EPOCHS + 1):
         loss = train_epoch(epoch, data, model, optimizer)
-        save_checkpoint(epoch, network, optimizer)
+        save_checkpoint(epoch, loss, network, optimizer)
         if rank == 0:
             print(f"epoch {epoch} loss {loss:.6f}", flush=True)
 
-    parameters = sum(float(parameter.detach().double().sum()) for parameter in network.parameters())
+    parameters = sum(float(parameter.detach().double().abs().sum()) for parameter in network.parameters())
     print(f"rank {rank} loss {loss:.6f} params {parameters:.8f}", flush=True)
     dist.destroy_process_group()
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from tests.support import eventually
 from tests.unit.examples.nodes import (
+    LIMIT,
     Ended,
     Task,
     cluster_environment,
@@ -56,6 +59,15 @@ class TestParameterServer:
         (ended,) = task.run_group(1)
         assert ended.code == 1
         assert ended.err == "a parameter server needs a worker: submit with nodes: 2 or more\n"
+
+    def test_server_ignores_who_only_tries_its_port(self, task: Task) -> None:
+        group = cluster_environment(2)
+        server = task.start(0, 2, **group)
+        address = (group["MASTER_ADDR"], int(group["MASTER_PORT"]))
+        eventually(lambda: connects_and_leaves(address), timeout=LIMIT, what="a listening server")
+
+        worker = task.start(1, 2, **group)
+        assert len(final_lines([finish(server), finish(worker)])) == 2
 
     def test_dead_worker_ends_the_server_with_one_line(self, task: Task) -> None:
         group = cluster_environment(2)
@@ -116,6 +128,12 @@ class TestMpi:
         waiting = task.start(1, 2, **cluster_environment(2))
         os.killpg(waiting.pid, signal.SIGTERM)
         assert finish(waiting) == Ended(-signal.SIGTERM, "", "")
+
+
+def connects_and_leaves(address: tuple[str, int]) -> bool:
+    """Tell whether somebody listens there, as a port scanner would."""
+    with socket.socket() as scanner:
+        return scanner.connect_ex(address) == 0
 
 
 def run_master(task: Task, tmp_path: Path, slots: int) -> Ended:
