@@ -1,0 +1,104 @@
+"""What a host's hardware looks like. ``None`` always means unknown or not supported, never zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something is wrong: a stable code, what it is in one line, and how to mend it."""
+
+    code: str
+    summary: str
+    way_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One local, writable file system; sizes in bytes, ``free_bytes`` as an ordinary user may use them."""
+
+    mount: str
+    device: str
+    fs_type: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One address of an interface and the length of its network prefix."""
+
+    ip: str
+    prefix_len: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One network interface. IPv6 link-local addresses are left out: no peer can use them."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    speed_mbps: int | None
+    up: bool
+    loopback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU: who it is, and what it was doing when it was last read.
+
+    A GPU that no longer answers keeps its last known identity, loses its live values and has a ``problem``;
+    it must not be given work. One that has never told its uuid is called ``unknown-INDEX``.
+    """
+
+    uuid: str
+    index: int
+    name: str | None = None
+    memory_bytes: int | None = None
+    compute_capability: tuple[int, int] | None = None
+    pci_bus: str | None = None
+    power_limit_watts: float | None = None
+    utilization_percent: int | None = None
+    memory_used_bytes: int | None = None
+    temperature_c: int | None = None
+    power_watts: float | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One answer of the NVML probe; ``problem`` is about the driver as a whole, each GPU carries its own."""
+
+    gpus: tuple[Gpu, ...] = ()
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemReading:
+    """The host without its GPUs. ``cpu_count`` is what this process may use, rounded down, at least 1."""
+
+    hostname: str
+    arch: str
+    os: str
+    kernel: str
+    boot_id: str | None
+    machine_id: str | None
+    cpu_model: str | None
+    cpu_count: int
+    memory_bytes: int | None
+    memory_available_bytes: int | None
+    disks: tuple[Disk, ...]
+    interfaces: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareReport(SystemReading):
+    """Everything an agent tells about its host. ``gpu_problem`` is about the driver as a whole."""
+
+    gpus: tuple[Gpu, ...]
+    driver_version: str | None
+    cuda_version: str | None
+    gpu_problem: Problem | None

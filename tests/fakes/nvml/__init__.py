@@ -1,0 +1,148 @@
+"""GPUs for hosts that have none: a stub `libnvidia-ml.so.1` that the real nvidia-ml-py loads, and its scenarios.
+
+    library = build_stub(tmp_path)                       # once; skips without gcc
+    scenario = tmp_path / "gpus"
+    write_scenario(scenario, eight_h100())               # write it again at any time: every call reads it anew
+    env = os.environ | stub_env(library, scenario)       # for an agent or a probe
+
+A field may be ``None`` (not supported), ``fail(N)`` (NVML error N), ``HANG`` or ``CRASH``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Value = int | str | None
+
+HANG = "hang"
+CRASH = "crash"
+NO_PERMISSION, NOT_LOADED, GPU_IS_LOST, RESET_REQUIRED, VERSION_MISMATCH = 4, 9, 15, 16, 18
+MIB = 1 << 20
+
+
+def fail(number: int) -> str:
+    """The value of a field that answers with this NVML error."""
+    return f"!{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class StubGpu:
+    """One GPU as NVML tells it: bytes, milliwatts, percent, degrees. ``handle`` is the call that finds it."""
+
+    uuid: Value
+    name: Value
+    memory: Value
+    compute_capability: Value
+    pci_bus: Value
+    power_limit: Value
+    utilization: Value = 0
+    memory_used: Value = 0
+    temperature: Value = 30
+    power: Value = 70_000
+    enforced_limit: Value = None
+    handle: Value = "yes"
+
+
+def h100(number: int) -> StubGpu:
+    return _gpu(number, "NVIDIA H100 80GB HBM3", 81559, "9.0", 700)
+
+
+def a100(number: int) -> StubGpu:
+    return _gpu(number, "NVIDIA A100-SXM4-40GB", 40960, "8.0", 400)
+
+
+def t4(number: int) -> StubGpu:
+    return _gpu(number, "Tesla T4", 15360, "7.5", 70)
+
+
+def _gpu(number: int, name: str, mebibytes: int, capability: str, watts: int) -> StubGpu:
+    return StubGpu(
+        uuid=f"GPU-{number:08x}-0000-4000-8000-000000000000",
+        name=name,
+        memory=mebibytes * MIB,
+        compute_capability=capability,
+        pci_bus=f"00000000:{number + 16:02X}:00.0",
+        power_limit=watts * 1000,
+    )
+
+
+def eight_h100() -> tuple[StubGpu, ...]:
+    """The usual training host."""
+    return tuple(h100(number) for number in range(8))
+
+
+def mixed() -> tuple[StubGpu, ...]:
+    """Three models in one host."""
+    return (h100(0), a100(1), t4(2))
+
+
+def unsupported() -> tuple[StubGpu, ...]:
+    """A GPU that tells who it is and nothing else."""
+    silent: dict[str, Value] = dict.fromkeys((*_MEASURED, "memory", "compute_capability", "pci_bus", "power_limit"))
+    return (replace(t4(0), **silent),)
+
+
+def lost(gpu: StubGpu) -> StubGpu:
+    """``gpu`` after it fell off the bus: the driver still has its handle, and nothing behind it answers."""
+    return replace(gpu, **{name: fail(GPU_IS_LOST) for name in asdict(gpu) if name != "handle"})
+
+
+def hanging(gpu: StubGpu) -> StubGpu:
+    """``gpu`` when a question about how it does never comes back."""
+    return replace(gpu, utilization=HANG)
+
+
+_MEASURED = ("utilization", "memory_used", "temperature", "power")
+
+
+def write_scenario(
+    path: Path,
+    gpus: Iterable[StubGpu] = (),
+    *,
+    init: Value = "yes",
+    driver: Value = "580.95.05",
+    cuda: Value = 13000,
+    count: Value = None,
+) -> Path:
+    """Make these the GPUs, from the library's next call on. ``count`` may differ from how many ``gpus`` are."""
+    listed = list(gpus)
+    top = {"init": init, "driver": driver, "cuda": cuda, "count": len(listed) if count is None else count}
+    lines = [*_lines("", top)]
+    for index, gpu in enumerate(listed):
+        lines += _lines(f"gpu.{index}.", asdict(gpu))
+    # Renamed into place: the library may be reading it just now.
+    new = path.with_name(f".{path.name}.new")
+    new.write_text("".join(lines))
+    return new.replace(path)
+
+
+def _lines(prefix: str, values: Mapping[str, Value]) -> list[str]:
+    return [f"{prefix}{key}={value}\n" for key, value in values.items() if value is not None]
+
+
+def build_stub(folder: Path) -> Path:
+    """Compile the stub into ``folder`` (once) and return that, for ``LD_LIBRARY_PATH``."""
+    library = folder / "libnvidia-ml.so.1"
+    if not library.exists():
+        compiler = shutil.which("gcc") or missing("gcc", "install it, for example with 'apt-get install gcc libc6-dev'")
+        source = Path(__file__).with_name("stub.c")
+        flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-shared", "-fPIC", f"-Wl,-soname,{library.name}"]
+        subprocess.run([compiler, *flags, "-o", str(library), str(source)], check=True)
+    return folder
+
+
+def stub_env(library: Path, scenario: Path) -> dict[str, str]:
+    """The variables that make a process load the stub from ``library`` and play ``scenario``."""
+    others = os.environ.get("LD_LIBRARY_PATH")
+    path = f"{library}{os.pathsep}{others}" if others else str(library)
+    return {"LD_LIBRARY_PATH": path, "RALLYPOINT_NVML_STUB": str(scenario)}

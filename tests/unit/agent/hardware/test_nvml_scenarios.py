@@ -1,0 +1,188 @@
+"""What the probe tells of hosts of every kind, through the real NVML binding and the stub library."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.hardware import Gpu
+from tests.fakes.nvml import (
+    GPU_IS_LOST,
+    MIB,
+    NO_PERMISSION,
+    RESET_REQUIRED,
+    Value,
+    eight_h100,
+    fail,
+    h100,
+    lost,
+    mixed,
+    unsupported,
+)
+from tests.unit.agent.hardware.conftest import code_of
+
+if TYPE_CHECKING:
+    from agent.hardware.nvml import NvmlProbe
+    from tests.unit.agent.hardware.conftest import Rig
+
+pytestmark = pytest.mark.timeout(60)
+
+# Each field of the stub's GPU, and the fields of the report that come from it.
+SOURCES = {
+    "name": {"name"},
+    "memory": {"memory_bytes", "memory_used_bytes"},
+    "compute_capability": {"compute_capability"},
+    "pci_bus": {"pci_bus"},
+    "power_limit": {"power_limit_watts"},
+    "utilization": {"utilization_percent"},
+    "temperature": {"temperature_c"},
+    "power": {"power_watts"},
+}
+
+
+def test_eight_h100(rig: Rig) -> None:
+    busy = replace(h100(0), utilization=97, memory_used=70000 * MIB, temperature=61, power=688_500)
+    rig.gpus([busy, *eight_h100()[1:]])
+    reading = rig.read()
+    assert (reading.driver_version, reading.cuda_version, reading.problem) == ("580.95.05", "13.0", None)
+    assert [gpu.index for gpu in reading.gpus] == list(range(8))
+    assert len({gpu.uuid for gpu in reading.gpus}) == 8
+    assert reading.gpus[0] == Gpu(
+        uuid="GPU-00000000-0000-4000-8000-000000000000",
+        index=0,
+        name="NVIDIA H100 80GB HBM3",
+        memory_bytes=81559 * MIB,
+        compute_capability=(9, 0),
+        pci_bus="00000000:10:00.0",
+        power_limit_watts=700.0,
+        utilization_percent=97,
+        memory_used_bytes=70000 * MIB,
+        temperature_c=61,
+        power_watts=688.5,
+    )
+
+
+def test_an_idle_gpu_is_at_zero_and_that_is_known(rig: Rig) -> None:
+    rig.gpus([h100(0)])
+    (gpu,) = rig.read().gpus
+    assert (gpu.utilization_percent, gpu.memory_used_bytes) == (0, 0)
+
+
+def test_every_gpu_of_a_mixed_host_is_read_on_its_own(rig: Rig) -> None:
+    rig.gpus(mixed())
+    told = [(gpu.name, gpu.compute_capability, gpu.power_limit_watts) for gpu in rig.read().gpus]
+    assert told == [
+        ("NVIDIA H100 80GB HBM3", (9, 0), 700.0),
+        ("NVIDIA A100-SXM4-40GB", (8, 0), 400.0),
+        ("Tesla T4", (7, 5), 70.0),
+    ]
+
+
+def test_what_is_not_supported_is_unknown_and_no_problem(rig: Rig) -> None:
+    rig.gpus(unsupported(), driver=None, cuda=None)
+    reading = rig.read()
+    assert reading.gpus == (Gpu("GPU-00000000-0000-4000-8000-000000000000", 0, "Tesla T4"),)
+    assert (reading.driver_version, reading.cuda_version, reading.problem) == (None, None, None)
+
+
+@pytest.mark.parametrize("refused", [None, fail(NO_PERMISSION), fail(999)])
+@pytest.mark.parametrize("source", SOURCES)
+def test_one_missing_field_is_none_and_costs_no_other(rig: Rig, source: str, refused: str | None) -> None:
+    gpu = replace(h100(0), utilization=5, memory_used=MIB)
+    rig.gpus([gpu, replace(gpu, uuid="GPU-other", **{source: refused})])
+    whole, partly = (asdict(gpu) for gpu in rig.read().gpus)
+    differing = {name for name in whole if whole[name] != partly[name]} - {"index", "uuid"}
+    assert differing == SOURCES[source]
+    assert all(partly[name] is None for name in differing)
+
+
+def test_values_that_mean_not_available_are_unknown(rig: Rig) -> None:
+    """Some drivers return success with -1, or with a zero that cannot be."""
+    odd: dict[str, Value] = {
+        "power": 2**32 - 1,
+        "utilization": 2**32 - 1,
+        "power_limit": 0,
+        "compute_capability": "0.0",
+        "memory": 0,
+    }
+    rig.gpus([replace(h100(0), name="", **odd)])
+    (gpu,) = rig.read().gpus
+    unknown = {f.name for f in fields(gpu) if getattr(gpu, f.name) is None} - {"problem"}
+    assert unknown == {
+        "name",
+        "power_watts",
+        "utilization_percent",
+        "power_limit_watts",
+        "compute_capability",
+        "memory_bytes",
+        "memory_used_bytes",
+    }
+
+
+def test_the_enforced_limit_serves_where_there_is_no_other(rig: Rig) -> None:
+    rig.gpus([replace(h100(0), power_limit=None, enforced_limit=310_000)])
+    assert rig.read().gpus[0].power_limit_watts == 310.0
+
+
+def test_a_gpu_that_falls_off_the_bus_keeps_its_name_and_the_others_their_values(rig: Rig) -> None:
+    rig.gpus(mixed())
+
+    async def steps(probe: NvmlProbe) -> None:
+        before = (await probe.read()).gpus
+        rig.gpus([h100(0), lost(mixed()[1]), mixed()[2]])
+        after = (await probe.read()).gpus
+        assert after[0::2] == before[0::2]
+        assert after[1].problem is not None
+        assert after[1].problem.code == "gpu-lost"
+        assert (after[1].uuid, after[1].name) == (before[1].uuid, "NVIDIA A100-SXM4-40GB")
+        assert (after[1].memory_bytes, after[1].compute_capability) == (40960 * MIB, (8, 0))
+        assert after[1].utilization_percent is None
+        assert after[1].memory_used_bytes is None
+        rig.gpus(mixed())
+        assert (await probe.read()).gpus == before
+
+    rig.run(steps)
+
+
+def test_a_gpu_that_the_driver_no_longer_lists_is_still_reported(rig: Rig) -> None:
+    rig.gpus(mixed())
+
+    async def steps(probe: NvmlProbe) -> None:
+        await probe.read()
+        rig.gpus([h100(0), mixed()[2]])
+        after = (await probe.read()).gpus
+        assert [(gpu.name, code_of(gpu)) for gpu in after] == [
+            ("NVIDIA H100 80GB HBM3", None),
+            ("NVIDIA A100-SXM4-40GB", "gpu-lost"),
+            ("Tesla T4", None),
+        ]
+
+    rig.run(steps)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(GPU_IS_LOST, "gpu-lost"), (RESET_REQUIRED, "gpu-needs-reset"), (999, "gpu-failed")]
+)
+def test_a_gpu_never_reached_has_a_placeholder_for_its_uuid(rig: Rig, number: int, code: str) -> None:
+    rig.gpus([replace(h100(0), handle=fail(number)), h100(1)])
+    broken, well = rig.read().gpus
+    assert (broken.uuid, code_of(broken)) == ("unknown-0", code)
+    assert well.problem is None
+
+
+def test_a_lost_gpu_makes_nvml_start_anew_now_and_then(rig: Rig) -> None:
+    """NVML calls a GPU lost until it is initialised again, also when the GPU is back."""
+    rig.gpus([lost(h100(0))])
+
+    async def steps(probe: NvmlProbe) -> None:
+        await probe.read()
+        assert probe.worker_pid is not None
+        rig.clock.now += 61
+        await probe.read()
+        assert probe.worker_pid is None
+        rig.gpus([h100(0)])
+        assert (await probe.read()).gpus[0].problem is None
+
+    rig.run(steps)
