@@ -142,14 +142,13 @@ def _named(gpu: Gpu) -> str:
 
 
 def _unknown(gpu: Gpu, fields: tuple[str, ...]) -> str:
-    return ", ".join(
-        f.rsplit("_", 1)[0].replace("_", " ") if f.endswith(_UNITS) else f.replace("_", " ")
-        for f in fields
-        if getattr(gpu, f) is None
-    )
+    return ", ".join(_spoken(field) for field in fields if getattr(gpu, field) is None)
 
 
-_UNITS = ("_bytes", "_watts", "_percent", "_c")
+def _spoken(field: str) -> str:
+    for unit in ("_bytes", "_watts", "_percent", "_c"):
+        field = field.removesuffix(unit)
+    return field.replace("_", " ")
 
 
 def _gib(size: int) -> str:

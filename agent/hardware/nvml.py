@@ -121,8 +121,7 @@ class NvmlProbe:
         return await self._answered(answer)
 
     async def _answered(self, answer: Answer) -> GpuReading:
-        self._blocks = {i: block for i, block in self._blocks.items() if i in answer.skip}
-        reading = self._reading(answer, complete=True)
+        reading = self._reading(answer)
         old = self._clock() - self._worker_since >= self._times.refresh_lost
         if old and any(gpu.problem for gpu in answer.gpus):
             # NVML goes on calling a GPU lost, even once it is back, until it is initialised anew.
@@ -136,7 +135,7 @@ class NvmlProbe:
             self._stuck = worker
             return self._silent(problems.stuck(worker.pid))
         self._block(answer.waiting_for, problem)
-        return self._silent(problem) if answer.waiting_for is None else self._reading(answer, complete=False)
+        return self._silent(problem) if answer.waiting_for is None else self._reading(answer)
 
     async def _failed(self, problem: Problem) -> GpuReading:
         """NVML cannot serve at all: the worker would only cost memory until the next try."""
@@ -150,9 +149,14 @@ class NvmlProbe:
         pause = min(self._times.hang_pause * 2.0 ** min(tries, 30), self._times.longest_pause)
         self._blocks[index] = _Block(problem, self._clock() + pause, tries)
 
-    def _reading(self, answer: Answer, complete: bool) -> GpuReading:
+    def _reading(self, answer: Answer) -> GpuReading:
+        """What a driver that answers at all has told; whoever told it is no longer blocked."""
+        heard = {gpu.index for gpu in answer.gpus}
+        for index in [None, *self._blocks]:
+            if index is None or index in heard or (answer.done and index not in answer.skip):
+                self._blocks.pop(index, None)
         blocked = {i: block.problem for i, block in self._blocks.items() if i is not None}
-        gpus = self._inventory.take(answer.gpus, blocked, complete)
+        gpus = self._inventory.take(answer.gpus, blocked, complete=answer.done)
         return GpuReading(gpus, answer.driver_version, answer.cuda_version)
 
     def _silent(self, problem: Problem) -> GpuReading:

@@ -84,6 +84,23 @@ def test_a_gpu_that_hangs_from_the_first_reading_on(rig: Rig) -> None:
     rig.run(steps)
 
 
+def test_of_two_gpus_that_hung_one_recovers(rig: Rig) -> None:
+    rig.gpus([h100(0), hanging(h100(1)), h100(2), hanging(h100(3))])
+
+    async def steps(probe: NvmlProbe) -> None:
+        for _ in range(2):
+            await timed(probe)
+        assert codes(await probe.read()) == [None, "nvml-hung", None, "nvml-hung"]
+        rig.gpus([h100(0), h100(1), h100(2), hanging(h100(3))])
+        rig.clock.now += 2 * TIMES.hang_pause
+        for _ in range(2):
+            reading, _ = await timed(probe)
+            assert [gpu.uuid for gpu in reading.gpus] == [*(str(h100(i).uuid) for i in range(3)), "unknown-3"]
+            assert codes(reading) == [None, None, None, "nvml-hung"]
+
+    rig.run(steps)
+
+
 def test_a_driver_that_hangs_is_asked_ever_more_rarely(rig: Rig) -> None:
     rig.gpus([h100(0)])
 
