@@ -35,9 +35,9 @@ NODE: dict[NodeState, frozenset[NodeState]] = {
         {NodeState.STOPPING, NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}
     ),
     NodeState.STOPPING: frozenset({NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}),
-    # A gang that is tried again runs all its nodes again, those that were done too.
+    # A gang that is tried again runs all its nodes again, whatever became of them.
     NodeState.DONE: frozenset({NodeState.PENDING}),
-    NodeState.FAILED: frozenset(),
+    NodeState.FAILED: frozenset({NodeState.PENDING}),
     NodeState.STOPPED: frozenset({NodeState.PENDING}),
 }
 

@@ -121,26 +121,37 @@ def _pools(candidates: Sequence[Host]) -> list[list[Host]]:
 def _grow(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
     best: tuple[HostId, ...] = ()
     for seed in pool[:MAX_SEEDS]:
-        members = [seed.id]
+        usable: dict[HostId, frozenset[str] | None] = {seed.id: None}
         shared = set(state.reach.neighbours(seed.id))
         for host in pool:
-            if len(members) == size:
+            if len(usable) == size:
                 break
-            if host.id in shared and _all_addressable(state, [*members, host.id]):
-                members.append(host.id)
+            if host.id in shared and (admitted := _admit(state, usable, host.id)) is not None:
+                usable = admitted
                 shared &= state.reach.neighbours(host.id)
-        if len(members) > len(best):
-            best = tuple(members)
+        if len(usable) > len(best):
+            best = tuple(usable)
         if len(best) == size:
             break
     return best
 
 
-def _all_addressable(state: State, members: list[HostId]) -> bool:
-    # With one address a host this is what being neighbours means already; only then is the check worth its time.
-    if all(len(state.hosts[member].peer.addresses) == 1 for member in members):
-        return True
-    return all(common_address(state, member, members) is not None for member in members)
+def _admit(
+    state: State, usable: dict[HostId, frozenset[str] | None], newcomer: HostId
+) -> dict[HostId, frozenset[str] | None] | None:
+    """The addresses left for each member (None: any) once ``newcomer`` is one; None when one is left without."""
+    admitted: dict[HostId, frozenset[str] | None] = {}
+    own: frozenset[str] | None = None
+    for member, addresses in usable.items():
+        inwards = state.reach.addresses(newcomer, member)
+        outwards = state.reach.addresses(member, newcomer)
+        left = inwards if addresses is None else addresses & inwards
+        own = outwards if own is None else own & outwards
+        if not left or not own:
+            return None
+        admitted[member] = left
+    admitted[newcomer] = own
+    return admitted
 
 
 def _rank(group: tuple[HostId, ...], order: dict[HostId, int]) -> list[int]:

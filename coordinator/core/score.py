@@ -1,4 +1,4 @@
-"""The order in which hosts are offered work: cheapest first, then the roomiest, then by id, so that it is repeatable."""
+"""The order in which hosts are offered work: cheapest first, then the roomiest, then by id (repeatable)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""``decide``: one handler an event. ``settle``: what follows at the end of a turn. The simulator runs the same two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from coordinator.core import jobs, placement, rendezvous, sessions
+from coordinator.core.changes import DeadlineSet, HostSeen
+from coordinator.core.events import (
+    CoordinatorStarted,
+    CordonRequested,
+    Event,
+    HostJoined,
+    HostReported,
+    JobSubmitted,
+    RemovalRequested,
+    SessionOpened,
+    StopRequested,
+    Ticked,
+)
+from coordinator.core.ids import HostId, JobId
+from coordinator.core.model import GangPhase, HostState
+from coordinator.core.state import State
+from coordinator.core.turn import Turn
+
+
+def decide(turn: Turn, event: Event) -> Any:
+    """Decide one event; its answer is for the caller. Raises errors.Refused, having recorded nothing."""
+    return _HANDLERS[type(event)](turn, event)
+
+
+def settle(turn: Turn) -> None:
+    """Plan for what the turn freed and what it asked for. Once a turn, however many events it had."""
+    placement.plan(turn)
+
+
+def next_deadline(state: State) -> float | None:
+    """The moment (monotonic seconds) at which ``Ticked`` is due; None: never."""
+    return min(state.deadlines.values(), default=None)
+
+
+def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
+    # Nobody was listening while the coordinator was away: each host has one fresh lease to call again.
+    for host in tuple(turn.state.hosts.values()):
+        if host.hardware is not None:
+            turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
+            until_lost = turn.state.timing.lease + turn.state.timing.lease_grace
+            turn.record(DeadlineSet(sessions.lease_deadline(host.id), turn.at.mono + until_lost))
+    for gang in tuple(turn.state.gangs.values()):
+        if gang.phase is GangPhase.PREPARING:
+            job = turn.state.jobs[gang.job_id]
+            turn.record(DeadlineSet(placement.gang_deadline(job), turn.at.mono + turn.state.timing.prepare))
+    turn.state.fresh_jobs.update(turn.state.unfinished)
+
+
+def _on_ticked(turn: Turn, event: Ticked) -> None:
+    state = turn.state
+    due = [key for key, at in state.deadlines.items() if at <= turn.at.mono]
+    for key in due:
+        turn.record(DeadlineSet(key, None))
+        kind, _, name = key.partition(":")
+        if kind == "gang" and JobId(name) in state.jobs:
+            rendezvous.on_deadline(turn, state.jobs[JobId(name)])
+        host = state.hosts.get(HostId(name))
+        if kind == "lease" and host is not None:
+            sessions.on_lease_deadline(turn, host)
+        if kind == "probe" and host is not None and host.state is HostState.ONLINE:
+            sessions.order_probes(turn, host, both_ways=False)
+
+
+_HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
+    CoordinatorStarted: _on_started,
+    JobSubmitted: jobs.on_submitted,
+    StopRequested: jobs.on_stop_requested,
+    HostJoined: sessions.on_joined,
+    CordonRequested: sessions.on_cordon,
+    RemovalRequested: sessions.on_removal,
+    SessionOpened: sessions.on_session,
+    HostReported: sessions.on_report,
+    Ticked: _on_ticked,
+}

@@ -1,0 +1,149 @@
+"""What follows when an attempt is over: the node's fate, its gang's, its job's. The class of the failure decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core.changes import AllocationFreed, GangDissolved, JobForgotten, JobUpdated, NodeUpdated
+from coordinator.core.effects import DesiredChanged, OutputObsolete
+from coordinator.core.events import AllocationStatus
+from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Job, JobState, Node, NodeState
+from coordinator.core.retry import may_retry_gang, may_retry_node
+from coordinator.core.spec import Placement, StopCriteria
+from coordinator.core.stopping import DEFAULT_STOP_GRACE, abort_gang, stop_allocation
+from coordinator.core.turn import Turn
+
+# Ended jobs that are kept for users to look at; the oldest go first.
+KEPT_JOBS = 10_000
+# As timeout(1) says it.
+EXIT_MAX_DURATION = 124
+
+
+def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None:
+    """An allocation's processes are gone for good: free it and see what that means."""
+    state = turn.state
+    turn.record(AllocationFreed(allocation.id))
+    turn.effect(DesiredChanged(allocation.host_id, allocation.id))
+    job = state.jobs[allocation.job_id]
+    node = state.nodes[job.id][allocation.rank]
+    if node.attempt != allocation.attempt:
+        return
+    outcome = _outcome(job, status)
+    if job.spec.placement is Placement.ANY:
+        if job.state is not JobState.STOPPING and may_retry_node(node, status.cause):
+            outcome = NodeState.PENDING
+        turn.record(NodeUpdated(_ended(node, status, outcome)))
+    else:
+        turn.record(NodeUpdated(_ended(node, status, outcome)))
+        _end_member(turn, job, node, outcome, status)
+    if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
+        _stop_others(turn, job)
+    settle_job(turn, state.jobs[job.id])
+
+
+def settle_job(turn: Turn, job: Job) -> None:
+    """End the job if nothing of it is left to run."""
+    state = turn.state
+    if job.state.ended or state.job_allocations[job.id] or job.id in state.gangs:
+        return
+    counts, nodes = state.counts[job.id], state.nodes[job.id]
+    if counts[NodeState.DONE] == job.spec.nodes or (_by_master(job) and _is_done(nodes.get(0))):
+        finish_job(turn, job, JobState.DONE, "", 0)
+    elif job.state is JobState.STOPPING:
+        finish_job(turn, job, JobState.STOPPED, job.reason, None)
+    elif counts[NodeState.FAILED] and not state.pending[job.id]:
+        first = min((n for n in nodes.values() if n.state is NodeState.FAILED), key=lambda n: (n.ended_at, n.rank))
+        reason = f"{counts[NodeState.FAILED]} of {job.spec.nodes} nodes failed; first node {first.rank}: {first.reason}"
+        finish_job(turn, job, JobState.FAILED, reason, _code(first.exit_code, first.cause))
+    elif not state.pending[job.id]:
+        finish_job(turn, job, JobState.STOPPED, job.reason or "its nodes were stopped", None)
+
+
+def finish_job(turn: Turn, job: Job, outcome: JobState, reason: str, exit_code: int | None) -> None:
+    """The job is over; the oldest ended jobs beyond the kept number are forgotten."""
+    turn.record(JobUpdated(replace(job, state=outcome, reason=reason, exit_code=exit_code, ended_at=turn.at.wall)))
+    jobs = turn.state.jobs
+    if len(jobs) > KEPT_JOBS:
+        oldest = next((j for j in jobs.values() if j.state.ended), None)
+        if oldest is not None:
+            turn.record(JobForgotten(oldest.id))
+            turn.effect(OutputObsolete(oldest.id))
+
+
+def describe(status: AllocationStatus) -> str:
+    """An end in words: the agent's reason, or the exit code."""
+    if status.reason:
+        return status.reason
+    return "ended" if status.exit_code is None else f"exit code {status.exit_code}"
+
+
+def _outcome(job: Job, status: AllocationStatus) -> NodeState:
+    if status.cause is EndCause.STOPPED:
+        return NodeState.STOPPED
+    if job.state is JobState.STOPPING and status.cause is EndCause.HOST:
+        return NodeState.STOPPED
+    return NodeState.DONE if status.cause is EndCause.EXIT and status.exit_code == 0 else NodeState.FAILED
+
+
+def _ended(node: Node, status: AllocationStatus, outcome: NodeState) -> Node:
+    return replace(
+        node,
+        state=outcome,
+        exit_code=status.exit_code,
+        cause=status.cause,
+        reason="" if outcome is NodeState.DONE else describe(status),
+        started_at=status.started_at or node.started_at,
+        ended_at=status.ended_at,
+        log_bytes=status.log_bytes,
+        host_failures=node.host_failures + (status.cause is EndCause.HOST),
+    )
+
+
+def _end_member(turn: Turn, job: Job, node: Node, outcome: NodeState, status: AllocationStatus) -> None:
+    state = turn.state
+    gang = state.gangs[job.id]
+    if outcome is not NodeState.DONE and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job):
+        retry = job.state is not JobState.STOPPING and may_retry_gang(job, status.cause)
+        if status.cause is EndCause.HOST:
+            turn.record(JobUpdated(replace(job, host_failures=job.host_failures + 1)))
+        host = state.hosts.get(node.host_id) if node.host_id is not None else None
+        reason = f"node {node.rank} on {host.name if host else node.host_id}: {describe(status)}"
+        abort_gang(turn, gang, reason, retry=retry, exit_code=_code(status.exit_code, status.cause))
+    if not state.job_allocations[job.id]:
+        _close_gang(turn, state.jobs[job.id], state.gangs[job.id])
+
+
+def _close_gang(turn: Turn, job: Job, gang: Gang) -> None:
+    turn.record(GangDissolved(job.id))
+    if gang.phase is not GangPhase.STOPPING or job.state is JobState.STOPPING:
+        return
+    if not gang.retry:
+        finish_job(turn, job, JobState.FAILED, gang.reason, gang.exit_code)
+        return
+    for node in tuple(turn.state.nodes[job.id].values()):
+        turn.record(NodeUpdated(replace(node, state=NodeState.PENDING)))
+    turn.record(JobUpdated(replace(job, state=JobState.QUEUED, reason=gang.reason)))
+
+
+def _stop_others(turn: Turn, job: Job) -> None:
+    grace = DEFAULT_STOP_GRACE if job.spec.stop_duration is None else job.spec.stop_duration
+    for allocation_id in sorted(turn.state.job_allocations[job.id]):
+        stop_allocation(turn, turn.state.allocations[allocation_id], "the master is done", grace)
+
+
+def _by_master(job: Job) -> bool:
+    return job.spec.stop_criteria is StopCriteria.MASTER_DONE
+
+
+def _is_done(node: Node | None) -> bool:
+    return node is not None and node.state is NodeState.DONE
+
+
+def _master_is_done(turn: Turn, job: Job) -> bool:
+    return _by_master(job) and _is_done(turn.state.nodes[job.id].get(0))
+
+
+def _code(exit_code: int | None, cause: EndCause | None) -> int:
+    if cause is EndCause.MAX_DURATION:
+        return EXIT_MAX_DURATION
+    return exit_code or 1

@@ -1,0 +1,159 @@
+"""Why a job is where it is: for every host the reason with the numbers, and one line on the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core import fit, network, placement
+from coordinator.core.model import Host, Job, JobState
+from coordinator.core.spec import JobSpec, Placement
+from coordinator.core.state import State, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one host could give the nodes of a job. ``rejection`` is empty when it has room now."""
+
+    host: Host
+    nodes_now: int
+    nodes_ever: int
+    rejection: str
+    chosen: int = 0
+
+
+def offers(state: State, spec: JobSpec) -> tuple[Offer, ...]:
+    """One offer a host, in the order in which hosts would be asked, the rejected ones last."""
+    need = fit.Need.of(spec.resources)
+    found = [_offer(state, host, need, spec) for host in state.hosts.values()]
+    found.sort(key=lambda o: (o.nodes_now == 0, o.nodes_ever == 0, o.host.facts.price_per_hour or 0.0, o.host.name))
+    return tuple(found)
+
+
+def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
+    rejection = fit.never(host, need)
+    if rejection is not None:
+        return Offer(host, 0, 0, rejection)
+    limit = 1 if spec.placement is Placement.CLUSTER else spec.nodes
+    usage = state.usage[host.id]
+    ever = fit.room(host, Usage(), need, limit)
+    rejection = fit.unusable(host) or fit.not_now(host, usage, need)
+    if rejection is not None:
+        return Offer(host, 0, ever, rejection)
+    return Offer(host, fit.room(host, usage, need, limit), ever, "")
+
+
+def impossible(state: State, spec: JobSpec) -> str:
+    """Why no host that is known, however idle, could ever hold a node; empty when one could, or none is known yet."""
+    need = fit.Need.of(spec.resources)
+    known = [host for host in state.hosts.values() if host.hardware is not None]
+    reasons = {host.name: fit.never(host, need) for host in known}
+    if not known or any(reason is None for reason in reasons.values()):
+        return ""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
+    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return f"no host could ever hold a node of it, even when idle: {shown}{more}. Ask for less, or join such a host"
+
+
+def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
+    """What the nodes that are not placed wait for, in one line; empty when they would all be placed now."""
+    need = fit.Need.of(spec.resources)
+    if not state.hosts:
+        return "waits for a host: none has joined; 'coordinator token create' makes a token for one"
+    if spec.placement is Placement.ANY:
+        return _waiting_any(state, spec, need, placed)
+    return _waiting_cluster(state, spec, need)
+
+
+def summary(state: State, job: Job) -> str:
+    """One line on the whole job: what it waits for, where it runs, or how it ended."""
+    if job.state.ended:
+        return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
+    pending = len(state.pending[job.id])
+    if job.state is JobState.QUEUED or pending:
+        waiting = waiting_for(state, job.spec, placed=job.spec.nodes - pending)
+        before = f" (before: {job.reason})" if job.reason else ""
+        return (waiting or "is about to be placed") + before
+    hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]}
+    return f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
+
+
+def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
+    """Nodes a host (by id) that would be placed at once if the job were submitted now. Changes nothing."""
+    need = fit.Need.of(spec.resources)
+    if spec.placement is Placement.CLUSTER:
+        candidates = placement.group_candidates(state, need)
+        group = network.find_group(state, candidates, spec.nodes) if len(candidates) >= spec.nodes else None
+        return {str(host): 1 for host in group or ()}
+    chosen: dict[str, int] = {}
+    left = spec.nodes
+    for host in placement.group_candidates(state, need):
+        take = min(left, fit.room(host, state.usage[host.id], need, left))
+        if take:
+            chosen[str(host.id)] = take
+            left -= take
+    return chosen
+
+
+def _waiting_any(state: State, spec: JobSpec, need: fit.Need, placed: int) -> str:
+    usable = list(placement.usable_hosts(state, need))
+    if not usable:
+        return _nobody(state, need)
+    room = sum(fit.room(host, state.usage[host.id], need, spec.nodes) for host in usable)
+    left = spec.nodes - placed
+    if room >= left:
+        return ""
+    closest = usable[0]
+    why = fit.not_now(closest, state.usage[closest.id], need) or "has no more room"
+    return f"{left - room} of {spec.nodes} nodes wait for room; {closest.name} {why}"
+
+
+def _waiting_cluster(state: State, spec: JobSpec, need: fit.Need) -> str:
+    usable = list(placement.usable_hosts(state, need))
+    if not usable:
+        return _nobody(state, need)
+    nodes = spec.nodes
+    if len(usable) < nodes:
+        verb = "fits" if len(usable) == 1 else "fit"
+        return f"waits for {nodes} hosts, one for each node; only {_names(usable)} {verb}" + _others(state, need)
+    free = placement.group_candidates(state, need)
+    if network.find_group(state, free, nodes) is not None:
+        return ""
+    group = network.largest_group(state, usable)
+    if len(group) < nodes:
+        return _no_network(state, usable, [state.hosts[h] for h in group], nodes)
+    busy = [host for host in usable if host not in free]
+    reasons = "; ".join(f"{h.name} {fit.not_now(h, state.usage[h.id], need)}" for h in busy[:3])
+    return f"waits for {nodes} hosts of one network to be free at once: {reasons}"
+
+
+def _no_network(state: State, usable: list[Host], group: list[Host], nodes: int) -> str:
+    line = (
+        f"waits for a network of {nodes} hosts that all reach each other; "
+        f"of {len(usable)} that fit, the largest has {len(group)}: {_names(group)}"
+    )
+    broken = network.broken_links(state, [host.id for host in usable])
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        return f"{line}; not reached: {'; '.join(broken[:3])}{more}"
+    unprobed = any(not state.reach.probed(a.id, b.id) for a in usable for b in usable if a.id != b.id and b.peer.port)
+    return f"{line}; probes are still out" if unprobed else line
+
+
+def _nobody(state: State, need: fit.Need) -> str:
+    return "waits for a host that fits" + _others(state, need)
+
+
+def _others(state: State, need: fit.Need) -> str:
+    reasons = [
+        f"{host.name} {reason}"
+        for host in state.hosts.values()
+        if (reason := fit.never(host, need) or fit.unusable(host)) is not None
+    ]
+    if not reasons:
+        return ""
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return f" ({'; '.join(reasons[:3])}{more})"
+
+
+def _names(hosts: list[Host]) -> str:
+    return ", ".join(host.name for host in hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")

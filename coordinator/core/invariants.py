@@ -1,0 +1,93 @@
+"""What must never happen, as a check of the whole state. Tests and the simulator run it after every step."""
+
+from __future__ import annotations
+
+from coordinator.core.model import GangPhase, JobState, NodeState, Phase
+from coordinator.core.ranks import RankSet
+from coordinator.core.spec import Placement
+from coordinator.core.state import State
+
+
+class Broken(AssertionError):
+    """An invariant does not hold: the coordinator has a bug."""
+
+
+def check_invariants(state: State) -> None:
+    """Raise Broken, naming the first thing that is wrong."""
+    _check_capacity(state)
+    _check_nodes(state)
+    _check_gangs(state)
+    _check_jobs(state)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise Broken(what)
+
+
+def _check_capacity(state: State) -> None:
+    for host_id, usage in state.usage.items():
+        held = [a for a in state.allocations.values() if a.host_id == host_id]
+        gpus = [gpu for allocation in held for gpu in allocation.gpus]
+        _require(len(gpus) == len(set(gpus)), f"a GPU of {host_id} is held twice: {gpus}")
+        _require({a.id for a in held} == usage.allocations, f"allocations of {host_id} are indexed wrongly")
+        _require(sorted(gpus) == sorted(usage.gpus), f"GPUs of {host_id} are indexed wrongly")
+        _require(sum(a.cpus for a in held) == usage.cpus, f"CPUs of {host_id} are counted wrongly")
+        _require(sum(a.memory_bytes for a in held) == usage.memory_bytes, f"memory of {host_id} is counted wrongly")
+
+
+def _check_nodes(state: State) -> None:
+    live: dict[tuple[str, int], list[int]] = {}
+    for allocation in state.allocations.values():
+        live.setdefault((allocation.job_id, allocation.rank), []).append(allocation.attempt)
+        node = state.nodes[allocation.job_id][allocation.rank]
+        _require(not node.state.ended, f"node {allocation.id} has ended but is still held")
+        _require(node.attempt == allocation.attempt, f"{allocation.id} is not the node's latest attempt {node.attempt}")
+    for key, attempts in live.items():
+        _require(len(attempts) == 1, f"node {key} has {len(attempts)} live attempts: {attempts}")
+    for job_id, nodes in state.nodes.items():
+        pending = RankSet(0, state.jobs[job_id].spec.nodes)
+        for node in nodes.values():
+            if node.state is not NodeState.PENDING:
+                pending.discard(node.rank)
+            if node.state in (NodeState.PLACED, NodeState.RUNNING, NodeState.STOPPING):
+                _require(
+                    (job_id, node.rank) in live, f"node {job_id}.{node.rank} is {node.state.value} but held nowhere"
+                )
+        _require(pending == state.pending[job_id], f"pending ranks of {job_id} are indexed wrongly")
+
+
+def _check_gangs(state: State) -> None:
+    for job in state.jobs.values():
+        members = [state.allocations[a] for a in state.job_allocations[job.id]]
+        gang = state.gangs.get(job.id)
+        if job.spec.placement is Placement.ANY:
+            _require(gang is None, f"{job.id} is placed anywhere but has a gang")
+            continue
+        _require(bool(members) == (gang is not None), f"{job.id} holds {len(members)} allocations, gang: {gang}")
+        if gang is None:
+            continue
+        _require(all(m.attempt == gang.generation for m in members), f"{job.id} holds members of two generations")
+        _require(len({m.host_id for m in members}) == len(members), f"two members of {job.id} share a host")
+        if gang.phase is GangPhase.PREPARING:
+            _require(len(members) == job.spec.nodes, f"{job.id} prepares only {len(members)} of {job.spec.nodes}")
+            started = [m.id for m in members if m.wanted is not Phase.PREPARED]
+            _require(not started, f"gang of {job.id} started in part: {started}")
+        if gang.phase is GangPhase.RUNNING:
+            late = [m.id for m in members if m.wanted is Phase.PREPARED]
+            _require(not late, f"gang of {job.id} started without {late}")
+
+
+def _check_jobs(state: State) -> None:
+    for job in state.jobs.values():
+        counts = dict.fromkeys(NodeState, 0)
+        counts[NodeState.PENDING] = len(state.pending[job.id])
+        for node in state.nodes[job.id].values():
+            if node.state is not NodeState.PENDING:
+                counts[node.state] += 1
+        _require(counts == state.counts[job.id], f"nodes of {job.id} are counted wrongly")
+        _require((job.id in state.unfinished) != job.state.ended, f"{job.id} is {job.state.value} but indexed wrongly")
+        if job.state.ended:
+            _require(not state.job_allocations[job.id], f"{job.id} has ended but still holds something")
+        if job.state is JobState.QUEUED:
+            _require(bool(state.pending[job.id]), f"{job.id} is queued but has no pending node")

@@ -1,0 +1,79 @@
+"""The barrier at which a gang's members are prepared, probed and told of each other: all start, or none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core import network
+from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated
+from coordinator.core.effects import DesiredChanged
+from coordinator.core.ids import HostId
+from coordinator.core.model import Allocation, Gang, GangPhase, Group, GroupMember, Job, Phase
+from coordinator.core.placement import gang_deadline
+from coordinator.core.state import State
+from coordinator.core.stopping import abort_gang
+from coordinator.core.turn import Turn
+
+
+def members_of(state: State, gang: Gang) -> list[Allocation]:
+    """The gang's allocations that still hold something, in rank order."""
+    allocations = (state.allocations[a] for a in state.job_allocations[gang.job_id])
+    return sorted((a for a in allocations if a.attempt == gang.generation), key=lambda a: a.rank)
+
+
+def on_prepared(turn: Turn, gang: Gang) -> None:
+    """A member is prepared and its probes are in: form the group, let go, or wait for the others."""
+    state = turn.state
+    job = state.jobs[gang.job_id]
+    members = members_of(state, gang)
+    failed = _failed_probe(state, members)
+    if failed is not None:
+        abort_gang(turn, gang, f"rendezvous failed: {failed}", retry=True)
+        return
+    if len(members) < job.spec.nodes or any(m.observed is not Phase.PREPARED for m in members):
+        return
+    hosts = [member.host_id for member in members]
+    addresses = {host: network.common_address(state, host, hosts) for host in hosts}
+    unreached = [host for host, address in addresses.items() if address is None]
+    if unreached:
+        names = ", ".join(state.hosts[host].name for host in unreached)
+        abort_gang(turn, gang, f"rendezvous failed: no address on which every member reaches {names}", retry=True)
+        return
+    _start(turn, gang, members, {host: address or "" for host, address in addresses.items()})
+
+
+def on_deadline(turn: Turn, job: Job) -> None:
+    """The time to prepare is over."""
+    gang = turn.state.gangs.get(job.id)
+    if gang is None or gang.phase is not GangPhase.PREPARING:
+        return
+    late = [m for m in members_of(turn.state, gang) if m.observed is not Phase.PREPARED]
+    names = ", ".join(turn.state.hosts[m.host_id].name for m in late)
+    seconds = turn.state.timing.prepare
+    abort_gang(turn, gang, f"rendezvous failed: {names} not prepared within {seconds:g} s", retry=True)
+
+
+def _failed_probe(state: State, members: list[Allocation]) -> str | None:
+    for source in members:
+        if source.observed is not Phase.PREPARED:
+            continue
+        for target in members:
+            if source is not target and not state.reach.addresses(source.host_id, target.host_id):
+                return network.describe_failure(state, source.host_id, target.host_id)
+    return None
+
+
+def _start(turn: Turn, gang: Gang, members: list[Allocation], addresses: dict[HostId, str]) -> None:
+    master = members[0]
+    group = Group(
+        generation=gang.generation,
+        master_address=addresses[master.host_id],
+        master_port=master.master_port,
+        members=tuple(GroupMember(m.rank, m.host_id, addresses[m.host_id], slots=max(1, len(m.gpus))) for m in members),
+    )
+    turn.record(DeadlineSet(gang_deadline(turn.state.jobs[gang.job_id]), None))
+    turn.record(GangUpdated(replace(gang, phase=GangPhase.RUNNING, group=group)))
+    for member in members:
+        address = addresses[member.host_id]
+        turn.record(AllocationUpdated(replace(member, wanted=Phase.RUNNING, address=address)))
+        turn.effect(DesiredChanged(member.host_id, member.id))

@@ -1,0 +1,265 @@
+"""Agents' calls: sessions and their epochs, reports, leases; and what owners do with hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core.changes import (
+    AllocationUpdated,
+    DeadlineSet,
+    HostRemoved,
+    HostSeen,
+    HostUpdated,
+    JobUpdated,
+    NodeUpdated,
+    ReachSeen,
+)
+from coordinator.core.effects import ProbesWanted, SessionSuperseded
+from coordinator.core.ends import on_end
+from coordinator.core.errors import Conflict, HostForgotten, NotFound, StaleSession
+from coordinator.core.events import (
+    AllocationStatus,
+    CordonRequested,
+    HostJoined,
+    HostReported,
+    RemovalRequested,
+    SessionOpened,
+)
+from coordinator.core.ids import HostId, host_id
+from coordinator.core.lifecycle import OBSERVED_ORDER
+from coordinator.core.model import Allocation, EndCause, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
+from coordinator.core.rendezvous import on_prepared
+from coordinator.core.state import State
+from coordinator.core.turn import Turn
+
+# Hosts that one host is asked to probe in one order.
+MAX_PROBE_TARGETS = 256
+
+
+def lease_deadline(host: HostId) -> str:
+    """The key of the deadline at which the host's state is to be judged again."""
+    return f"lease:{host}"
+
+
+def probe_deadline(host: HostId) -> str:
+    """The key of the deadline at which the host probes its peers again."""
+    return f"probe:{host}"
+
+
+def find_host(state: State, ref: str) -> Host:
+    """The host with this id or name. Raises NotFound."""
+    found = state.hosts.get(HostId(ref)) or next((h for h in state.hosts.values() if h.name == ref), None)
+    if found is None:
+        raise NotFound(f"there is no host {ref!r}; 'coordinator hosts' lists them")
+    return found
+
+
+# ---------------------------------------------------------------- membership
+
+
+def on_joined(turn: Turn, event: HostJoined) -> Host:
+    """Take a host in under a name that no other has."""
+    state = turn.state
+    names = {host.name for host in state.hosts.values()}
+    name, number = event.name, 2
+    while name in names:
+        name, number = f"{event.name}-{number}", number + 1
+    host = Host(
+        id=host_id(state.last_host_number + 1),
+        name=name,
+        facts=event.facts,
+        joined_at=turn.at.wall,
+        machine_id=event.machine_id,
+    )
+    turn.record(HostUpdated(host))
+    return host
+
+
+def on_cordon(turn: Turn, event: CordonRequested) -> Host:
+    """Let no new work in, or let it in again. Raises NotFound."""
+    host = replace(find_host(turn.state, event.host), cordoned=event.cordoned)
+    turn.record(HostUpdated(host))
+    return host
+
+
+def on_removal(turn: Turn, event: RemovalRequested) -> Host:
+    """Forget a host. Raises NotFound, and Conflict while work is on it."""
+    host = find_host(turn.state, event.host)
+    held = turn.state.usage[host.id].allocations
+    if held:
+        raise Conflict(
+            f"host {host.name!r} still holds {len(held)} allocations; cordon it and let them end, or stop them"
+        )
+    turn.record(DeadlineSet(lease_deadline(host.id), None))
+    turn.record(DeadlineSet(probe_deadline(host.id), None))
+    turn.record(HostRemoved(host.id))
+    turn.effect(SessionSuperseded(host.id, None))
+    return host
+
+
+# ---------------------------------------------------------------- sessions
+
+
+def on_session(turn: Turn, event: SessionOpened) -> Host:
+    """Begin a new epoch of the host; older sessions of it are over. Raises HostForgotten."""
+    state = turn.state
+    known = state.hosts.get(event.host_id)
+    if known is None:
+        raise HostForgotten(f"host {event.host_id} was removed from this cluster; join it again with a new token")
+    if known.peer != event.peer:
+        state.reach.forget(known.id)
+    host = replace(
+        known,
+        facts=_merged(known.facts, event.facts),
+        hardware=event.hardware,
+        peer=event.peer,
+        agent_version=event.agent_version,
+        epoch=known.epoch + 1,
+        state=HostState.ONLINE,
+        last_seen_at=turn.at.wall,
+    )
+    turn.record(HostUpdated(host))
+    turn.effect(SessionSuperseded(host.id, host.epoch))
+    renew_lease(turn, host.id)
+    order_probes(turn, host, both_ways=True)
+    return host
+
+
+def _merged(known: HostFacts, said: HostFacts) -> HostFacts:
+    # Labels that came with the join token stay; the agent's own win where both name one.
+    return replace(said, labels={**known.labels, **said.labels})
+
+
+def on_report(turn: Turn, event: HostReported) -> float:
+    """Take a report in; answered with the lease in seconds. Raises StaleSession and HostForgotten."""
+    state = turn.state
+    host = state.hosts.get(event.host_id)
+    if host is None:
+        raise HostForgotten(f"host {event.host_id} was removed from this cluster; join it again with a new token")
+    if host.epoch != event.epoch:
+        raise StaleSession(
+            f"session {event.epoch} of host {host.name!r} was superseded by {host.epoch}; open a new one"
+        )
+    _seen(turn, host, event)
+    for reach in event.probes:
+        if reach.source == host.id and reach.target in state.hosts:
+            turn.record(ReachSeen(reach))
+    for status in event.statuses:
+        on_status(turn, host.id, status)
+    return state.timing.lease
+
+
+def _seen(turn: Turn, host: Host, event: HostReported) -> None:
+    hardware = event.hardware or host.hardware
+    if event.goodbye:
+        # Its tasks go on under its last lease; only new work stays away.
+        turn.record(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=turn.at.wall)))
+        return
+    if host.state is not HostState.ONLINE or event.hardware is not None or turn.at.wall - host.last_seen_at >= 1.0:
+        turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))
+    renew_lease(turn, host.id)
+
+
+def renew_lease(turn: Turn, host: HostId) -> None:
+    """The host was heard of now: it is suspect, then lost, so long after this moment."""
+    turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))
+
+
+def on_lease_deadline(turn: Turn, host: Host) -> None:
+    """The host was not heard of in time: suspect at first, lost once its lease and the grace after it are over."""
+    timing = turn.state.timing
+    if host.state is HostState.ONLINE:
+        turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
+        until_lost = max(0.0, timing.lease + timing.lease_grace - timing.suspect)
+        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + until_lost))
+        return
+    if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
+        return
+    silent = timing.lease + timing.lease_grace
+    lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
+    turn.record(HostSeen(replace(host, state=lost)))
+    for allocation_id in sorted(turn.state.usage[host.id].allocations):
+        allocation = turn.state.allocations.get(allocation_id)
+        if allocation is not None:
+            reason = f"host {host.name} lost: not heard of for {silent:g} s"
+            on_end(turn, allocation, lost_status(turn, allocation, reason))
+
+
+def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:
+    """The end of an attempt that nobody is left to report."""
+    node = turn.state.nodes[allocation.job_id][allocation.rank]
+    return AllocationStatus(
+        id=allocation.id,
+        phase=Phase.ENDED,
+        cause=EndCause.HOST,
+        reason=reason,
+        started_at=node.started_at,
+        ended_at=turn.at.wall,
+        log_bytes=node.log_bytes,
+    )
+
+
+# ---------------------------------------------------------------- statuses
+
+
+def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
+    """What a host saw of an allocation. Repeats, latecomers and other hosts' allocations are ignored."""
+    state = turn.state
+    allocation = state.allocations.get(status.id)
+    if allocation is None or allocation.host_id != source:
+        return
+    if status.phase is Phase.ENDED:
+        on_end(turn, allocation, status)
+        return
+    if OBSERVED_ORDER[status.phase] <= OBSERVED_ORDER[allocation.observed]:
+        return
+    seen = replace(
+        allocation,
+        observed=status.phase,
+        started_at=status.started_at,
+        master_port=status.master_port or allocation.master_port,
+    )
+    turn.record(AllocationUpdated(seen))
+    if status.phase is Phase.PREPARED:
+        gang = _gang_of(state, seen)
+        if gang is not None:
+            on_prepared(turn, gang)
+    elif status.phase is Phase.RUNNING:
+        _running(turn, seen)
+
+
+def _gang_of(state: State, allocation: Allocation) -> Gang | None:
+    gang = state.gangs.get(allocation.job_id)
+    fits = gang is not None and gang.generation == allocation.attempt and allocation.wanted is Phase.PREPARED
+    return gang if fits else None
+
+
+def _running(turn: Turn, allocation: Allocation) -> None:
+    job = turn.state.jobs[allocation.job_id]
+    node = turn.state.nodes[job.id][allocation.rank]
+    if node.state is NodeState.PLACED:
+        started = replace(node, state=NodeState.RUNNING, started_at=allocation.started_at, address=allocation.address)
+        turn.record(NodeUpdated(started))
+    if job.state is JobState.STARTING:
+        turn.record(JobUpdated(replace(job, state=JobState.RUNNING, started_at=job.started_at or turn.at.wall)))
+
+
+# ---------------------------------------------------------------- probes
+
+
+def order_probes(turn: Turn, host: Host, *, both_ways: bool) -> None:
+    """Have the host probe every other that may share a network with it, and again after the probe interval."""
+    others = [other for other in turn.state.hosts.values() if _may_share_network(host, other)]
+    others = others[-MAX_PROBE_TARGETS:]
+    if others:
+        turn.effect(ProbesWanted(host.id, tuple(other.id for other in others)))
+    for other in others if both_ways else ():
+        turn.effect(ProbesWanted(other.id, (host.id,)))
+    turn.record(DeadlineSet(probe_deadline(host.id), turn.at.mono + turn.state.timing.probe_interval))
+
+
+def _may_share_network(one: Host, other: Host) -> bool:
+    if one.id == other.id or not one.peer.port or not other.peer.port or other.state is not HostState.ONLINE:
+        return False
+    named = {one.facts.network, other.facts.network} - {None}
+    return len(named) <= 1
