@@ -11,18 +11,18 @@ The daemon reads the JSON only: loading ``cryptography`` would double an idle ag
 from __future__ import annotations
 
 import json
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rallypoint.files import make_private_dir, write_private
+from rallypoint.files import make_private_dir, readable_by_others, write_private
 from rallypoint.tls import PeerFiles
 
 IDENTITY_FILE = "identity.json"
 CREDENTIALS_FILE = "credentials.pem"
 CA_FILE = "ca.pem"
 _RENEW_AT = 2 / 3
+_JOIN = "'agent join HOST:PORT --token-file F'"
 
 
 class NotJoined(Exception):
@@ -70,23 +70,26 @@ class Pems:
     certificate_pem: bytes
 
 
+def default_state_dir() -> Path:
+    """Where an agent keeps its state unless told otherwise."""
+    from platformdirs import user_state_path
+
+    return user_state_path("rallypoint", appauthor=False) / "agent"
+
+
 def load_identity(state_dir: Path) -> Identity:
-    """Read the identity. Raises ``NotJoined``; ``IdentityDamaged`` when files are unreadable, gone or open to others."""
+    """Read the identity. Raises ``NotJoined``; ``IdentityDamaged`` when files are unreadable or open to others."""
     path = state_dir / IDENTITY_FILE
-    join = "'agent join HOST:PORT --token-file F'"
     try:
         identity = _from_json(state_dir, json.loads(path.read_bytes()))
     except FileNotFoundError:
-        way_out = "run 'agent join HOST:PORT --token-file F' first, or give its directory with --state-dir"
-        raise NotJoined(
-            f"{state_dir} holds no host identity, so this host has not joined a cluster: {way_out}"
-        ) from None
+        way_out = f"run {_JOIN} first, or give the right directory with --state-dir"
+        raise NotJoined(f"this host has not joined a cluster ({state_dir} holds no identity): {way_out}") from None
     except OSError as error:
-        raise IdentityDamaged(
-            f"{path} can't be read ({error.strerror}): run the agent as the user who joined"
-        ) from None
+        way_out = "run the agent as the user who joined"
+        raise IdentityDamaged(f"{path} can't be read ({error.strerror}): {way_out}") from None
     except (ValueError, TypeError, KeyError):
-        raise IdentityDamaged(f"{path} is damaged: join again with {join}") from None
+        raise IdentityDamaged(f"{path} is damaged: join again with {_JOIN}") from None
     check_private(identity.credentials_path)
     return identity
 
@@ -98,8 +101,9 @@ def load_pems(identity: Identity) -> Pems:
         key, certificate = split_credentials(identity.credentials_path.read_bytes())
         return Pems(identity.ca_path.read_bytes(), key, certificate)
     except (OSError, ValueError) as error:
-        way_out = "join again with 'agent join HOST:PORT --token-file F'"
-        raise IdentityDamaged(f"the keys in {identity.state_dir} can't be used ({error}): {way_out}") from None
+        raise IdentityDamaged(
+            f"the keys in {identity.state_dir} can't be used ({error}): join again with {_JOIN}"
+        ) from None
 
 
 def needs_renewal(identity: Identity, wall_now: float) -> bool:
@@ -146,9 +150,8 @@ def split_credentials(pem: bytes) -> tuple[bytes, bytes]:
 def check_private(path: Path) -> None:
     """Refuse a secret that other users may read. Raises ``IdentityDamaged``."""
     try:
-        mode = path.stat().st_mode
+        exposed = readable_by_others(path)
     except OSError as error:
-        way_out = "join again with 'agent join HOST:PORT --token-file F'"
-        raise IdentityDamaged(f"{path} can't be read ({error.strerror}): {way_out}") from None
-    if stat.S_ISREG(mode) and mode & 0o077:
-        raise IdentityDamaged(f"{path} may be read by other users (mode {mode & 0o777:o}): run 'chmod 600 {path}'")
+        raise IdentityDamaged(f"{path} can't be read ({error.strerror}): join again with {_JOIN}") from None
+    if exposed:
+        raise IdentityDamaged(f"{path} may be read by other users: run 'chmod 600 {path}'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -36,3 +37,9 @@ def _sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def readable_by_others(path: Path) -> bool:
+    """Whether group or others may read this regular file. Raises ``OSError``. Always false on Windows (no modes)."""
+    mode = path.stat().st_mode
+    return os.name != "nt" and stat.S_ISREG(mode) and bool(mode & 0o077)
