@@ -1,0 +1,196 @@
+"""`python -m agent.spawner --state-dir DIR`: the daemon starts it, nobody else needs to."""
+
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+
+from agent.spawner import wire
+from agent.spawner.keeper import Keeper
+
+PR_SET_CHILD_SUBREAPER = 36
+# So many spawns at most before looking what else has happened.
+SPAWN_SLICE = 8
+# A spawner with nothing to do waits so long for a first daemon.
+GREETING_SECONDS = 10.0
+
+
+class Server:
+    """The spawner's loop: one thread, one daemon at a time."""
+
+    def __init__(self, directory: str) -> None:
+        self._poll = select.epoll()
+        self._listener = _listen(directory)
+        self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._keeper = Keeper(directory, self._poll)
+        self._daemon: socket.socket | None = None
+        self._decoder = wire.Decoder()
+        self._output = bytearray()
+        self._spawns: list[wire.Message] = []
+        self._leave_at = 0.0
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._poll.register(self._wakeup, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serve until there is neither a daemon nor a living task."""
+        # Whoever started us is about to connect.
+        self._leave_at = wire.now() + GREETING_SECONDS
+        while self._daemon is not None or self._keeper.tasks or wire.now() < self._leave_at:
+            for fd, event in self._poll.poll(self._timeout()):
+                self._handle(fd, event)
+            self._spawn_some()
+            self._keeper.reap()
+            self._keeper.tick()
+            self._tell()
+
+    def _timeout(self) -> float | None:
+        if self._spawns:
+            return 0.0
+        timer = self._keeper.next_timer()
+        if self._daemon is not None or self._keeper.tasks:
+            return timer
+        leave = max(0.0, self._leave_at - wire.now())
+        return leave if timer is None else min(timer, leave)
+
+    def _handle(self, fd: int, event: int) -> None:
+        if fd == self._wakeup:
+            os.read(self._wakeup, 4096)
+        elif fd == self._listener.fileno():
+            self._accept()
+        elif self._daemon is not None and fd == self._daemon.fileno():
+            if event & select.EPOLLOUT:
+                self._send()
+            if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+                self._receive()
+        else:
+            self._keeper.readable(fd)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        if self._daemon is not None:
+            # The daemon's lock on the state directory makes it the only one: the older connection is dead.
+            self._drop()
+        connection.setblocking(False)
+        self._daemon, self._leave_at = connection, 0.0
+        self._decoder = wire.Decoder()
+        self._output.clear()
+        self._poll.register(connection, select.EPOLLIN)
+        # The snapshot says it all; news from before would only repeat it.
+        self._keeper.commit()
+        self._keeper.news.clear()
+        keeper = self._keeper
+        self._push([{"ev": "snapshot", "records": keeper.journal.records, "boot": keeper.boot}])
+
+    def _drop(self) -> None:
+        if self._daemon is not None:
+            self._poll.unregister(self._daemon)
+            self._daemon.close()
+            self._daemon = None
+            self._spawns.clear()
+
+    def _receive(self) -> None:
+        assert self._daemon is not None
+        try:
+            data = self._daemon.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop()
+            return
+        for order in self._decoder.feed(data):
+            self._obey(order)
+
+    def _obey(self, order: "wire.Message") -> None:
+        op = order["op"]
+        if op == "spawn":
+            self._spawns.append(order)
+        elif op == "exec":
+            self._keeper.execute(order)
+        elif op == "stop":
+            self._stop(order)
+        elif op == "forget":
+            self._keeper.forget(order)
+        elif op == "lease":
+            self._keeper.lease(order)
+
+    def _stop(self, order: "wire.Message") -> None:
+        """A task that still waits to be spawned is spawned first: one path for all ends."""
+        waiting = [spawn for spawn in self._spawns if spawn["id"] == order["id"]]
+        for spawn in waiting:
+            self._spawns.remove(spawn)
+            self._keeper.start(spawn)
+        self._keeper.stop(order)
+
+    def _spawn_some(self) -> None:
+        for order in self._spawns[:SPAWN_SLICE]:
+            self._keeper.start(order)
+        del self._spawns[:SPAWN_SLICE]
+
+    def _tell(self) -> None:
+        if not self._keeper.commit():
+            return
+        news = self._keeper.news
+        if self._daemon is not None and news:
+            self._push(news)
+        news.clear()
+
+    def _push(self, messages: "list[wire.Message]") -> None:
+        self._output += wire.encode(messages)
+        self._send()
+
+    def _send(self) -> None:
+        if self._daemon is None:
+            return
+        try:
+            while self._output:
+                del self._output[: self._daemon.send(self._output)]
+        except BlockingIOError:
+            self._poll.modify(self._daemon, select.EPOLLIN | select.EPOLLOUT)
+            return
+        except OSError:
+            self._drop()
+            return
+        self._poll.modify(self._daemon, select.EPOLLIN)
+
+
+def _listen(directory: str) -> socket.socket:
+    # By a short relative name: a socket's path may have 107 bytes only.
+    os.chdir(directory)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if os.path.exists(wire.SOCKET):
+        os.unlink(wire.SOCKET)
+    listener.bind(wire.SOCKET)
+    listener.listen(4)
+    listener.setblocking(False)
+    return listener
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the state directory named by ``--state-dir``; 1 if another spawner does."""
+    if len(arguments) != 2 or arguments[0] != "--state-dir":
+        print("usage: python -m agent.spawner --state-dir DIR", file=sys.stderr)
+        return 2
+    directory = os.path.abspath(arguments[1])
+    lock = os.open(os.path.join(directory, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another spawner serves {directory}", file=sys.stderr)
+        return 1
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    Server(directory).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,111 @@
+"""What the spawner must not forget: one append-only file of JSON lines.
+
+A task's life is ``starting`` (before the spawn, so that a crash right after it leaves a trace), ``started``, ``exited``
+and ``forgotten``. Lines are in the page cache at once, which survives the death of any process; :meth:`Journal.sync`
+makes them survive the machine's.
+"""
+
+import json
+import os
+
+# The file is written anew when it has grown by this much since it last was.
+COMPACT_BYTES = 8 * 1024 * 1024
+
+Record = dict[str, object]
+
+
+class Journal:
+    """The journal at ``path``; opening reads it, drops what was forgotten and writes it anew."""
+
+    __slots__ = ("_compacted", "_fd", "_lines", "_path", "_size", "records")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lines: list[bytes] = []
+        self._fd = -1
+        self._size = 0
+        self._compacted = 0
+        self.records: dict[str, Record] = _load(path)
+        self._compact()
+
+    def add(self, kind: str, task: str, **fields: object) -> None:
+        """Note a step of ``task``'s life; in the file after the next :meth:`write` or :meth:`sync`."""
+        line = {"kind": kind, "id": task, **fields}
+        _apply(self.records, line)
+        self._lines.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def write(self) -> None:
+        """Hand all lines to the kernel: they survive this process.
+
+        Raises:
+            OSError: the disk is full or fails; the lines are kept for the next call.
+        """
+        if not self._lines:
+            return
+        data = b"".join(self._lines)
+        written = os.write(self._fd, data)
+        if written < len(data):
+            # Take the torn part back, or the next line would be glued to it.
+            os.ftruncate(self._fd, self._size)
+            raise OSError(28, "no space left for the journal", self._path)
+        self._lines.clear()
+        self._size += written
+        if self._size - self._compacted > COMPACT_BYTES:
+            self._compact()
+
+    def sync(self) -> None:
+        """Like :meth:`write`, and on the disk when it returns."""
+        if self._lines:
+            self.write()
+            os.fdatasync(self._fd)
+
+    def _compact(self) -> None:
+        lines = []
+        for task, record in self.records.items():
+            lines.append(json.dumps({"kind": "whole", "id": task, **record}, separators=(",", ":")).encode() + b"\n")
+        fresh = self._path + ".new"
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        data = b"".join(lines)
+        if os.write(fd, data) < len(data):
+            os.close(fd)
+            raise OSError(28, "no space left for the journal", fresh)
+        os.fdatasync(fd)
+        os.rename(fresh, self._path)
+        _sync_directory(os.path.dirname(self._path) or ".")
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._compacted = fd, len(data), len(data)
+
+
+def _load(path: str) -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                try:
+                    _apply(records, json.loads(line))
+                except ValueError:
+                    # A crash of the machine can tear the last line; what it said was not acknowledged.
+                    continue
+    except FileNotFoundError:
+        pass
+    return records
+
+
+def _apply(records: dict[str, Record], line: Record) -> None:
+    fields = {key: value for key, value in line.items() if key not in ("kind", "id")}
+    task = str(line["id"])
+    if line["kind"] == "forgotten":
+        records.pop(task, None)
+    elif line["kind"] in ("whole", "starting"):
+        records[task] = fields
+    elif task in records:
+        records[task].update(fields)
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,389 @@
+"""Keeps the tasks: starts, watches, stops and reaps them, and journals each end before anyone is told."""
+
+import heapq
+import os
+import select
+import signal
+import time
+
+from agent.spawner import procs
+from agent.spawner.journal import Journal
+from agent.spawner.task import StartError, Task, signal_all, spawn
+from agent.spawner.wire import Message, now
+
+# What is left of a tree when its main process has ended gets TERM, and KILL after this.
+LEFTOVER_GRACE = 2.0
+# After KILL, how often to look whether it is gone, and when to give up on it.
+SWEEP_SECONDS = 0.05
+STUCK_SECONDS = 10.0
+# While the disk takes no journal, how long until it is tried again.
+RETRY_SECONDS = 1.0
+LOST = "exit status lost: the agent's spawner ended before the process did"
+REBOOTED = "host rebooted"
+LEASE_ENDED = "the host was out of contact with its coordinator for longer than its lease"
+
+
+class Keeper:
+    """All tasks of this host. ``news`` collects what the daemon is to hear once the journal is on the disk."""
+
+    def __init__(self, directory: str, poll: select.epoll) -> None:
+        self.boot = procs.boot_id()
+        self.journal = Journal(os.path.join(directory, "spawner.journal"))
+        self.news: list[Message] = []
+        self.tasks: dict[str, Task] = {}
+        self._poll = poll
+        self._null = os.open(os.devnull, os.O_RDWR)
+        self._mains: dict[int, Task] = {}
+        self._execs: dict[int, Task] = {}
+        self._pidfds: dict[int, Task] = {}
+        self._ending: dict[str, Task] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._must_sync = False
+        self._lease_file = os.path.join(directory, "lease")
+        self.lease_until, self.lease_grace = self._read_lease()
+        self._lease_saved = self.lease_until or 0.0
+        for task, record in list(self.journal.records.items()):
+            if "at_end" not in record:
+                self._pick_up(task, record)
+
+    # --- orders -----------------------------------------------------------------------------------------------
+
+    def start(self, order: Message) -> None:
+        """Spawn a task; one that has a record is not started again, whatever became of it."""
+        task = str(order["id"])
+        if task in self.journal.records:
+            return
+        limit = order.get("limit")
+        began = now()
+        self.journal.add(
+            "starting",
+            task,
+            boot=self.boot,
+            at=time.time(),
+            log=order["log"],
+            signal=order["signal"],
+            grace=order["grace"],
+            limit_at=None if limit is None else began + _number(limit),
+            meta=order.get("meta"),
+        )
+        try:
+            self.journal.write()
+            pid = spawn(
+                _strings(order["argv"]), _environment(order["env"]), str(order["cwd"]), str(order["log"]), self._null
+            )
+        except StartError as error:
+            self._record_end(task, None, "start_failed", str(error), 0)
+            return
+        except OSError as error:
+            # Unrecorded it must not run: nobody could find it again.
+            self._record_end(task, None, "host", f"journal {error.filename or ''}: {error.strerror}", 0)
+            return
+        self._started(task, pid, order, None if limit is None else began + _number(limit))
+
+    def _started(self, name: str, pid: int, order: Message, limit_at: float | None) -> None:
+        process = procs.look(pid)
+        at = time.time()
+        self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
+        task = Task(name, pid, str(order["log"]), str(order["signal"]), _number(order["grace"]))
+        self.tasks[name] = self._mains[pid] = task
+        self._limit(task, limit_at)
+        self.news.append({"ev": "started", "id": name, "pid": pid, "at": at})
+
+    def execute(self, order: Message) -> None:
+        """Spawn one more process into the tree of a running task; its end alone is told by ``exec_ended``."""
+        name, key = str(order["id"]), str(order["key"])
+        task = self.tasks.get(name)
+        if task is None or task.main_gone or task.kill_at is not None:
+            self.news.append(_exec_ended(name, key, None, f"{name} is not running"))
+            return
+        try:
+            pid = spawn(_strings(order["argv"]), _environment(order["env"]), str(order["cwd"]), task.log, self._null)
+        except StartError as error:
+            self.news.append(_exec_ended(name, key, None, str(error)))
+            return
+        task.execs[pid] = key
+        self._execs[pid] = task
+
+    def stop(self, order: Message) -> None:
+        """Signal a task's tree and set the time of its kill; a later order can only bring that time forward."""
+        task = self.tasks.get(str(order["id"]))
+        if task is not None:
+            self._stop(task, str(order["signal"]), _number(order["grace"]), str(order["cause"]), str(order["reason"]))
+
+    def forget(self, order: Message) -> None:
+        """Drop the record of a task that has ended."""
+        name = str(order["id"])
+        if name in self.journal.records and name not in self.tasks:
+            self.journal.add("forgotten", name)
+
+    def lease(self, order: Message) -> None:
+        """Prolong the time that work may go on without word from the coordinator."""
+        self.lease_until, self.lease_grace = _number(order["until"]), _number(order["grace"])
+        heapq.heappush(self._timers, (self.lease_until, ""))
+        if self.lease_until - self._lease_saved >= 1.0:
+            # Read by the next spawner, should this one and the daemon both be gone: work must not outlive its lease.
+            self._lease_saved = self.lease_until
+            self._save_lease()
+
+    def _save_lease(self) -> None:
+        try:
+            with open(self._lease_file + ".new", "w") as file:
+                file.write(f"{self.boot} {self.lease_until} {self.lease_grace}")
+            os.rename(self._lease_file + ".new", self._lease_file)
+        except OSError:
+            # A full disk: an older lease is left, which ends earlier and is the safe one.
+            return
+
+    def _read_lease(self) -> tuple[float | None, float]:
+        try:
+            with open(self._lease_file) as file:
+                boot, until, grace = file.read().split()
+        except (OSError, ValueError):
+            return None, 0.0
+        return (float(until), float(grace)) if boot == self.boot else (None, 0.0)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """Seconds until :meth:`tick` has something to do."""
+        return max(0.0, self._timers[0][0] - now()) if self._timers else None
+
+    def tick(self) -> None:
+        """Do what is due: limits, kills, sweeps, the end of the lease."""
+        at = now()
+        while self._timers and self._timers[0][0] <= at:
+            _, name = heapq.heappop(self._timers)
+            if not name:
+                self._check_lease(at)
+            elif name in self.tasks:
+                self._due(self.tasks[name], at)
+
+    def _check_lease(self, at: float) -> None:
+        if self.lease_until is None or at < self.lease_until:
+            return
+        for task in list(self.tasks.values()):
+            self._stop(task, task.signal, min(task.grace, self.lease_grace), "host", LEASE_ENDED)
+
+    def _due(self, task: Task, at: float) -> None:
+        if task.limit_at is not None and at >= task.limit_at and task.kill_at is None and not task.main_gone:
+            task.limit_at = None
+            self._stop(task, task.signal, task.grace, "max_duration", "max_duration reached")
+        if task.main_gone:
+            self._settle(task)
+        if task.kill_at is not None and at >= task.kill_at and task.id in self.tasks:
+            self._kill(task, at)
+
+    def _at(self, when: float, task: Task) -> None:
+        heapq.heappush(self._timers, (when, task.id))
+
+    def _limit(self, task: Task, limit_at: float | None) -> None:
+        if limit_at is not None:
+            task.limit_at = limit_at
+            self._at(limit_at, task)
+        if self.lease_until is not None:
+            heapq.heappush(self._timers, (self.lease_until, ""))
+
+    # --- stopping -------------------------------------------------------------------------------------------------
+
+    def _stop(self, task: Task, name: str, grace: float, cause: str, reason: str) -> None:
+        kill_at = now() + grace
+        if task.kill_at is not None:
+            if kill_at < task.kill_at:
+                task.kill_at = kill_at
+                self._at(kill_at, task)
+            return
+        task.kill_at = kill_at
+        if not task.main_gone:
+            task.cause, task.reason = cause, reason
+            self.journal.add("stopping", task.id, cause=cause, reason=reason)
+            self.news.append({"ev": "stopping", "id": task.id})
+        if grace > 0:
+            task.signal_groups(_signal_number(name))
+        self._at(kill_at, task)
+
+    def _kill(self, task: Task, at: float) -> None:
+        if task.stuck_at is None:
+            task.stuck_at = at + STUCK_SECONDS
+        members = task.tree(self._orphans_of(task))
+        if not task.main_gone and not task.adopted:
+            members.add(task.pid)
+        signal_all(members, signal.SIGKILL)
+        if at < task.stuck_at:
+            self._at(at + SWEEP_SECONDS, task)
+        elif task.main_gone:
+            self._give_up(task, members)
+        else:
+            # Not even its main process can be killed (it sleeps inside a driver): look again now and then.
+            self._at(at + STUCK_SECONDS, task)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def reap(self) -> None:
+        """Collect all children that have ended, and finish the tasks whose trees are gone."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid in self._mains:
+                self._main_ended(self._mains.pop(pid), os.waitstatus_to_exitcode(status))
+            elif pid in self._execs:
+                self._exec_ended(pid, os.waitstatus_to_exitcode(status))
+        if self._ending:
+            orphans = self._orphans()
+            for task in list(self._ending.values()):
+                self._settle(task, orphans)
+
+    def readable(self, fd: int) -> bool:
+        """An adopted process has ended, if ``fd`` is of one."""
+        task = self._pidfds.pop(fd, None)
+        if task is None:
+            return False
+        self._poll.unregister(fd)
+        os.close(fd)
+        task.pidfd = -1
+        if task.cause == "exit":
+            task.cause, task.reason = "host", LOST
+        self._main_ended(task, None)
+        self._settle(task)
+        return True
+
+    def _main_ended(self, task: Task, code: int | None) -> None:
+        task.code = 128 - code if code is not None and code < 0 else code
+        task.main_gone = True
+        self._ending[task.id] = task
+
+    def _exec_ended(self, pid: int, code: int) -> None:
+        task = self._execs.pop(pid)
+        key = task.execs[pid]
+        if not task.group_lives():
+            del task.execs[pid]
+        self.news.append(_exec_ended(task.id, key, 128 - code if code < 0 else code, ""))
+
+    def _settle(self, task: Task, orphans: "set[int] | None" = None) -> None:
+        """The main process has ended: end what is left of its tree, and report when nothing is."""
+        orphans = self._orphans() if orphans is None else orphans
+        if not task.adopted and not orphans and not task.group_lives():
+            self._finish(task)
+            return
+        members = task.tree(self._orphans_of(task))
+        if not members:
+            self._finish(task)
+        elif not task.swept:
+            task.swept = True
+            signal_all(members, signal.SIGTERM)
+            soon = now() + LEFTOVER_GRACE
+            task.kill_at = soon if task.kill_at is None else min(task.kill_at, soon)
+            self._at(task.kill_at, task)
+        if members and task.adopted:
+            # Not our children: no signal tells of their end.
+            self._at(now() + SWEEP_SECONDS, task)
+
+    def _give_up(self, task: Task, members: set[int]) -> None:
+        pids = ", ".join(map(str, sorted(members)))
+        task.reason = f"{task.reason}; " * bool(task.reason) + f"processes that cannot be killed: {pids}"
+        self._finish(task)
+
+    def _finish(self, task: Task) -> None:
+        del self.tasks[task.id]
+        self._ending.pop(task.id, None)
+        for pid in task.execs:
+            self._execs.pop(pid, None)
+        self._record_end(task.id, task.code, task.cause, task.reason, task.log_bytes())
+
+    def _record_end(self, name: str, code: int | None, cause: str, reason: str, log_bytes: int) -> None:
+        end = {"code": code, "cause": cause, "reason": reason, "log_bytes": log_bytes}
+        at = time.time()
+        self.journal.add("exited", name, at_end=at, **end)
+        self._must_sync = True
+        self.news.append({"ev": "exited", "id": name, "at": at, **end})
+
+    def commit(self) -> bool:
+        """Bring the journal to the kernel, and to the disk if anything has ended; then the news may be told.
+
+        Returns whether that succeeded; if not, it is tried again in a second.
+        """
+        try:
+            if self._must_sync:
+                self.journal.sync()
+                self._must_sync = False
+            else:
+                self.journal.write()
+        except OSError:
+            heapq.heappush(self._timers, (now() + RETRY_SECONDS, ""))
+            return False
+        return True
+
+    # --- whose is it ----------------------------------------------------------------------------------------------
+
+    def _orphans(self) -> set[int]:
+        """Processes that fell to us because their parents ended; everything's, where the kernel doesn't say."""
+        children = procs.children()
+        if children is None:
+            children = {p.pid for p in procs.everything().values() if p.parent == os.getpid()}
+        return children - self._mains.keys() - self._execs.keys()
+
+    def _orphans_of(self, task: Task) -> set[int]:
+        """Orphans that are ``task``'s. One without any mark is, if no other task could be its parent."""
+        if task.adopted:
+            return set()
+        alone = len(self.tasks) == 1
+        return {pid for pid in self._orphans() if alone and not procs.mark_of(pid)}
+
+    # --- after a crash --------------------------------------------------------------------------------------------
+
+    def _pick_up(self, name: str, record: Message) -> None:
+        """A task that an earlier spawner started: watch it if it lives, else say that its exit code is lost."""
+        if record.get("boot") != self.boot:
+            self._record_end(name, None, "host", REBOOTED, _size(record))
+            return
+        pid = int(_number(record.get("pid", 0)))
+        task = Task(name, pid, str(record["log"]), str(record["signal"]), _number(record["grace"]))
+        task.adopted = True
+        task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
+        self.tasks[name] = task
+        process = procs.look(pid) if pid else None
+        if process is None or not process.alive or process.start != record.get("start"):
+            task.cause, task.reason = "host", LOST
+            self._main_ended(task, None)
+            self._settle(task)
+            return
+        task.pidfd = os.pidfd_open(pid)
+        self._pidfds[task.pidfd] = task
+        self._poll.register(task.pidfd, select.EPOLLIN)
+        limit_at = record.get("limit_at")
+        self._limit(task, None if limit_at is None else _number(limit_at))
+        if "cause" in record:
+            # It was being stopped; the grace begins anew rather than ends early.
+            self._stop(task, task.signal, task.grace, task.cause, task.reason)
+
+
+def _exec_ended(name: str, key: str, code: int | None, reason: str) -> Message:
+    return {"ev": "exec_ended", "id": name, "key": key, "code": code, "reason": reason}
+
+
+def _size(record: Message) -> int:
+    try:
+        return os.stat(str(record["log"])).st_size
+    except OSError:
+        return 0
+
+
+def _signal_number(name: str) -> int:
+    return int(getattr(signal, "SIG" + name.upper().removeprefix("SIG"), signal.SIGTERM))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError(f"{value!r} is not a number")
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _environment(value: object) -> dict[str, str]:
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}

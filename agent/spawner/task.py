@@ -1,0 +1,163 @@
+"""One task: how it is spawned, what is known of it, and how its whole tree is signalled."""
+
+import os
+import signal
+import stat
+
+from agent.spawner import procs
+
+# Python ignores these; a task must start as from a shell.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+
+
+class StartError(Exception):
+    """A task could not be started: the message is the reason, for the user."""
+
+
+class Task:
+    """A task that was started; times are on the clock of ``wire.now``."""
+
+    __slots__ = (
+        "adopted",
+        "cause",
+        "code",
+        "execs",
+        "grace",
+        "id",
+        "kill_at",
+        "killed",
+        "limit_at",
+        "log",
+        "main_gone",
+        "pid",
+        "pidfd",
+        "reason",
+        "signal",
+        "stuck_at",
+        "swept",
+    )
+
+    def __init__(self, task: str, pid: int, log: str, stop_signal: str, grace: float) -> None:
+        self.id = task
+        self.pid = pid
+        self.log = log
+        self.signal = stop_signal
+        self.grace = grace
+        self.adopted = False
+        self.pidfd = -1
+        self.execs: dict[int, str] = {}
+        self.cause = "exit"
+        self.reason = ""
+        self.code: int | None = None
+        self.main_gone = False
+        self.swept = False
+        self.killed = False
+        # When the whole tree is killed, when to give up on what even that does not end, when it has run too long.
+        self.kill_at: float | None = None
+        self.stuck_at: float | None = None
+        self.limit_at: float | None = None
+
+    def leaders(self) -> set[int]:
+        """Processes that lead the task's sessions. A dead main of an earlier spawner may have lent its pid on."""
+        own = set() if self.adopted and self.main_gone else {self.pid}
+        return own | {leader for leader in self.execs if _group_lives(leader)}
+
+    def group_lives(self) -> bool:
+        """Whether anything (a zombie too) is left in one of the task's process groups."""
+        return any(_group_lives(leader) for leader in (self.pid, *self.execs))
+
+    def tree(self, orphans: set[int]) -> set[int]:
+        """All living processes of the task; ``orphans`` are its own for sure."""
+        return procs.tree(self.id, self.leaders(), orphans)
+
+    def signal_groups(self, number: int) -> None:
+        """Send a signal to the task's main process group and to those of its extra processes."""
+        for leader in self.leaders():
+            try:
+                os.killpg(leader, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def log_bytes(self) -> int:
+        """Bytes of output so far."""
+        try:
+            return os.stat(self.log).st_size
+        except OSError:
+            return 0
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def signal_all(pids: set[int], number: int) -> None:
+    """Send a signal to each of ``pids`` that still is there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -> int:
+    """Start ``argv`` in its own session, output appended to ``log``; returns the pid.
+
+    The working directory of this (single-threaded) process is changed and left so: `posix_spawn` takes none, and it
+    is the cheapest way to start a process.
+
+    Raises:
+        StartError: no such directory or program, or the system refuses.
+    """
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise StartError(f"working directory {cwd!r}: {error.strerror}") from None
+    program = _program(argv[0], env.get("PATH", os.defpath))
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartError(f"output file {log!r}: {error.strerror}") from None
+    try:
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartError(f"{argv[0]!r} could not be started: {reason}") from None
+    finally:
+        os.close(output)
+
+
+def _program(name: str, path: str) -> str:
+    if "/" in name:
+        return name
+    found = ""
+    for directory in path.split(":"):
+        candidate = os.path.join(directory, name)
+        try:
+            mode = os.stat(candidate).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            found = found or candidate
+    if found:
+        raise StartError(f"{name!r} could not be started: {found!r} is not executable")
+    raise StartError(f"{name!r} could not be started: no such program in PATH ({path})")
