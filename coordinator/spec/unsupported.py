@@ -1,0 +1,66 @@
+"""Fields that dstack knows and this version does not: they get a "not supported yet" instead of "unknown"."""
+
+from __future__ import annotations
+
+_ON_HOST = "commands run directly on the host"
+_ONE_POOL = "every host that joined may be used"
+
+DSTACK_FIELDS: dict[str, str] = {
+    # Containers and what is in them.
+    "image": _ON_HOST,
+    "user": "commands run as the agent's user",
+    "privileged": _ON_HOST,
+    "entrypoint": _ON_HOST,
+    "registry_auth": _ON_HOST,
+    "docker": _ON_HOST,
+    "python": "call the python that the hosts have, or install one in the first command",
+    "nvcc": "use the CUDA that the hosts have",
+    "home_dir": _ON_HOST,
+    "setup": "put it in front of commands",
+    "volumes": "name a folder that the hosts share in commands or env",
+    "repos": "send files with 'files', or clone in the first command",
+    "single_branch": "send files with 'files', or clone in the first command",
+    "repo_dir": "send files with 'files', or clone in the first command",
+    "ports": "a node's ports are the host's own",
+    # Which machines may be taken.
+    "fleets": _ONE_POOL,
+    "backends": _ONE_POOL,
+    "regions": _ONE_POOL,
+    "availability_zones": _ONE_POOL,
+    "instance_types": _ONE_POOL,
+    "instances": _ONE_POOL,
+    "instance_name": _ONE_POOL,
+    "reservation": _ONE_POOL,
+    "spot_policy": _ONE_POOL,
+    "max_price": _ONE_POOL,
+    "creation_policy": "hosts are never created, only used",
+    "idle_duration": "hosts are never ended, only used",
+    "termination_policy": "hosts are never ended, only used",
+    "termination_idle_time": "hosts are never ended, only used",
+    "pool_name": _ONE_POOL,
+    # When and how often.
+    "retry": "submit again when a job failed",
+    "retry_policy": "submit again when a job failed",
+    "priority": "jobs are placed in the order of their submission",
+    "schedule": "submit from cron",
+    "startup_order": "nodes of a group start together",
+    "utilization_policy": "stop jobs with 'coordinator stop'",
+    "groups": "submit a job for each group",
+    "tags": "use 'name'",
+    # Fields of dstack's services and development environments.
+    "ide": "only tasks run here",
+    "version": "only tasks run here",
+    "init": "only tasks run here",
+    "inactivity_duration": "only tasks run here",
+    "port": "only tasks run here",
+    "gateway": "only tasks run here",
+    "strip_prefix": "only tasks run here",
+    "model": "only tasks run here",
+    "https": "only tasks run here",
+    "auth": "only tasks run here",
+    "replicas": "only tasks run here",
+    "scaling": "only tasks run here",
+    "rate_limits": "only tasks run here",
+    "probes": "only tasks run here",
+}
+"""Field -> what holds instead."""
