@@ -54,10 +54,11 @@ class Store(Protocol):
     def commit(self, changes: Sequence[StoredChange]) -> None:
         """Make all ``changes`` durable, in their order, or none of them.
 
-        ``JobCreated`` and ``AllocationReserved`` carry ids that were never used before. ``JobUpdated`` leaves what the
-        user submitted (spec, name, user, request id, number, time) as it was stored. Updates and removals of records
-        that are not stored change nothing, except that a node, gang, host, token or user is stored when first updated.
-        Raises StoreFull when the disk is: try again later; TypeError for a change that is not durable.
+        ``JobCreated`` and ``AllocationReserved`` carry ids that were never used before. ``JobUpdated`` carries the job
+        as it was created but for its progress (state to version), so that the specification is not written again; it
+        changes nothing when the job is not stored. Any other record is stored when first carried, and removing one
+        that is not there is harmless. Raises StoreFull when the disk is: try again later; TypeError for a change that
+        is not durable.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""Alembic revisions, oldest first; run in code by ``store.migrate``, never by a command."""

@@ -1,0 +1,154 @@
+"""The tables. Whoever changes them adds a migration and raises ``HEAD``; a test compares the two.
+
+Jobs, nodes and allocations have flat columns, because they change all the time; what is written once and read whole
+(specification, hardware, facts) is JSON text. No foreign keys: records are checked before they come here.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, MetaData, PrimaryKeyConstraint, String, Table, Text
+
+HEAD = "0001"
+
+metadata = MetaData()
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable)
+
+
+def _int(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _real(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False)
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _table(name: str, *columns: Column[str] | Column[int] | Column[float] | Column[bool]) -> Table:
+    # One B-tree a table in SQLite: half the pages to write of a table with a rowid and a separate key.
+    return Table(name, metadata, *columns, sqlite_with_rowid=False)
+
+
+jobs = _table(
+    "jobs",
+    _key("id"),
+    _int("number"),
+    _text("name"),
+    _text("user"),
+    _text("request_id"),
+    _text("spec"),
+    _real("submitted_at"),
+    _text("state"),
+    _text("reason"),
+    _int("exit_code", nullable=True),
+    _int("generation"),
+    _int("host_failures"),
+    _real("started_at"),
+    _real("ended_at"),
+    _int("version"),
+)
+
+nodes = _table(
+    "nodes",
+    _key("job_id"),
+    Column("rank", BigInteger, primary_key=True, autoincrement=False),
+    _text("state"),
+    _int("attempt"),
+    _text("host_id", nullable=True),
+    _int("exit_code", nullable=True),
+    _text("cause", nullable=True),
+    _text("reason"),
+    _text("gpus"),
+    _text("address"),
+    _real("started_at"),
+    _real("ended_at"),
+    _int("log_bytes"),
+    _int("host_failures"),
+)
+
+allocations = _table(
+    "allocations",
+    _key("id"),
+    _text("job_id"),
+    _int("rank"),
+    _int("attempt"),
+    _text("host_id"),
+    _int("cpus"),
+    _int("memory_bytes"),
+    _text("gpus"),
+    _text("wanted"),
+    _text("observed"),
+    _real("started_at"),
+    _text("address"),
+    _int("master_port"),
+    _text("stop_reason"),
+    _real("stop_grace"),
+    _text("stop_signal"),
+)
+
+gangs = _table(
+    "gangs",
+    _key("job_id"),
+    _int("generation"),
+    _text("phase"),
+    _text("network"),
+    _text("formed", nullable=True),
+    _text("reason"),
+    _int("exit_code", nullable=True),
+    _flag("retry"),
+)
+
+hosts = _table(
+    "hosts",
+    _key("id"),
+    _text("name"),
+    _text("facts"),
+    _real("joined_at"),
+    _text("machine_id"),
+    _text("hardware", nullable=True),
+    _text("peer"),
+    _text("state"),
+    _flag("cordoned"),
+    _int("epoch"),
+    _text("agent_version"),
+    _real("last_seen_at"),
+)
+
+join_tokens = _table(
+    "join_tokens",
+    _key("id"),
+    _text("secret_hash"),
+    _real("created_at"),
+    _real("expires_at"),
+    _int("uses_left", nullable=True),
+    _text("labels"),
+    _text("created_by"),
+    _flag("revoked"),
+)
+
+users = _table(
+    "users",
+    _key("name"),
+    _text("role"),
+    _text("token_hash"),
+    _real("created_at"),
+)
+
+counters = _table("counters", _key("name"), _int("value"))
+
+# Alembic's own table, made here so that a new database needs no Alembic.
+alembic_version = Table(
+    "alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
