@@ -155,3 +155,9 @@ def check_private(path: Path) -> None:
         raise IdentityDamaged(f"{path} can't be read ({error.strerror}): join again with {_JOIN}") from None
     if exposed:
         raise IdentityDamaged(f"{path} may be read by other users: run 'chmod 600 {path}'")
+
+
+def store_renewed(identity: Identity, pems: Pems) -> None:
+    """Replace key and certificate. The record follows: were it lost, the next start would only renew early."""
+    write_private(identity.credentials_path, pems.key_pem + pems.certificate_pem)
+    save_record(identity)

@@ -1,0 +1,22 @@
+"""What a host's owner says of it; everything else about a host is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Facts given at join or in the agent's configuration; the defaults serve someone who gives none.
+
+    ``network`` empty: found by probing. ``price_per_hour`` in USD for the whole host; None: unknown, taken as free.
+    """
+
+    backend: str = ""
+    region: str = ""
+    network: str = ""
+    price_per_hour: float | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    spot: bool = False

@@ -1,0 +1,151 @@
+"""The first contact: look at who answers, and check it against the token's pin, before anything is said.
+
+A bare TLS handshake without verification shows the certificate chain; not one byte follows it. Only a chain whose CA
+key has the pin's hash makes that CA trusted. (Python's ``ssl`` shows chains from 3.13 on only, hence pyOpenSSL.)
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from rallypoint.address import Address
+from rallypoint.tls import SERVER_NAME
+from rallypoint.token import TokenText, pin_of
+
+from agent.join_exit import JoinExit, JoinFailed
+
+_CA_NAME = "Rallypoint CA "
+
+
+def trusted_ca(address: Address, token: TokenText, now: float, timeout: float) -> bytes:
+    """The CA certificate (PEM) of the coordinator at ``address``, proven by the token's pin.
+
+    ``now`` in Unix seconds by this host's clock, ``timeout`` in seconds for all of it. Raises ``JoinFailed``.
+    """
+    chain = _shown_chain(address, timeout)
+    ca = next((certificate for certificate in chain if _pin(certificate) == token.pin), None)
+    if ca is None:
+        raise _stranger(address, chain, token)
+    if _cluster(ca) != token.cluster_id:
+        raise _wrong_cluster(address, token, _cluster(ca))
+    try:
+        chain[0].verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        # Whoever answers repeats our public CA certificate, but can't sign with its key.
+        raise _wrong_pin(address, token) from None
+    for certificate in (chain[0], ca):
+        _check_time(address, certificate, now)
+    return ca.public_bytes(serialization.Encoding.PEM)
+
+
+def _shown_chain(address: Address, timeout: float) -> list[x509.Certificate]:
+    deadline = time.monotonic() + timeout
+    with _connect(address, timeout) as connection:
+        connection.setblocking(False)
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        tls = SSL.Connection(context, connection)
+        tls.set_tlsext_host_name(SERVER_NAME.encode())
+        tls.set_alpn_protos([b"h2"])
+        tls.set_connect_state()
+        try:
+            _handshake(tls, connection, deadline)
+        except TimeoutError:
+            raise _no_coordinator(address, f"no TLS answer within {timeout:g} s") from None
+        except (SSL.Error, OSError):
+            raise _no_coordinator(address, "it does not speak TLS 1.3") from None
+        return [certificate.to_cryptography() for certificate in tls.get_peer_cert_chain() or ()]
+
+
+def _connect(address: Address, timeout: float) -> socket.socket:
+    try:
+        return socket.create_connection(address, timeout)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        way_out = "check the name, or give the coordinator's IP address"
+        raise JoinFailed(JoinExit.NAME_UNKNOWN, f"host name {address.host!r} not found ({reason}): {way_out}") from None
+    except OSError as error:
+        reason = f"no answer within {timeout:g} s" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        way_out = "check the address, that 'coordinator serve' runs there, and the firewalls in between"
+        raise JoinFailed(JoinExit.UNREACHABLE, f"no connection to {address} ({reason}): {way_out}") from None
+
+
+def _handshake(tls: SSL.Connection, connection: socket.socket, deadline: float) -> None:
+    while True:
+        reads, writes = False, False
+        try:
+            return tls.do_handshake()
+        except SSL.WantReadError:
+            reads = True
+        except SSL.WantWriteError:
+            writes = True
+        left = max(0.0, deadline - time.monotonic())
+        if not any(select.select([connection] * reads, [connection] * writes, [], left)):
+            raise TimeoutError
+
+
+def _pin(certificate: x509.Certificate) -> str:
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return pin_of(certificate.public_key().public_bytes(encoding, form))
+
+
+def _cluster(certificate: x509.Certificate) -> str | None:
+    """The cluster that a CA's subject names; None for certificates that are none of Rallypoint's."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else ""
+    return name.removeprefix(_CA_NAME) if name.startswith(_CA_NAME) else None
+
+
+def _check_time(address: Address, certificate: x509.Certificate, now: float) -> None:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if start.timestamp() <= now <= end.timestamp():
+        return
+    clock = datetime.fromtimestamp(now, UTC)
+    message = (
+        f"this host's clock says {_iso(clock)}, but the certificate of the coordinator at {address} is valid from"
+        f" {_iso(start)} to {_iso(end)}: set the wrong clock right (NTP), then join again"
+    )
+    raise JoinFailed(JoinExit.CLOCK_OFF, message)
+
+
+def _stranger(address: Address, chain: list[x509.Certificate], token: TokenText) -> JoinFailed:
+    """What to call a chain without the pinned key. Its names prove nothing; they only choose the words."""
+    clusters = [cluster for cluster in map(_cluster, chain) if cluster is not None]
+    if not clusters:
+        return _no_coordinator(address, "its certificate is not from a Rallypoint cluster")
+    if token.cluster_id in clusters:
+        return _wrong_pin(address, token)
+    return _wrong_cluster(address, token, clusters[0])
+
+
+def _wrong_pin(address: Address, token: TokenText) -> JoinFailed:
+    message = (
+        f"whoever answers at {address} calls itself cluster {token.cluster_id} but has not the key that the token is"
+        " pinned to, so nothing was sent: check the address; if the cluster's CA was made anew, make a new token"
+    )
+    return JoinFailed(JoinExit.WRONG_PIN, message)
+
+
+def _wrong_cluster(address: Address, token: TokenText, found: str | None) -> JoinFailed:
+    message = (
+        f"the token is for cluster {token.cluster_id}, but the coordinator at {address} is cluster {found}:"
+        " check the address, or make a token there with 'coordinator token create'"
+    )
+    return JoinFailed(JoinExit.WRONG_CLUSTER, message)
+
+
+def _no_coordinator(address: Address, reason: str) -> JoinFailed:
+    message = f"what answers at {address} is not a Rallypoint coordinator ({reason}): check host and port"
+    return JoinFailed(JoinExit.NOT_A_COORDINATOR, message)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
