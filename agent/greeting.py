@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
@@ -30,7 +30,13 @@ def trusted_ca(address: Address, token: TokenText, now: float, timeout: float) -
 
     ``now`` in Unix seconds by this host's clock, ``timeout`` in seconds for all of it. Raises ``JoinFailed``.
     """
-    chain = _shown_chain(address, timeout)
+    try:
+        return _trusted_of(_shown_chain(address, timeout), address, token, now)
+    except (ValueError, UnsupportedAlgorithm):  # From cryptography, for certificates that are odd or hostile.
+        raise _no_coordinator(address, "its certificate can't be read") from None
+
+
+def _trusted_of(chain: list[x509.Certificate], address: Address, token: TokenText, now: float) -> bytes:
     ca = next((certificate for certificate in chain if _pin(certificate) == token.pin), None)
     if ca is None:
         raise _stranger(address, chain, token)
