@@ -1,0 +1,201 @@
+"""Snapshots of the engine as JSON values, under the field names of ``protos/rallypoint/v1/types.proto``.
+
+Enumerations are lower-case words (``"running"``); unknown is null, never 0. The values of a job's environment are left
+out, as they may be secrets: ``env_names`` has their names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, PeerEndpoint
+from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources
+from coordinator.views import HostView, JobView, NetworkView, NodeView
+
+Json = dict[str, Any]
+
+
+def host(view: HostView) -> Json:
+    """A ``Host``."""
+    record: Host = view.host
+    return {
+        "id": record.id,
+        "name": record.name,
+        "state": record.state.value,
+        "facts": _facts(record.facts),
+        "hardware": _hardware(record.hardware) if record.hardware else None,
+        "cordoned": record.cordoned,
+        "cpus_used": view.cpus_used,
+        "memory_used_bytes": view.memory_used_bytes,
+        "gpu_uuids_used": list(view.gpus_used),
+        "network": view.network,
+        "warning": view.warning,
+        "agent_version": record.agent_version,
+        "allocations": list(view.allocations),
+        "joined_at": record.joined_at,
+        "last_seen_at": record.last_seen_at,
+        "peer_endpoint": _endpoint(record.peer),
+    }
+
+
+def network(view: NetworkView) -> Json:
+    """A ``Network``."""
+    return {"name": view.name, "host_names": list(view.host_names), "broken_links": list(view.broken_links)}
+
+
+def job(view: JobView) -> Json:
+    """A ``Job``."""
+    record = view.job
+    return {
+        "id": record.id,
+        "name": record.name,
+        "user": record.user,
+        "state": record.state.value,
+        "reason": record.reason,
+        "exit_code": record.exit_code,
+        "spec": _spec(record.spec),
+        "counts": asdict(view.counts),
+        "submitted_at": record.submitted_at,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "version": record.version,
+    }
+
+
+def node(view: NodeView) -> Json:
+    """A ``Node``."""
+    record = view.node
+    return {
+        "rank": record.rank,
+        "state": record.state.value,
+        "attempt": record.attempt,
+        "host_id": record.host_id,
+        "host_name": view.host_name,
+        "exit_code": record.exit_code,
+        "reason": record.reason,
+        "gpu_uuids": list(record.gpus),
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "log_bytes": record.log_bytes,
+        "address": record.address,
+    }
+
+
+def _facts(facts: HostFacts) -> Json:
+    return {
+        "backend": facts.backend,
+        "region": facts.region,
+        "network": facts.network or "",
+        "price_per_hour": facts.price_per_hour,
+        "labels": dict(facts.labels),
+        "spot": facts.spot,
+    }
+
+
+def _hardware(hardware: Hardware) -> Json:
+    return {
+        "hostname": hardware.hostname,
+        "arch": hardware.arch,
+        "os": hardware.os,
+        "kernel": hardware.kernel,
+        "boot_id": hardware.boot_id,
+        "machine_id": hardware.machine_id,
+        "cpu_model": hardware.cpu_model,
+        "cpus": hardware.cpus,
+        "memory_bytes": hardware.memory_bytes,
+        "memory_available_bytes": hardware.memory_available_bytes,
+        "disks": [asdict(disk) for disk in hardware.disks],
+        "interfaces": [_interface(interface) for interface in hardware.interfaces],
+        "gpus": [_gpu(gpu) for gpu in hardware.gpus],
+        "driver_version": hardware.driver_version or "",
+        "cuda_version": hardware.cuda_version or "",
+        "gpu_problem": hardware.gpu_problem or "",
+    }
+
+
+def _interface(interface: Interface) -> Json:
+    addresses = []
+    for address in interface.addresses:
+        ip, _, prefix = address.partition("/")
+        addresses.append({"ip": ip, "prefix_length": int(prefix) if prefix.isdigit() else None})
+    return {
+        "name": interface.name,
+        "addresses": addresses,
+        "speed_mbps": interface.speed_mbps,
+        "loopback": interface.loopback,
+    }
+
+
+def _gpu(gpu: Gpu) -> Json:
+    return {
+        "uuid": gpu.uuid,
+        "index": gpu.index,
+        "name": gpu.name,
+        "memory_bytes": gpu.memory_bytes,
+        "compute_capability": _times_ten(gpu.compute_capability),
+        "pci_bus": gpu.pci_bus or "",
+        "power_limit_watts": gpu.power_limit_watts,
+        "utilization_percent": gpu.utilization_percent,
+        "memory_used_bytes": gpu.memory_used_bytes,
+        "temperature_celsius": gpu.temperature_celsius,
+        "power_watts": gpu.power_watts,
+        "problem": gpu.problem or "",
+        "vendor": gpu.vendor,
+    }
+
+
+def _times_ten(capability: tuple[int, int] | None) -> int | None:
+    return None if capability is None else capability[0] * 10 + capability[1]
+
+
+def _endpoint(peer: PeerEndpoint) -> str:
+    if not peer.addresses:
+        return ""
+    ip = peer.addresses[0].partition("/")[0]
+    return f"[{ip}]:{peer.port}" if ":" in ip else f"{ip}:{peer.port}"
+
+
+def _spec(spec: JobSpec) -> Json:
+    return {
+        "name": spec.name or "",
+        "nodes": spec.nodes,
+        "placement": spec.placement.value,
+        "commands": list(spec.commands),
+        "argv": list(spec.argv),
+        "shell": spec.shell or "",
+        "env_names": sorted(spec.env),
+        "working_dir": spec.working_dir or "",
+        "resources": _resources(spec.resources),
+        "max_duration_seconds": spec.max_duration,
+        "stop_duration_seconds": spec.stop_duration,
+        "stop_signal": spec.stop_signal or "",
+        "stop_criteria": spec.stop_criteria.value,
+        "files": asdict(spec.files) if spec.files else None,
+    }
+
+
+def _resources(resources: Resources) -> Json:
+    return {
+        "cpu_arch": resources.cpu_arch or "",
+        "cpus": _range(resources.cpus),
+        "memory_bytes": _range(resources.memory_bytes),
+        "disk_bytes": _range(resources.disk_bytes),
+        "shm_bytes": resources.shm_bytes or 0,
+        "gpu": _gpu_request(resources.gpu) if resources.gpu else None,
+    }
+
+
+def _gpu_request(gpu: GpuRequest) -> Json:
+    return {
+        "vendor": gpu.vendor or "",
+        "names": list(gpu.names),
+        "count": _range(gpu.count),
+        "memory_bytes": _range(gpu.memory_bytes),
+        "total_memory_bytes": _range(gpu.total_memory_bytes),
+        "min_compute_capability": _times_ten(gpu.min_compute_capability) or 0,
+    }
+
+
+def _range(limits: Range) -> Json:
+    return {"min": limits.min, "max": limits.max}

@@ -1,0 +1,88 @@
+// A host's card: what it is, what is held of it, and each of its GPUs.
+
+import { badge, bar, el } from "./dom.js";
+import { ago, bytes, percent } from "./words.js";
+
+export function hostCard(host) {
+  const inContact = host.state === "online" || host.state === "suspect";
+  return el(
+    "article",
+    { class: "card host", "data-host": host.id, "data-state": host.state },
+    el("div", { class: "row" }, el("h3", {}, host.name), badge(host.state), host.cordoned ? badge("cordoned") : null),
+    el("p", { class: "hint" }, place(host)),
+    host.warning ? el("p", { class: "reason" }, host.warning) : null,
+    host.hardware ? machine(host, inContact) : el("p", { class: "hint" }, "Joined; its agent has not called yet. Start it with “agent run”."),
+    host.hardware ? gpus(host, inContact) : null,
+    held(host),
+    facts(host),
+  );
+}
+
+function place({ facts, network }) {
+  const price = facts.price_per_hour === null ? null : `$${facts.price_per_hour.toFixed(2)}/h`;
+  return [facts.backend, facts.region === facts.backend ? null : facts.region, network ? `network ${network}` : "no network seen", facts.spot ? "spot" : null, price].filter(Boolean).join(" · ");
+}
+
+function machine(host, inContact) {
+  const { cpus, memory_bytes: memory } = host.hardware;
+  if (!inContact) return el("p", { class: "hint" }, `Last seen `, ago(host.last_seen_at), `; ${cpus} CPUs, ${bytes(memory)} memory.`);
+  return el(
+    "div",
+    { class: "meters" },
+    bar("CPUs", cpus ? host.cpus_used / cpus : null, `${host.cpus_used} of ${cpus} held`),
+    bar("Memory", memory ? host.memory_used_bytes / memory : null, `${bytes(host.memory_used_bytes)} of ${bytes(memory)} held`),
+  );
+}
+
+function gpus(host, inContact) {
+  const { gpus: list, gpu_problem: problem } = host.hardware;
+  const used = new Set(host.gpu_uuids_used);
+  const rows = list.map((gpu) => gpuRow(gpu, used.has(gpu.uuid), inContact));
+  if (problem) rows.unshift(el("li", { class: "reason" }, problem));
+  return rows.length ? el("ul", { class: "gpus" }, rows) : el("p", { class: "hint" }, "No GPU");
+}
+
+function gpuRow(gpu, used, inContact) {
+  const state = gpu.problem ? badge("failed", "broken") : used ? badge("running", "in use") : inContact ? badge("done", "free") : badge("offline", "away");
+  const title = el("div", { class: "row" }, el("span", { class: "gpu-name" }, `${gpu.index}: ${gpu.name}`), state);
+  if (gpu.problem) return el("li", { "data-gpu": gpu.uuid }, title, el("p", { class: "reason" }, gpu.problem));
+  if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title);
+  const known = gpu.memory_used_bytes !== null && gpu.memory_bytes !== null;
+  const memory = known ? `${bytes(gpu.memory_used_bytes)} of ${bytes(gpu.memory_bytes)}` : gpu.memory_bytes === null ? "unknown" : `of ${bytes(gpu.memory_bytes)} unknown`;
+  const heat = gpu.temperature_celsius === null ? "temperature unknown" : `${Math.round(gpu.temperature_celsius)} °C`;
+  const limit = gpu.power_limit_watts === null ? "" : ` of ${Math.round(gpu.power_limit_watts)}`;
+  const power = gpu.power_watts === null ? "power unknown" : `${Math.round(gpu.power_watts)}${limit} W`;
+  return el(
+    "li",
+    { "data-gpu": gpu.uuid },
+    title,
+    bar("Busy", gpu.utilization_percent === null ? null : gpu.utilization_percent / 100, percent(gpu.utilization_percent)),
+    bar("Memory", known && gpu.memory_bytes ? gpu.memory_used_bytes / gpu.memory_bytes : null, memory),
+    el("p", { class: "hint" }, `${heat} · ${power}`),
+  );
+}
+
+// An allocation is named JOB.RANK.ATTEMPT.
+function held(host) {
+  if (!host.allocations.length) return null;
+  const shown = host.allocations.slice(0, 8).map((name) => {
+    const [job, rank] = name.split(".");
+    return el("li", {}, el("a", { class: "chip", href: `/jobs/${encodeURIComponent(job)}?rank=${rank}` }, `${job} rank ${rank}`));
+  });
+  if (host.allocations.length > shown.length) shown.push(el("li", { class: "hint" }, `and ${host.allocations.length - shown.length} more`));
+  return el("ul", { class: "chips", "aria-label": "Runs here" }, shown);
+}
+
+function facts(host) {
+  const { hardware } = host;
+  const rows = [["Id", host.id], ["Agent", host.agent_version || "unknown"], ["Peers reach it at", host.peer_endpoint || "not known"]];
+  if (hardware) {
+    const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
+    rows.push(["System", `${hardware.os} · ${hardware.kernel} · ${hardware.arch}`], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);
+    rows.push(["Disks", hardware.disks.map((d) => `${d.path}: ${bytes(d.free_bytes)} of ${bytes(d.total_bytes)} free`).join(", ") || "unknown"]);
+  }
+  const labels = Object.entries(host.facts.labels).map(([k, v]) => `${k}=${v}`);
+  if (labels.length) rows.push(["Labels", labels.join(", ")]);
+  const items = rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
+  return el("details", {}, el("summary", {}, "Details"), el("dl", {}, items));
+}

@@ -1,0 +1,108 @@
+"""Counts over the whole cluster: what the page's tiles and the metrics show.
+
+Capacity (CPUs, memory, GPUs) is that of hosts in contact only: what is offline or lost can be given to nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from coordinator.core.model import Gpu, HostState, JobState
+from coordinator.views import HostView, JobView, NodeCounts, OverviewView
+
+IN_CONTACT = frozenset({HostState.ONLINE, HostState.SUSPECT})
+
+
+@dataclass(slots=True)
+class GpuModel:
+    """All GPUs of one name. ``utilization_percent`` is the mean of those that tell it; None if none does."""
+
+    name: str
+    total: int = 0
+    used: int = 0
+    broken: int = 0
+    memory_bytes: int | None = None
+    utilization_percent: float | None = None
+    _known: list[float] = field(default_factory=list)
+
+    def add(self, gpu: Gpu, used: bool) -> None:
+        """Count one more GPU."""
+        self.total += 1
+        self.used += used
+        self.broken += gpu.problem is not None
+        if gpu.memory_bytes is not None:
+            self.memory_bytes = (self.memory_bytes or 0) + gpu.memory_bytes
+        if gpu.utilization_percent is not None:
+            self._known.append(gpu.utilization_percent)
+            self.utilization_percent = round(sum(self._known) / len(self._known), 1)
+
+
+@dataclass(slots=True)
+class Summary:
+    """See the module; memory in bytes. States without members are counted as 0."""
+
+    hosts: dict[str, int]
+    hosts_cordoned: int
+    jobs: dict[str, int]
+    nodes: dict[str, int]
+    gpu_models: list[GpuModel]
+    cpus: int = 0
+    cpus_used: int = 0
+    memory_bytes: int = 0
+    memory_used_bytes: int = 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of hosts in contact, broken ones included."""
+        return sum(model.total for model in self.gpu_models)
+
+    @property
+    def gpus_used(self) -> int:
+        """GPUs held by allocations."""
+        return sum(model.used for model in self.gpu_models)
+
+    @property
+    def gpus_broken(self) -> int:
+        """GPUs that can't be used."""
+        return sum(model.broken for model in self.gpu_models)
+
+
+def summarise(view: OverviewView) -> Summary:
+    """Count everything in one pass over hosts and jobs."""
+    hosts = Counter(host.host.state for host in view.hosts)
+    jobs = Counter(job.job.state for job in view.jobs)
+    present = [host for host in view.hosts if host.host.state in IN_CONTACT]
+    summary = Summary(
+        hosts={state.value: hosts[state] for state in HostState},
+        hosts_cordoned=sum(host.host.cordoned for host in view.hosts),
+        jobs={state.value: jobs[state] for state in JobState},
+        nodes=_nodes(view.jobs),
+        gpu_models=_models(present),
+    )
+    for host in present:
+        summary.cpus_used += host.cpus_used
+        summary.memory_used_bytes += host.memory_used_bytes
+        if host.host.hardware is not None:
+            summary.cpus += host.host.hardware.cpus
+            summary.memory_bytes += host.host.hardware.memory_bytes
+    return summary
+
+
+def _nodes(jobs: Iterable[JobView]) -> dict[str, int]:
+    names = [field.name for field in fields(NodeCounts)]
+    totals = dict.fromkeys(names, 0)
+    for job in jobs:
+        for name in names:
+            totals[name] += getattr(job.counts, name)
+    return totals
+
+
+def _models(hosts: Iterable[HostView]) -> list[GpuModel]:
+    models: dict[str, GpuModel] = {}
+    for host in hosts:
+        used = set(host.gpus_used)
+        for gpu in host.host.hardware.gpus if host.host.hardware else ():
+            models.setdefault(gpu.name, GpuModel(gpu.name)).add(gpu, gpu.uuid in used)
+    return sorted(models.values(), key=lambda model: (-model.total, model.name))
