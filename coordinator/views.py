@@ -34,10 +34,11 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job and the counts of its nodes."""
+    """A job, the counts of its nodes, and why it waits, failed or was stopped (as of now; empty: nothing to say)."""
 
     job: Job
     counts: NodeCounts
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+"""Building the state from stored records: the indexes are derived anew, nothing is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from coordinator.core.changes import AllocationReserved, GangUpdated, HostUpdated, JobCreated
+from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
+from coordinator.core.state import State, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What was stored. The last numbers count what was forgotten too: ids are never used again."""
+
+    jobs: Iterable[Job] = ()
+    nodes: Iterable[Node] = ()
+    allocations: Iterable[Allocation] = ()
+    gangs: Iterable[Gang] = ()
+    hosts: Iterable[Host] = ()
+    last_job_number: int = 0
+    last_host_number: int = 0
+
+
+def restore(records: Records, timing: Timing) -> State:
+    """The state that the records describe, with every host out of contact until it calls."""
+    state = State(timing)
+    for host in records.hosts:
+        state.apply(HostUpdated(replace(host, state=HostState.OFFLINE)))
+    for job in records.jobs:
+        state.apply(JobCreated(job))
+    for node in records.nodes:
+        _restore_node(state, node)
+    for gang in records.gangs:
+        state.apply(GangUpdated(gang))
+    for allocation in records.allocations:
+        state.apply(AllocationReserved(allocation))
+    state.last_job_number = max(state.last_job_number, records.last_job_number)
+    state.last_host_number = max(state.last_host_number, records.last_host_number)
+    return state
+
+
+def _restore_node(state: State, node: Node) -> None:
+    # Not by NodeUpdated: a stored node may be in any state, and did not get there from PENDING in one step.
+    state.nodes[node.job_id][node.rank] = node
+    if node.state is not NodeState.PENDING:
+        counts = state.counts[node.job_id]
+        counts[NodeState.PENDING] -= 1
+        counts[node.state] += 1
+        state.pending[node.job_id].discard(node.rank)

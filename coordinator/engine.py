@@ -1,0 +1,283 @@
+"""The only writer: event -> decide -> commit -> effects and answers.
+
+Events that arrive while a commit is under way make the next turn together (group commit). Nobody outside sees a state
+that is not on disk: readers are served between two turns, agents and callers are told after the commit. When a commit
+fails the state is thrown away and loaded anew; the callers get the error and nothing was promised to anyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from coordinator import snapshots
+from coordinator.core.changes import VOLATILE, DeadlineSet
+from coordinator.core.decide import decide, next_deadline, settle
+from coordinator.core.desired import Desired, desired_of
+from coordinator.core.effects import DesiredChanged, Effect, OutputObsolete, ProbesWanted, SessionSuperseded
+from coordinator.core.errors import Refused
+from coordinator.core.events import CoordinatorStarted, Event, Ticked
+from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.jobs import find_job
+from coordinator.core.model import Host, Instant
+from coordinator.core.restore import Records, restore
+from coordinator.core.state import State, Timing
+from coordinator.core.turn import Turn
+from coordinator.store import Store, StoredChange, StoreError
+from coordinator.views import JobDetail, OverviewView
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Agents(Protocol):
+    """Where the engine's orders to agents go. Every method returns at once."""
+
+    def desired(self, host_id: HostId, allocation_id: AllocationId, desired: Desired | None) -> None:
+        """What the host shall do for the allocation; None: it is gone."""
+        ...
+
+    def probe(self, host_id: HostId, targets: tuple[Host, ...]) -> None:
+        """The host shall probe these others."""
+        ...
+
+    def supersede(self, host_id: HostId, epoch: int | None) -> None:
+        """Sessions with an older epoch are over; all of them when it is None."""
+        ...
+
+    def reset(self) -> None:
+        """Every session is over: agents open new ones and are told everything again."""
+        ...
+
+
+class EngineFailed(Exception):
+    """The coordinator could not carry it out and changed nothing; try again."""
+
+
+@dataclass(slots=True)
+class _Posted:
+    event: Event
+    also: Sequence[StoredChange]
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Read:
+    look: Callable[[State], Any]
+    answer: asyncio.Future[Any]
+
+
+class Engine:
+    """Owns the state. ``run`` is its task; everything else may be called from the same event loop at any time."""
+
+    def __init__(
+        self,
+        store: Store,
+        timing: Timing,
+        agents: Agents,
+        on_obsolete: Callable[[JobId], None],
+        writer: ThreadPoolExecutor,
+    ) -> None:
+        self._store = store
+        self._timing = timing
+        self._agents = agents
+        self._on_obsolete = on_obsolete
+        self._writer = writer
+        self._state = State(timing)
+        self._inbox: list[_Posted | _Read] = []
+        self._wake = asyncio.Event()
+        self._due: float | None = None
+        self._version = 0
+        self._version_changed: list[asyncio.Future[None]] = []
+        self.turns = 0
+
+    # ------------------------------------------------------------ for callers
+
+    async def post(self, event: Event, *also: StoredChange) -> Any:
+        """Have an event decided and committed, together with ``also``; its answer.
+
+        Raises errors.Refused when the core refuses it, and EngineFailed when it could not be committed.
+        """
+        return await self._enqueue(_Posted(event, also, asyncio.get_running_loop().create_future()))
+
+    async def commit(self, *changes: StoredChange) -> None:
+        """Make changes durable that are none of the core's business (tokens, users). Raises EngineFailed."""
+        await self.post(Ticked(), *changes)
+
+    async def read(self, look: Callable[[State], T]) -> T:
+        """``look`` at the committed state, between two turns. It must not keep the state, nor change it."""
+        answer: T = await self._enqueue(_Read(look, asyncio.get_running_loop().create_future()))
+        return answer
+
+    async def overview(self) -> OverviewView:
+        """Hosts, networks and jobs at one moment."""
+        return await self.read(snapshots.overview)
+
+    async def job(self, ref: str) -> JobDetail:
+        """One job by id or name. Raises NotFound."""
+        return await self.read(lambda state: snapshots.job_detail(state, find_job(state, ref)))
+
+    async def next_version(self, seen: int) -> int:
+        """Wait until anything was committed after version ``seen``; the new version."""
+        while self._version <= seen:
+            waiter = asyncio.get_running_loop().create_future()
+            self._version_changed.append(waiter)
+            await waiter
+        return self._version
+
+    async def _enqueue(self, item: _Posted | _Read) -> Any:
+        self._inbox.append(item)
+        self._wake.set()
+        return await item.answer
+
+    # ------------------------------------------------------------ the loop
+
+    async def load(self) -> None:
+        """Read the store and give every known host a fresh lease. Raises StoreError."""
+        loaded = await asyncio.get_running_loop().run_in_executor(self._writer, self._store.load)
+        records = Records(
+            jobs=loaded.jobs,
+            nodes=loaded.nodes,
+            allocations=loaded.allocations,
+            gangs=loaded.gangs,
+            hosts=loaded.hosts,
+            last_job_number=loaded.counters.jobs,
+            last_host_number=loaded.counters.hosts,
+        )
+        version = self._state.version
+        self._state = restore(records, self._timing)
+        self._state.version += version
+        turn = Turn(self._state, _now())
+        decide(turn, CoordinatorStarted())
+        self._due = next_deadline(self._state)
+
+    async def run(self) -> None:
+        """Take turns until cancelled; a turn that has begun is finished first."""
+        try:
+            while True:
+                await self._wait()
+                turn = asyncio.ensure_future(self._take_turn())
+                try:
+                    await asyncio.shield(turn)
+                except asyncio.CancelledError:
+                    await turn
+                    raise
+        finally:
+            for item in self._inbox:
+                _fail(item.answer, EngineFailed("the coordinator is stopping; try again"))
+            self._inbox.clear()
+
+    async def _wait(self) -> None:
+        if self._inbox:
+            return
+        self._wake.clear()
+        timeout = None if self._due is None else max(0.0, self._due - time.monotonic())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _take_turn(self) -> None:
+        self.turns += 1
+        batch, self._inbox = self._inbox, []
+        posted = [item for item in batch if isinstance(item, _Posted)]
+        for item in batch:
+            if isinstance(item, _Read):
+                self._serve(item)
+        turn = Turn(self._state, _now())
+        answers: list[tuple[_Posted, Any]] = []
+        try:
+            self._decide(turn, posted, answers)
+            await self._commit(turn, answers)
+        except Exception as error:
+            # A bug in a decision or a disk that failed: what is in memory may be half of something.
+            await self._start_over(posted, error)
+            return
+        self._tell(turn.effects)
+        for item, answer in answers:
+            if not item.answer.done():
+                item.answer.set_result(answer)
+        if turn.changes:
+            self._announce()
+
+    def _decide(self, turn: Turn, posted: list[_Posted], answers: list[tuple[_Posted, Any]]) -> None:
+        if self._due is not None and turn.at.mono >= self._due:
+            decide(turn, Ticked())
+        for item in posted:
+            try:
+                answers.append((item, decide(turn, item.event)))
+            except Refused as refusal:
+                _fail(item.answer, refusal)
+        settle(turn)
+        earliest = [c.at for c in turn.changes if isinstance(c, DeadlineSet) and c.at is not None]
+        if self._due is None or turn.at.mono >= self._due:
+            self._due = next_deadline(turn.state)
+        elif earliest:
+            self._due = min(self._due, *earliest)
+
+    async def _commit(self, turn: Turn, answers: list[tuple[_Posted, Any]]) -> None:
+        durable: list[StoredChange] = [c for c in turn.changes if not isinstance(c, VOLATILE)]
+        for item, _ in answers:
+            durable.extend(item.also)
+        if durable:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, durable)
+
+    async def _start_over(self, posted: list[_Posted], error: Exception) -> None:
+        if isinstance(error, StoreError):
+            log.error("engine.commit_failed", error=str(error))
+            reason = f"nothing was changed: {error}"
+        else:
+            log.exception("engine.turn_failed")
+            reason = "the coordinator failed inside and changed nothing; see its log"
+        for item in posted:
+            _fail(item.answer, EngineFailed(reason))
+        await self.load()
+        self._agents.reset()
+
+    def _tell(self, effects: list[Effect]) -> None:
+        told: set[AllocationId] = set()
+        for effect in reversed(effects):
+            if isinstance(effect, DesiredChanged) and effect.allocation_id not in told:
+                # One order an allocation and turn: the state now is the last word.
+                told.add(effect.allocation_id)
+                order = desired_of(self._state, effect.allocation_id)
+                self._agents.desired(effect.host_id, effect.allocation_id, order)
+        for effect in effects:
+            if isinstance(effect, ProbesWanted):
+                hosts = tuple(self._state.hosts[t] for t in effect.targets if t in self._state.hosts)
+                self._agents.probe(effect.host_id, hosts)
+            elif isinstance(effect, SessionSuperseded):
+                self._agents.supersede(effect.host_id, effect.epoch)
+            elif isinstance(effect, OutputObsolete):
+                self._on_obsolete(effect.job_id)
+
+    def _serve(self, item: _Read) -> None:
+        if item.answer.done():
+            return
+        try:
+            item.answer.set_result(item.look(self._state))
+        except Refused as refusal:
+            item.answer.set_exception(refusal)
+
+    def _announce(self) -> None:
+        self._version += 1
+        waiters, self._version_changed = self._version_changed, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _now() -> Instant:
+    return Instant(mono=time.monotonic(), wall=time.time())

@@ -1,0 +1,174 @@
+"""AgentService: sessions, reports, logs, archives and certificates of hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from rallypoint.v1 import agent_service_pb2 as pb
+from rallypoint.v1 import agent_service_pb2_grpc as pb_grpc
+from rallypoint.version import protocol_compatible
+
+from coordinator.access.ca import Authority
+from coordinator.access.errors import ProtocolTooDifferent
+from coordinator.archives import ArchiveStore
+from coordinator.core.desired import Desired, desired_of
+from coordinator.core.errors import HostForgotten, NotFound
+from coordinator.core.events import HostReported, SessionOpened
+from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.model import Host, PeerEndpoint
+from coordinator.core.state import State, Timing
+from coordinator.engine import Engine
+from coordinator.logstore import LogStore
+from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
+from coordinator.rpc.hub import Hub, Session
+from coordinator.rpc.identity import calling_host_id
+from coordinator.rpc.orders import SpecCache, all_probes, desired_to_proto, member_to_proto, statuses_from_proto
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """What the service works with. ``certificate_life`` in seconds."""
+
+    engine: Engine
+    hub: Hub
+    logs: LogStore
+    archives: ArchiveStore
+    authority: Authority
+    timing: Timing
+    certificate_life: float
+
+
+class AgentService(pb_grpc.AgentServiceServicer):
+    """What agents call."""
+
+    def __init__(self, parts: AgentParts) -> None:
+        self._parts = parts
+        self._specs = SpecCache()
+
+    async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> AsyncIterator[pb.OpenSessionResponse]:
+        """A Welcome, the complete desired state, then changes to it."""
+        host_id = calling_host_id()
+        if not protocol_compatible(request.protocol_version):
+            raise ProtocolTooDifferent(
+                f"agent speaks protocol {request.protocol_version or '?'}, which this coordinator does not; "
+                "install the same release on both"
+            )
+        opened = SessionOpened(
+            host_id=host_id,
+            facts=facts_from_proto(request.facts),
+            hardware=hardware_from_proto(request.hardware),
+            peer=PeerEndpoint(tuple(request.peer.addresses), request.peer.port),
+            agent_version=request.agent_version,
+        )
+        host: Host = await self._parts.engine.post(opened)
+        session = await self._parts.engine.read(lambda state: self._begin(state, host_id, host.epoch))
+        log.info("session.opened", host=host.name, id=host_id, epoch=host.epoch, peer=context.peer())
+        try:
+            yield self._welcome(host)
+            async for response in self._orders(session):
+                yield response
+        finally:
+            self._parts.hub.leave(host_id, session)
+            log.info("session.closed", host=host.name, id=host_id, epoch=host.epoch)
+
+    def _begin(self, state: State, host_id: HostId, epoch: int) -> Session:
+        held = state.usage[host_id].allocations if host_id in state.usage else set()
+        orders = [(a, order) for a in sorted(held) if (order := desired_of(state, a)) is not None]
+        return self._parts.hub.open(host_id, epoch, orders)
+
+    def _welcome(self, host: Host) -> pb.OpenSessionResponse:
+        timing = self._parts.timing
+        welcome = pb.Welcome(
+            epoch=host.epoch,
+            host_id=host.id,
+            host_name=host.name,
+            heartbeat_seconds=timing.heartbeat,
+            lease_seconds=timing.lease,
+            lease_grace_seconds=timing.lease_grace,
+        )
+        return pb.OpenSessionResponse(welcome=welcome)
+
+    async def _orders(self, session: Session) -> AsyncIterator[pb.OpenSessionResponse]:
+        revision = 0
+        # The first message is complete even when it is empty: it tells what is *not* wanted any more.
+        session.probe(())
+        while True:
+            orders, probes = await session.take()
+            if session.closed:
+                return
+            if orders or revision == 0:
+                revision += 1
+                yield pb.OpenSessionResponse(desired=self._desired(orders, revision))
+            if probes:
+                yield pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes]))
+
+    def _desired(self, orders: dict[AllocationId, Desired | None], revision: int) -> pb.DesiredState:
+        return pb.DesiredState(
+            revision=revision,
+            complete=revision == 1,
+            allocations=[desired_to_proto(order, self._specs) for order in orders.values() if order is not None],
+            removed_allocation_ids=[allocation for allocation, order in orders.items() if order is None],
+        )
+
+    async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
+        """Heartbeat, statuses and lease in one."""
+        host_id = calling_host_id()
+        reported = HostReported(
+            host_id=host_id,
+            epoch=request.epoch,
+            statuses=statuses_from_proto(request.statuses),
+            probes=all_probes(host_id, request),
+            hardware=hardware_from_proto(request.hardware) if request.HasField("hardware") else None,
+            goodbye=request.goodbye,
+        )
+        lease: float = await self._parts.engine.post(reported)
+        return pb.ReportResponse(lease_seconds=lease)
+
+    async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
+        """Append output by offset; answered once it is on disk."""
+        host_id = calling_host_id()
+        ids = [chunk.allocation_id for chunk in request.chunks]
+        wanted = await self._parts.engine.read(lambda state: _known_outputs(state, host_id, ids))
+        chunks = [(c.allocation_id, c.offset, c.data) for c in request.chunks if c.allocation_id in wanted]
+        offsets = await self._parts.logs.append_batch(chunks)
+        positions = [pb.LogPosition(allocation_id=a, offset=offset) for a, offset in offsets.items()]
+        positions += [pb.LogPosition(allocation_id=a, unknown=True) for a in dict.fromkeys(ids) if a not in wanted]
+        return pb.PublishLogsResponse(positions=positions)
+
+    async def FetchArchive(
+        self, request: pb.FetchArchiveRequest, context: Any
+    ) -> AsyncIterator[pb.FetchArchiveResponse]:
+        """An archive in pieces."""
+        if not self._parts.archives.has(request.sha256):
+            raise NotFound(f"there is no archive {request.sha256[:12]!r}; submit the job again")
+        async for piece in self._parts.archives.open(request.sha256):
+            yield pb.FetchArchiveResponse(data=piece)
+
+    async def RenewCertificate(self, request: pb.RenewCertificateRequest, context: Any) -> pb.RenewCertificateResponse:
+        """A new certificate for the same host."""
+        host_id = calling_host_id()
+        host = await self._parts.engine.read(lambda state: state.hosts.get(host_id))
+        if host is None:
+            raise HostForgotten(f"host {host_id} was removed from this cluster; join it again with a new token")
+        life = self._parts.certificate_life
+        certificate = self._parts.authority.sign_host_csr(request.csr_pem, host_id, host.name, time.time(), life)
+        log.info("certificate.renewed", host=host.name, id=host_id)
+        return pb.RenewCertificateResponse(certificate_pem=certificate, ca_pem=self._parts.authority.certificate_pem)
+
+
+def _known_outputs(state: State, host_id: HostId, ids: list[str]) -> set[str]:
+    """The allocations whose output this host may still send: the latest attempt of a node that it was given."""
+    known = set()
+    for text in ids:
+        job, _, rest = text.partition(".")
+        rank, _, attempt = rest.partition(".")
+        node = state.nodes.get(JobId(job), {}).get(int(rank)) if rank.isdecimal() else None
+        if node is not None and node.host_id == host_id and attempt == str(node.attempt):
+            known.add(text)
+    return known

@@ -1,0 +1,264 @@
+"""Views and orders to protobuf, and agents' messages to records. Specifications: see ``coordinator.wire``."""
+
+from __future__ import annotations
+
+from rallypoint.v1 import access_service_pb2 as access_pb
+from rallypoint.v1 import job_service_pb2 as job_pb
+from rallypoint.v1 import types_pb2 as pb
+
+from coordinator.access.tokens import JoinToken
+from coordinator.access.users import User
+from coordinator.core import model
+from coordinator.core.explain import Offer
+from coordinator.views import HostView, JobView, NetworkView, NodeView
+from coordinator.wire import spec_to_pb
+
+_JOB_STATE = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in model.JobState}
+_NODE_STATE = {state: pb.NodeState.Value(f"NODE_STATE_{state.name}") for state in model.NodeState}
+_HOST_STATE = {state: pb.HostState.Value(f"HOST_STATE_{state.name}") for state in model.HostState}
+
+
+def job_to_proto(view: JobView) -> pb.Job:
+    """A job with its counts; the reason is what it waits for now."""
+    job, counts = view.job, view.counts
+    return pb.Job(
+        id=job.id,
+        name=job.name,
+        user=job.user,
+        state=_JOB_STATE[job.state],
+        reason=view.reason,
+        exit_code=job.exit_code,
+        spec=spec_to_pb(job.spec),
+        counts=pb.NodeCounts(
+            pending=counts.pending,
+            placed=counts.placed,
+            running=counts.running,
+            stopping=counts.stopping,
+            done=counts.done,
+            failed=counts.failed,
+            stopped=counts.stopped,
+        ),
+        submitted_at=job.submitted_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+    )
+
+
+def node_to_proto(view: NodeView) -> pb.Node:
+    """A node and its host's name."""
+    node = view.node
+    return pb.Node(
+        rank=node.rank,
+        state=_NODE_STATE[node.state],
+        attempt=node.attempt,
+        host_id=node.host_id or "",
+        host_name=view.host_name,
+        exit_code=node.exit_code,
+        reason=node.reason,
+        gpu_uuids=node.gpus,
+        started_at=node.started_at,
+        ended_at=node.ended_at,
+        log_bytes=node.log_bytes,
+        address=node.address,
+    )
+
+
+def host_to_proto(view: HostView) -> pb.Host:
+    """A host with what is held of it."""
+    host = view.host
+    message = pb.Host(
+        id=host.id,
+        name=host.name,
+        state=_HOST_STATE[host.state],
+        facts=facts_to_proto(host.facts),
+        cordoned=host.cordoned,
+        cpus_used=view.cpus_used,
+        memory_used_bytes=view.memory_used_bytes,
+        gpu_uuids_used=view.gpus_used,
+        network=view.network,
+        warning=view.warning,
+        agent_version=host.agent_version,
+        allocations=view.allocations,
+        joined_at=host.joined_at,
+        last_seen_at=host.last_seen_at,
+        peer_endpoint=f"{host.peer.addresses[0]}:{host.peer.port}" if host.peer.addresses and host.peer.port else "",
+    )
+    if host.hardware is not None:
+        message.hardware.CopyFrom(hardware_to_proto(host.hardware))
+    return message
+
+
+def network_to_proto(view: NetworkView) -> pb.Network:
+    """A network with its broken links."""
+    return pb.Network(name=view.name, host_names=view.host_names, broken_links=view.broken_links)
+
+
+def facts_to_proto(facts: model.HostFacts) -> pb.HostFacts:
+    """An owner's facts."""
+    return pb.HostFacts(
+        backend=facts.backend,
+        region=facts.region,
+        network=facts.network or "",
+        price_per_hour=facts.price_per_hour,
+        labels=dict(facts.labels),
+        spot=facts.spot,
+    )
+
+
+def facts_from_proto(facts: pb.HostFacts) -> model.HostFacts:
+    """An owner's facts, with the defaults for what was left empty."""
+    return model.HostFacts(
+        backend=facts.backend or "local",
+        region=facts.region or "local",
+        network=facts.network or None,
+        price_per_hour=facts.price_per_hour if facts.HasField("price_per_hour") else None,
+        labels=dict(facts.labels),
+        spot=facts.spot,
+    )
+
+
+def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
+    """What an agent saw on its host."""
+    return pb.Hardware(
+        hostname=hardware.hostname,
+        arch=hardware.arch,
+        os=hardware.os,
+        kernel=hardware.kernel,
+        boot_id=hardware.boot_id,
+        machine_id=hardware.machine_id,
+        cpu_model=hardware.cpu_model,
+        cpus=hardware.cpus,
+        memory_bytes=hardware.memory_bytes,
+        memory_available_bytes=hardware.memory_available_bytes,
+        disks=[pb.Disk(path=d.path, total_bytes=d.total_bytes, free_bytes=d.free_bytes) for d in hardware.disks],
+        interfaces=[_interface_to_proto(interface) for interface in hardware.interfaces],
+        gpus=[_gpu_to_proto(gpu) for gpu in hardware.gpus],
+        driver_version=hardware.driver_version or "",
+        cuda_version=hardware.cuda_version or "",
+        gpu_problem=hardware.gpu_problem or "",
+    )
+
+
+def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
+    """What an agent saw on its host."""
+    return model.Hardware(
+        hostname=message.hostname,
+        arch=message.arch,
+        os=message.os,
+        kernel=message.kernel,
+        boot_id=message.boot_id,
+        machine_id=message.machine_id,
+        cpu_model=message.cpu_model,
+        cpus=message.cpus,
+        memory_bytes=message.memory_bytes,
+        memory_available_bytes=message.memory_available_bytes if message.HasField("memory_available_bytes") else None,
+        disks=tuple(model.Disk(d.path, d.total_bytes, d.free_bytes) for d in message.disks),
+        interfaces=tuple(_interface_from_proto(interface) for interface in message.interfaces),
+        gpus=tuple(_gpu_from_proto(gpu) for gpu in message.gpus),
+        driver_version=message.driver_version or None,
+        cuda_version=message.cuda_version or None,
+        gpu_problem=message.gpu_problem or None,
+    )
+
+
+def _interface_to_proto(interface: model.Interface) -> pb.NetworkInterface:
+    addresses = []
+    for text in interface.addresses:
+        ip, _, prefix = text.partition("/")
+        addresses.append(pb.InterfaceAddress(ip=ip, prefix_length=int(prefix or 0)))
+    return pb.NetworkInterface(
+        name=interface.name, addresses=addresses, speed_mbps=interface.speed_mbps, loopback=interface.loopback
+    )
+
+
+def _interface_from_proto(message: pb.NetworkInterface) -> model.Interface:
+    return model.Interface(
+        name=message.name,
+        addresses=tuple(f"{a.ip}/{a.prefix_length}" for a in message.addresses),
+        speed_mbps=message.speed_mbps if message.HasField("speed_mbps") else None,
+        loopback=message.loopback,
+    )
+
+
+def _gpu_to_proto(gpu: model.Gpu) -> pb.Gpu:
+    capability = gpu.compute_capability
+    return pb.Gpu(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        name=gpu.name,
+        vendor=gpu.vendor,
+        memory_bytes=gpu.memory_bytes,
+        compute_capability=None if capability is None else capability[0] * 10 + capability[1],
+        pci_bus=gpu.pci_bus or "",
+        power_limit_watts=gpu.power_limit_watts,
+        utilization_percent=gpu.utilization_percent,
+        memory_used_bytes=gpu.memory_used_bytes,
+        temperature_celsius=gpu.temperature_celsius,
+        power_watts=gpu.power_watts,
+        problem=gpu.problem or "",
+    )
+
+
+def _gpu_from_proto(message: pb.Gpu) -> model.Gpu:
+    def known(field: str) -> bool:
+        return message.HasField(field)  # type: ignore[arg-type]
+
+    capability = divmod(message.compute_capability, 10) if known("compute_capability") else None
+    return model.Gpu(
+        uuid=message.uuid,
+        index=message.index,
+        name=message.name,
+        vendor=message.vendor or "nvidia",
+        memory_bytes=message.memory_bytes if known("memory_bytes") else None,
+        compute_capability=capability,
+        pci_bus=message.pci_bus or None,
+        power_limit_watts=message.power_limit_watts if known("power_limit_watts") else None,
+        utilization_percent=message.utilization_percent if known("utilization_percent") else None,
+        memory_used_bytes=message.memory_used_bytes if known("memory_used_bytes") else None,
+        temperature_celsius=message.temperature_celsius if known("temperature_celsius") else None,
+        power_watts=message.power_watts if known("power_watts") else None,
+        problem=message.problem or None,
+    )
+
+
+def offer_to_proto(offer: Offer, network: str) -> job_pb.Offer:
+    """What a host could give, or why not."""
+    host = offer.host
+    hardware = host.hardware or model.Hardware()
+    names = [gpu.name for gpu in hardware.gpus]
+    gpus = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
+    return job_pb.Offer(
+        host_id=host.id,
+        host_name=host.name,
+        backend=host.facts.backend,
+        region=host.facts.region,
+        network=network,
+        price_per_hour=host.facts.price_per_hour,
+        nodes_now=offer.nodes_now,
+        nodes_ever=offer.nodes_ever,
+        gpus=gpus,
+        cpus=hardware.cpus,
+        memory_bytes=hardware.memory_bytes,
+        rejection=offer.rejection,
+        nodes_chosen=offer.chosen,
+    )
+
+
+def token_to_proto(token: JoinToken) -> access_pb.JoinToken:
+    """A join token without its secret."""
+    return access_pb.JoinToken(
+        id=token.id,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        uses_left=token.uses_left or 0,
+        unlimited=token.uses_left is None,
+        labels=dict(token.labels),
+        created_by=token.created_by,
+        revoked=token.revoked,
+    )
+
+
+def user_to_proto(user: User) -> access_pb.User:
+    """A user without the token."""
+    role = access_pb.Role.Value(f"ROLE_{user.role.upper()}")
+    return access_pb.User(name=user.name, role=role, created_at=user.created_at)

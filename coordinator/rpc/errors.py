@@ -1,0 +1,37 @@
+"""The one error map: what the core, access control and the engine refuse, as gRPC statuses with their reason."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import grpc
+import structlog
+from rallypoint.errors import Aborts, Reason, abort
+
+from coordinator.access.errors import AccessRefused
+from coordinator.core.errors import Conflict, HostForgotten, Invalid, NotFound, Refused, StaleSession
+from coordinator.engine import EngineFailed
+
+log = structlog.get_logger(__name__)
+
+# More special classes first.
+_CODES: tuple[tuple[type[Refused], grpc.StatusCode], ...] = (
+    (StaleSession, grpc.StatusCode.FAILED_PRECONDITION),
+    (HostForgotten, grpc.StatusCode.PERMISSION_DENIED),
+    (NotFound, grpc.StatusCode.NOT_FOUND),
+    (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
+    (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
+)
+
+
+async def refuse(context: Aborts, error: Exception) -> NoReturn:
+    """End the call with what the error says. An unexpected error is logged and told without its details."""
+    if isinstance(error, AccessRefused):
+        await abort(context, grpc.StatusCode[error.code], error.reason, str(error), error.metadata)
+    if isinstance(error, Refused):
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
+        await abort(context, code, error.reason, str(error))
+    if isinstance(error, EngineFailed):
+        await abort(context, grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE, str(error))
+    log.error("rpc.failed", exc_info=error)
+    await abort(context, grpc.StatusCode.INTERNAL, Reason.INTERNAL, "the coordinator failed inside; see its log")

@@ -1,0 +1,57 @@
+"""HostService: what users see of hosts and do with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rallypoint.v1 import host_service_pb2 as pb
+from rallypoint.v1 import host_service_pb2_grpc as pb_grpc
+from rallypoint.v1 import types_pb2
+
+from coordinator import snapshots
+from coordinator.core.events import CordonRequested, RemovalRequested
+from coordinator.core.sessions import find_host
+from coordinator.core.state import State
+from coordinator.engine import Engine
+from coordinator.rpc.convert import host_to_proto, network_to_proto
+from coordinator.views import HostView
+
+
+class HostService(pb_grpc.HostServiceServicer):
+    """What users call about hosts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
+        """Every host and every network."""
+        hosts, networks = await self._engine.read(lambda state: (snapshots.hosts(state), snapshots.networks(state)))
+        return pb.ListHostsResponse(
+            hosts=[host_to_proto(view) for view in hosts], networks=[network_to_proto(view) for view in networks]
+        )
+
+    async def GetHost(self, request: pb.GetHostRequest, context: Any) -> pb.GetHostResponse:
+        """One host by id or name."""
+        return pb.GetHostResponse(host=await self._host(request.host))
+
+    async def CordonHost(self, request: pb.CordonHostRequest, context: Any) -> pb.CordonHostResponse:
+        """Let no new work in."""
+        await self._engine.post(CordonRequested(request.host, cordoned=True))
+        return pb.CordonHostResponse(host=await self._host(request.host))
+
+    async def ResumeHost(self, request: pb.ResumeHostRequest, context: Any) -> pb.ResumeHostResponse:
+        """Let work in again."""
+        await self._engine.post(CordonRequested(request.host, cordoned=False))
+        return pb.ResumeHostResponse(host=await self._host(request.host))
+
+    async def RemoveHost(self, request: pb.RemoveHostRequest, context: Any) -> pb.RemoveHostResponse:
+        """Forget a host that holds nothing."""
+        await self._engine.post(RemovalRequested(request.host))
+        return pb.RemoveHostResponse()
+
+    async def _host(self, ref: str) -> types_pb2.Host:
+        def look(state: State) -> HostView:
+            wanted = find_host(state, ref).id
+            return next(view for view in snapshots.hosts(state) if view.host.id == wanted)
+
+        return host_to_proto(await self._engine.read(look))

@@ -1,0 +1,114 @@
+"""The open sessions of agents, and what is still to be sent on each. Nothing here blocks, nothing is lost silently:
+a session whose agent does not read is closed, and a new one begins with the complete desired state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+
+from coordinator.core.desired import Desired
+from coordinator.core.ids import AllocationId, HostId
+from coordinator.core.model import Host
+
+log = structlog.get_logger(__name__)
+
+
+class Session:
+    """One contact of an agent: orders wait here until its stream takes them. A newer order replaces an older one."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.closed = False
+        self.complete = True
+        self._orders: dict[AllocationId, Desired | None] = {}
+        self._probes: dict[HostId, Host] = {}
+        self._wake = asyncio.Event()
+
+    def order(self, allocation_id: AllocationId, desired: Desired | None) -> None:
+        """Put an order; None tells that the allocation is gone."""
+        self._orders[allocation_id] = desired
+        self._wake.set()
+
+    def probe(self, targets: Iterable[Host]) -> None:
+        """Put an order to probe."""
+        self._probes.update((host.id, host) for host in targets)
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the stream once what waits has been looked at."""
+        self.closed = True
+        self._wake.set()
+
+    async def take(self) -> tuple[dict[AllocationId, Desired | None], list[Host]]:
+        """Everything that waits, as soon as anything does or the session is closed."""
+        await self._wake.wait()
+        self._wake.clear()
+        orders, self._orders = self._orders, {}
+        probes, self._probes = list(self._probes.values()), {}
+        return orders, probes
+
+
+class Hub:
+    """Where the engine's orders to agents go: at most one open session a host."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[HostId, Session] = {}
+        self._early_probes: dict[HostId, dict[HostId, Host]] = {}
+
+    def open(self, host_id: HostId, epoch: int, orders: Iterable[tuple[AllocationId, Desired]]) -> Session:
+        """Begin the session of ``epoch`` with the complete desired state; an older one ends.
+
+        Called between two turns of the engine, so that no order falls between the state and the session.
+        """
+        older = self._sessions.get(host_id)
+        session = Session(epoch)
+        if older is not None:
+            if older.epoch > epoch:
+                session.close()
+                return session
+            older.close()
+        self._sessions[host_id] = session
+        for allocation_id, desired in orders:
+            session.order(allocation_id, desired)
+        session.probe(self._early_probes.pop(host_id, {}).values())
+        return session
+
+    def leave(self, host_id: HostId, session: Session) -> None:
+        """The stream of this session is gone."""
+        session.closed = True
+        if self._sessions.get(host_id) is session:
+            del self._sessions[host_id]
+
+    def connected(self, host_id: HostId) -> bool:
+        """Whether the host has an open session."""
+        return host_id in self._sessions
+
+    # ------------------------------------------------------------ from the engine
+
+    def desired(self, host_id: HostId, allocation_id: AllocationId, desired: Desired | None) -> None:
+        """Pass an order on; without a session it is dropped, because the next one begins with everything."""
+        session = self._sessions.get(host_id)
+        if session is not None:
+            session.order(allocation_id, desired)
+
+    def probe(self, host_id: HostId, targets: tuple[Host, ...]) -> None:
+        """Pass an order to probe on; the first ones come before the session is open, and wait for it."""
+        session = self._sessions.get(host_id)
+        if session is not None:
+            session.probe(targets)
+        else:
+            self._early_probes.setdefault(host_id, {}).update((host.id, host) for host in targets)
+
+    def supersede(self, host_id: HostId, epoch: int | None) -> None:
+        """Close the host's session if it is older than ``epoch``, or in any case for None."""
+        session = self._sessions.get(host_id)
+        if session is not None and (epoch is None or session.epoch < epoch):
+            log.info("session.superseded", host=host_id, epoch=session.epoch)
+            session.close()
+
+    def reset(self) -> None:
+        """Close every session."""
+        for session in self._sessions.values():
+            session.close()

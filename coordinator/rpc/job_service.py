@@ -1,0 +1,162 @@
+"""JobService: submitting, planning, watching, explaining and stopping jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from rallypoint.v1 import job_service_pb2 as pb
+from rallypoint.v1 import job_service_pb2_grpc as pb_grpc
+from rallypoint.v1 import types_pb2
+
+from coordinator import snapshots
+from coordinator.archives import ArchiveStore
+from coordinator.core import explain, network
+from coordinator.core.errors import Conflict, Invalid
+from coordinator.core.events import JobSubmitted, StopRequested
+from coordinator.core.jobs import find_job
+from coordinator.core.model import Job
+from coordinator.core.spec import JobSpec
+from coordinator.core.state import State
+from coordinator.engine import Engine
+from coordinator.outputs import Outputs, Selection
+from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
+from coordinator.rpc.identity import calling_user
+from coordinator.views import JobDetail
+from coordinator.wire import spec_from_pb
+
+DEFAULT_PAGE = 100
+# A busy job changes hundreds of times a second; people read a few updates a second.
+WATCH_INTERVAL = 0.1
+
+
+class JobService(pb_grpc.JobServiceServicer):
+    """What users call about jobs."""
+
+    def __init__(self, engine: Engine, outputs: Outputs, archives: ArchiveStore) -> None:
+        self._engine = engine
+        self._outputs = outputs
+        self._archives = archives
+
+    async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
+        """Accept a job; once answered it is on disk."""
+        spec = spec_from_pb(request.spec)
+        if spec.files is not None and not self._archives.has(spec.files.sha256):
+            raise Conflict("the job's files are not here (any more); upload them again, then submit")
+        job: Job = await self._engine.post(JobSubmitted(spec, calling_user().name, request.request_id))
+        return pb.SubmitJobResponse(job=await self._job(job.id))
+
+    async def PlanJob(self, request: pb.PlanJobRequest, context: Any) -> pb.PlanJobResponse:
+        """What would happen to a job if it were submitted now."""
+        spec = spec_from_pb(request.spec)
+        return await self._engine.read(lambda state: _plan(state, spec))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
+        """One job with its nodes."""
+        detail = await self._engine.job(request.job)
+        return pb.GetJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in detail.nodes])
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
+        """Jobs, newest first."""
+        limit = request.page_size or DEFAULT_PAGE
+        views = await self._engine.read(lambda state: snapshots.jobs(state, ended=request.all, limit=limit))
+        return pb.ListJobsResponse(jobs=[job_to_proto(view) for view in views])
+
+    async def StopJob(self, request: pb.StopJobRequest, context: Any) -> pb.StopJobResponse:
+        """Stop a job in whatever state it is."""
+        requested = StopRequested(request.job, calling_user().name, request.signal, request.abort)
+        job: Job = await self._engine.post(requested)
+        return pb.StopJobResponse(job=await self._job(job.id))
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
+        """The job now and after every change, until it has ended."""
+        detail = await self._engine.job(request.job)
+        job_id, version = detail.job.job.id, 0
+        yield pb.WatchJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in detail.nodes])
+        loop = asyncio.get_running_loop()
+        while not detail.job.job.state.ended:
+            sent, at = detail, loop.time()
+            while detail == sent or (loop.time() - at < WATCH_INTERVAL and not detail.job.job.state.ended):
+                try:
+                    async with asyncio.timeout(None if detail == sent else at + WATCH_INTERVAL - loop.time()):
+                        version = await self._engine.next_version(version)
+                except TimeoutError:
+                    break
+                detail = await self._engine.job(job_id)
+            known = {node.node.rank: node for node in sent.nodes}
+            changed = [node for node in detail.nodes if known.get(node.node.rank) != node]
+            yield pb.WatchJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in changed])
+
+    async def TailLogs(self, request: pb.TailLogsRequest, context: Any) -> AsyncIterator[pb.TailLogsResponse]:
+        """Output of one node or of all."""
+        rank = request.rank if request.HasField("rank") else None
+        attempt = request.attempt if request.HasField("attempt") else None
+        detail = await self._engine.job(request.job)
+        if rank is not None and rank >= detail.job.job.spec.nodes:
+            raise Invalid(f"job {request.job!r} has no node {rank}: its ranks are 0 to {detail.job.job.spec.nodes - 1}")
+        selection = Selection(detail.job.job.id, rank, attempt)
+        async for piece in self._outputs.pieces(selection, follow=request.follow):
+            yield pb.TailLogsResponse(rank=piece.rank, attempt=piece.attempt, offset=piece.offset, data=piece.data)
+
+    async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.ExplainJobResponse:
+        """Why the job is where it is, for every host."""
+
+        def look(state: State) -> pb.ExplainJobResponse:
+            job = find_job(state, request.job)
+            return pb.ExplainJobResponse(
+                job=job_to_proto(snapshots.job_view(state, job)),
+                summary=explain.summary(state, job),
+                offers=_offers(state, job.spec, _held(state, job)),
+                networks=[network_to_proto(view) for view in snapshots.networks(state)],
+            )
+
+        return await self._engine.read(look)
+
+    async def UploadArchive(
+        self, request_iterator: AsyncIterator[pb.UploadArchiveRequest], context: Any
+    ) -> pb.UploadArchiveResponse:
+        """Store a job's files."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for message in request_iterator:
+                yield message.data
+
+        sha256, size = await self._archives.receive(pieces())
+        return pb.UploadArchiveResponse(archive=types_pb2.FileArchive(sha256=sha256, size_bytes=size))
+
+    async def _job(self, job_id: str) -> types_pb2.Job:
+        detail: JobDetail = await self._engine.job(job_id)
+        return job_to_proto(detail.job)
+
+
+def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
+    chosen = explain.plan_now(state, spec)
+    placed = sum(chosen.values())
+    prices = [state.hosts[host].facts.price_per_hour for host in state.hosts if host in chosen]
+    known = [price for price in prices if price is not None]
+    impossible = explain.impossible(state, spec)
+    return pb.PlanJobResponse(
+        offers=_offers(state, spec, chosen),
+        nodes_placed=placed,
+        waiting_for="" if impossible or placed == spec.nodes else explain.waiting_for(state, spec),
+        impossible=impossible,
+        price_per_hour=sum(known) if known else None,
+    )
+
+
+def _offers(state: State, spec: JobSpec, chosen: dict[str, int]) -> list[pb.Offer]:
+    membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
+    return [
+        offer_to_proto(replace(offer, chosen=chosen.get(offer.host.id, 0)), membership.get(offer.host.id, ""))
+        for offer in explain.offers(state, spec)
+    ]
+
+
+def _held(state: State, job: Job) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for allocation_id in state.job_allocations[job.id]:
+        host = state.allocations[allocation_id].host_id
+        held[host] = held.get(host, 0) + 1
+    return held

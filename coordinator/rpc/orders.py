@@ -1,0 +1,152 @@
+"""What goes down and up an agent's session, between the core's records and protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rallypoint.v1 import agent_service_pb2 as pb
+from rallypoint.v1 import types_pb2
+
+from coordinator.core import model
+from coordinator.core.desired import Desired
+from coordinator.core.events import AllocationStatus
+from coordinator.core.ids import AllocationId, HostId
+from coordinator.wire import spec_to_pb
+
+_PHASE = {
+    model.Phase.PREPARED: pb.DESIRED_PHASE_PREPARED,
+    model.Phase.RUNNING: pb.DESIRED_PHASE_RUNNING,
+    model.Phase.STOPPING: pb.DESIRED_PHASE_STOPPED,
+}
+_OBSERVED = {
+    pb.OBSERVED_PHASE_PREPARING: model.Phase.PREPARING,
+    pb.OBSERVED_PHASE_PREPARED: model.Phase.PREPARED,
+    pb.OBSERVED_PHASE_RUNNING: model.Phase.RUNNING,
+    pb.OBSERVED_PHASE_STOPPING: model.Phase.STOPPING,
+    pb.OBSERVED_PHASE_ENDED: model.Phase.ENDED,
+}
+_CAUSE = {
+    pb.END_CAUSE_EXIT: model.EndCause.EXIT,
+    pb.END_CAUSE_STOPPED: model.EndCause.STOPPED,
+    pb.END_CAUSE_MAX_DURATION: model.EndCause.MAX_DURATION,
+    pb.END_CAUSE_START_FAILED: model.EndCause.START_FAILED,
+    pb.END_CAUSE_HOST: model.EndCause.HOST,
+    pb.END_CAUSE_UNREACHABLE: model.EndCause.UNREACHABLE,
+    pb.END_CAUSE_OUT_OF_MEMORY: model.EndCause.OUT_OF_MEMORY,
+}
+
+
+# So many jobs' specifications are kept converted: a thousand nodes of one job convert theirs once.
+KEPT_SPECS = 256
+
+
+class SpecCache:
+    """Specifications as protobuf, by job: a job's specification never changes."""
+
+    def __init__(self) -> None:
+        self._converted: dict[str, types_pb2.JobSpec] = {}
+
+    def get(self, job: model.Job) -> types_pb2.JobSpec:
+        """The job's specification."""
+        message = self._converted.get(job.id)
+        if message is None:
+            if len(self._converted) >= KEPT_SPECS:
+                del self._converted[next(iter(self._converted))]
+            message = self._converted[job.id] = spec_to_pb(job.spec)
+        return message
+
+
+def desired_to_proto(desired: Desired, specs: SpecCache) -> pb.DesiredAllocation:
+    """An order to a host."""
+    allocation, job = desired.allocation, desired.job
+    message = pb.DesiredAllocation(
+        allocation_id=allocation.id,
+        job_id=job.id,
+        rank=allocation.rank,
+        attempt=allocation.attempt,
+        phase=_PHASE[allocation.wanted],
+        job_name=job.name,
+        started=allocation.observed in (model.Phase.RUNNING, model.Phase.STOPPING),
+        spec=specs.get(job),
+        cpus=allocation.cpus,
+        memory_bytes=allocation.memory_bytes,
+        gpu_uuids=allocation.gpus,
+        members=[member_to_proto(member.host, member.rank) for member in desired.members],
+        stop_reason=allocation.stop_reason,
+        stop_grace_seconds=allocation.stop_grace,
+        stop_signal=allocation.stop_signal,
+    )
+    if desired.group is not None:
+        message.group.CopyFrom(_group_to_proto(desired))
+    return message
+
+
+def member_to_proto(host: model.Host, rank: int = 0) -> pb.GangMember:
+    """A host to be probed."""
+    endpoint = pb.PeerEndpoint(addresses=host.peer.addresses, port=host.peer.port)
+    return pb.GangMember(host_id=host.id, host_name=host.name, rank=rank, endpoint=endpoint)
+
+
+def _group_to_proto(desired: Desired) -> pb.Group:
+    group = desired.group
+    assert group is not None
+    members = [
+        pb.GroupMember(
+            rank=member.rank,
+            host_id=member.host_id,
+            host_name=host.name,
+            address=member.address,
+            peer_port=host.peer_port,
+            slots=member.slots,
+        )
+        for member, host in zip(group.members, desired.group_hosts, strict=True)
+    ]
+    return pb.Group(
+        generation=group.generation,
+        master_address=group.master_address,
+        master_port=group.master_port,
+        members=members,
+    )
+
+
+def statuses_from_proto(messages: Iterable[pb.AllocationStatus]) -> tuple[AllocationStatus, ...]:
+    """What an agent saw; a phase that this coordinator does not know (a newer agent's) is left out."""
+    return tuple(_status(message) for message in messages if message.phase in _OBSERVED)
+
+
+def _status(message: pb.AllocationStatus) -> AllocationStatus:
+    return AllocationStatus(
+        id=AllocationId(message.allocation_id),
+        phase=_OBSERVED[message.phase],
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
+        cause=_CAUSE.get(message.cause),
+        reason=message.reason,
+        started_at=message.started_at,
+        ended_at=message.ended_at,
+        log_bytes=message.log_bytes,
+        master_port=message.master_port,
+    )
+
+
+def probes_from_proto(source: HostId, messages: Iterable[pb.ProbeResult]) -> tuple[model.Reach, ...]:
+    """Whom an agent got through to."""
+    return tuple(
+        model.Reach(
+            source=source,
+            target=HostId(message.target_host_id),
+            address=message.address,
+            port=message.port,
+            reached=message.reached,
+            reason=message.reason,
+            seconds=message.seconds,
+        )
+        for message in messages
+    )
+
+
+def all_probes(source: HostId, report: pb.ReportRequest) -> tuple[model.Reach, ...]:
+    """The outcomes of ordered probes and of those that preparing members made."""
+    found = probes_from_proto(source, report.probes)
+    for status in report.statuses:
+        found += probes_from_proto(source, status.probes)
+    return found

@@ -1,0 +1,89 @@
+"""Views of the state for readers. Each is built in one go, between two turns, so that it is consistent."""
+
+from __future__ import annotations
+
+from coordinator.core import explain, network
+from coordinator.core.ids import HostId
+from coordinator.core.model import Job, JobState, Node, NodeState
+from coordinator.core.state import State
+from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
+
+# Of so many waiting jobs the reason is worked out anew for each view; further ones show that they are in the queue.
+EXPLAINED_JOBS = 50
+
+
+def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
+    """A job with its counts; ``explained`` puts into a waiting job's reason what it waits for now."""
+    counts = state.counts[job.id]
+    pending = counts[NodeState.PENDING]
+    stopped = counts[NodeState.STOPPED]
+    if job.state.ended:
+        # Nodes that never started are not waiting any more.
+        pending, stopped = 0, stopped + pending
+    view = NodeCounts(
+        pending=pending,
+        placed=counts[NodeState.PLACED],
+        running=counts[NodeState.RUNNING],
+        stopping=counts[NodeState.STOPPING],
+        done=counts[NodeState.DONE],
+        failed=counts[NodeState.FAILED],
+        stopped=stopped,
+    )
+    return JobView(job, view, explain.summary(state, job) if explained and _waits(job, pending) else job.reason)
+
+
+def _waits(job: Job, pending: int) -> bool:
+    return not job.state.ended and job.state is not JobState.STOPPING and pending > 0
+
+
+def node_view(state: State, node: Node) -> NodeView:
+    """A node with the name of its host."""
+    host = state.hosts.get(node.host_id) if node.host_id is not None else None
+    return NodeView(node, host.name if host is not None else (node.host_id or ""))
+
+
+def job_detail(state: State, job: Job) -> JobDetail:
+    """A job with every node that was ever placed."""
+    nodes = state.nodes[job.id]
+    return JobDetail(job_view(state, job), tuple(node_view(state, nodes[rank]) for rank in sorted(nodes)))
+
+
+def jobs(state: State, *, ended: bool, limit: int) -> tuple[JobView, ...]:
+    """Jobs, newest first, at most ``limit``."""
+    found = [job for job in state.jobs.values() if ended or not job.state.ended]
+    found.sort(key=lambda job: -job.number)
+    return tuple(job_view(state, job, explained=place < EXPLAINED_JOBS) for place, job in enumerate(found[:limit]))
+
+
+def networks(state: State) -> tuple[NetworkView, ...]:
+    """Networks as probes show them, with the broken links to and from each one's hosts."""
+    found = []
+    for seen in network.networks(state):
+        names = tuple(state.hosts[member].name for member in seen.members)
+        found.append(NetworkView(seen.name, names, network.broken_links(state, seen.members)))
+    return tuple(found)
+
+
+def hosts(state: State) -> tuple[HostView, ...]:
+    """Every host, by number."""
+    membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
+    return tuple(host_view(state, host_id, membership.get(host_id, "")) for host_id in state.hosts)
+
+
+def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
+    """One host with what is held of it."""
+    host, usage = state.hosts[host_id], state.usage[host_id]
+    return HostView(
+        host=host,
+        cpus_used=usage.cpus,
+        memory_used_bytes=usage.memory_bytes,
+        gpus_used=tuple(usage.gpus),
+        allocations=tuple(sorted(usage.allocations)),
+        network=network_name,
+        warning=network.stated_but_denied(state, host),
+    )
+
+
+def overview(state: State, *, job_limit: int = 200) -> OverviewView:
+    """Hosts, networks and the newest jobs at one moment."""
+    return OverviewView(hosts(state), networks(state), jobs(state, ended=True, limit=job_limit))
