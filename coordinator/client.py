@@ -1,0 +1,235 @@
+"""The client that the commands use and that programs may import: typed, synchronous, one method a question.
+
+    with Client.from_context() as client:
+        job = client.submit(spec)
+        for chunk in client.tail(job.id, follow=True): ...
+
+Answers are the messages of ``rallypoint.v1``. Every failure is a ``coordinator.failures.RallypointError`` whose text
+says what, why and the way out.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from rallypoint.tls import prepare_grpc
+
+prepare_grpc()  # must come before grpc is imported
+
+import grpc  # noqa: E402
+from rallypoint.channel import user_channel  # noqa: E402
+from rallypoint.v1 import access_service_pb2 as access_pb  # noqa: E402
+from rallypoint.v1 import host_service_pb2 as host_pb  # noqa: E402
+from rallypoint.v1 import job_service_pb2 as job_pb  # noqa: E402
+from rallypoint.v1 import types_pb2 as pb  # noqa: E402
+from rallypoint.v1.access_service_pb2_grpc import AccessServiceStub  # noqa: E402
+from rallypoint.v1.host_service_pb2_grpc import HostServiceStub  # noqa: E402
+from rallypoint.v1.job_service_pb2_grpc import JobServiceStub  # noqa: E402
+
+from coordinator.failures import RallypointError, Unreachable, failure  # noqa: E402
+
+__all__ = ["Client", "RallypointError"]
+
+CALL_SECONDS = 30.0
+UPLOAD_SECONDS = 3600.0
+PATIENCE_SECONDS = 60.0
+"""How long a stream that once worked is opened again while the coordinator is away (a restart, an upgrade)."""
+
+_SUBMIT_TRIES = 5
+_UPLOAD_PIECE = 1024 * 1024
+
+ENDED = frozenset({pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_STOPPED})
+
+A = TypeVar("A")
+
+
+class Client:
+    """One connection to a coordinator. Methods raise ``RallypointError``; durations are seconds."""
+
+    def __init__(self, address: str, *, ca_pem: bytes, token: str, timeout: float = CALL_SECONDS) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._channel = user_channel(address, ca_pem=ca_pem, token=token)
+        self._jobs = JobServiceStub(self._channel)
+        self._hosts = HostServiceStub(self._channel)
+        self._access = AccessServiceStub(self._channel)
+
+    @classmethod
+    def from_context(cls, path: Path | str | None = None) -> Client:
+        """Connect as the context file says (default: the one commands find). Raises ``context.ContextError``."""
+        from coordinator.context import find_context, load_context
+
+        context = load_context(find_context(None if path is None else str(path)))
+        return cls(context.address, ca_pem=context.ca_pem, token=context.token)
+
+    def close(self) -> None:
+        """End the connection and all its streams."""
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _ask(self, call: Callable[..., A], request: object, timeout: float | None = None) -> A:
+        try:
+            return call(request, timeout=timeout or self._timeout)
+        except grpc.RpcError as error:
+            raise failure(error, self.address) from None
+
+    # ------------------------------------------------------------ jobs
+
+    def plan(self, spec: pb.JobSpec) -> job_pb.PlanJobResponse:
+        """What would happen to a job if it were submitted now."""
+        return self._ask(self._jobs.PlanJob, job_pb.PlanJobRequest(spec=spec))
+
+    def submit(self, spec: pb.JobSpec, request_id: str | None = None) -> pb.Job:
+        """Submit a job, once: a call that was cut off is repeated under the same ``request_id``."""
+        request = job_pb.SubmitJobRequest(spec=spec, request_id=request_id or str(uuid.uuid4()))
+        for attempt in range(1, _SUBMIT_TRIES + 1):
+            try:
+                return self._ask(self._jobs.SubmitJob, request).job
+            except Unreachable:
+                if attempt == _SUBMIT_TRIES:
+                    raise
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def job(self, job: str) -> job_pb.GetJobResponse:
+        """A job, by id or name, with its nodes."""
+        return self._ask(self._jobs.GetJob, job_pb.GetJobRequest(job=job))
+
+    def jobs(self, *, all: bool = False, limit: int = 0) -> list[pb.Job]:  # noqa: A002 -- the API's word
+        """Jobs that have not ended, or ``all``; newest first, at most ``limit`` (0: the server's default)."""
+        request = job_pb.ListJobsRequest(all=all, page_size=limit)
+        return list(self._ask(self._jobs.ListJobs, request).jobs)
+
+    def stop(self, job: str, *, signal: str = "", abort: bool = False) -> pb.Job:
+        """Ask a job to stop; ``abort`` kills it at once."""
+        request = job_pb.StopJobRequest(job=job, signal=signal, abort=abort)
+        return self._ask(self._jobs.StopJob, request).job
+
+    def explain(self, job: str) -> job_pb.ExplainJobResponse:
+        """Why each host was or was not chosen."""
+        return self._ask(self._jobs.ExplainJob, job_pb.ExplainJobRequest(job=job))
+
+    def watch(self, job: str) -> Iterator[job_pb.WatchJobResponse]:
+        """The job now and after every change, until it has ended; survives a restart of the coordinator."""
+        request = job_pb.WatchJobRequest(job=job)
+        return self._stream(lambda: self._jobs.WatchJob(request))
+
+    def wait(self, job: str, timeout: float | None = None) -> pb.Job:
+        """The job once it has ended. Raises ``TimeoutError`` after ``timeout`` seconds."""
+        request = job_pb.WatchJobRequest(job=job)
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            for change in self._stream(lambda: self._jobs.WatchJob(request, timeout=_left(until))):
+                if change.job.state in ENDED:
+                    return change.job
+        except Unreachable as error:
+            if error.reason == "DEADLINE_EXCEEDED":
+                raise TimeoutError(f"job {job} has not ended within {timeout:g} s") from None
+            raise
+        return self.job(job).job
+
+    def tail(
+        self, job: str, *, rank: int | None = None, attempt: int | None = None, follow: bool = False
+    ) -> Iterator[job_pb.TailLogsResponse]:
+        """Output in pieces, each byte once; with ``follow`` until the job has ended and all of it was sent."""
+        request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow)
+        seen: dict[tuple[int, int], int] = {}
+        for piece in self._stream(lambda: self._jobs.TailLogs(request)):
+            have = seen.get((piece.rank, piece.attempt), 0)
+            end = piece.offset + len(piece.data)
+            if end <= have:
+                continue  # sent again after a reconnect
+            if piece.offset < have:
+                piece.data, piece.offset = piece.data[have - piece.offset :], have
+            seen[piece.rank, piece.attempt] = end
+            yield piece
+
+    def _stream(self, call: Callable[[], Iterable[A]]) -> Iterator[A]:
+        answered_at: float | None = None
+        while True:
+            try:
+                for message in call():
+                    answered_at = time.monotonic()
+                    yield message
+                return
+            except grpc.RpcError as error:
+                problem = failure(error, self.address)
+                away = isinstance(problem, Unreachable) and problem.reason == "UNAVAILABLE"
+                if not away or answered_at is None or time.monotonic() - answered_at > PATIENCE_SECONDS:
+                    raise problem from None
+            time.sleep(0.5)
+
+    def upload_archive(self, archive: BinaryIO) -> pb.FileArchive:
+        """Store a job's files (a tar archive) ahead of its submission."""
+        pieces = iter(lambda: archive.read(_UPLOAD_PIECE), b"")
+        requests = (job_pb.UploadArchiveRequest(data=piece) for piece in pieces)
+        return self._ask(self._jobs.UploadArchive, requests, UPLOAD_SECONDS).archive
+
+    # ------------------------------------------------------------ hosts
+
+    def hosts(self) -> host_pb.ListHostsResponse:
+        """All hosts, and the networks they were seen to form."""
+        return self._ask(self._hosts.ListHosts, host_pb.ListHostsRequest())
+
+    def host(self, host: str) -> pb.Host:
+        """One host, by id or name."""
+        return self._ask(self._hosts.GetHost, host_pb.GetHostRequest(host=host)).host
+
+    def cordon(self, host: str) -> pb.Host:
+        """No new work for the host."""
+        return self._ask(self._hosts.CordonHost, host_pb.CordonHostRequest(host=host)).host
+
+    def resume(self, host: str) -> pb.Host:
+        """Work for the host again."""
+        return self._ask(self._hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host
+
+    def remove_host(self, host: str) -> None:
+        """Forget a host that has no work; it has to join again."""
+        self._ask(self._hosts.RemoveHost, host_pb.RemoveHostRequest(host=host))
+
+    # ------------------------------------------------------------ tokens and users
+
+    def create_token(
+        self, *, ttl: float, uses: int, labels: Mapping[str, str] | None = None
+    ) -> access_pb.CreateTokenResponse:
+        """A join token for ``uses`` hosts (0: any number), good for ``ttl`` seconds."""
+        request = access_pb.CreateTokenRequest(ttl_seconds=ttl, uses=uses, labels=dict(labels or {}))
+        return self._ask(self._access.CreateToken, request)
+
+    def tokens(self) -> list[access_pb.JoinToken]:
+        """Join tokens, without their secrets."""
+        return list(self._ask(self._access.ListTokens, access_pb.ListTokensRequest()).tokens)
+
+    def revoke_token(self, token_id: str) -> None:
+        """No host can join with the token any more."""
+        self._ask(self._access.RevokeToken, access_pb.RevokeTokenRequest(id=token_id))
+
+    def create_user(self, name: str, role: access_pb.Role.ValueType) -> access_pb.CreateUserResponse:
+        """A user and the token that is shown this once."""
+        request = access_pb.CreateUserRequest(name=name, role=role)
+        return self._ask(self._access.CreateUser, request)
+
+    def users(self) -> list[access_pb.User]:
+        """All users."""
+        return list(self._ask(self._access.ListUsers, access_pb.ListUsersRequest()).users)
+
+    def remove_user(self, name: str) -> None:
+        """The user's token is refused from now on."""
+        self._ask(self._access.RemoveUser, access_pb.RemoveUserRequest(name=name))
+
+    def whoami(self) -> access_pb.WhoAmIResponse:
+        """Who the token belongs to, and the coordinator's version."""
+        return self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest())
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.001, until - time.monotonic())
