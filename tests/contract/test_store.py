@@ -70,7 +70,12 @@ def test_committing_nothing_is_harmless(place: Place) -> None:
 def test_the_last_version_of_a_record_wins_within_a_commit_and_over_commits(place: Place) -> None:
     running = replace(JOB, state=JobState.RUNNING, version=2)
     done = replace(JOB, state=JobState.DONE, exit_code=0, version=3)
-    first = [JobCreated(JOB), NodeUpdated(node(0)), JobUpdated(running), NodeUpdated(node(0, reason="second"))]
+    first: list[StoredChange] = [
+        JobCreated(JOB),
+        NodeUpdated(node(0)),
+        JobUpdated(running),
+        NodeUpdated(node(0, reason="second")),
+    ]
     after_one = reloaded(place, first)
     assert (after_one.jobs, after_one.nodes) == ((running,), (node(0, reason="second"),))
     after_two = reloaded(place, [JobUpdated(done), NodeUpdated(node(0, reason="third"))])
@@ -79,7 +84,11 @@ def test_the_last_version_of_a_record_wins_within_a_commit_and_over_commits(plac
 
 def test_an_allocation_lives_from_reserved_to_freed(place: Place) -> None:
     assert reloaded(place, [AllocationReserved(held(0)), AllocationReserved(held(1))]).allocations == (held(0), held(1))
-    both = [AllocationFreed(held(0).id), AllocationReserved(held(0, 2)), AllocationFreed(held(0, 2).id)]
+    both: list[StoredChange] = [
+        AllocationFreed(held(0).id),
+        AllocationReserved(held(0, 2)),
+        AllocationFreed(held(0, 2).id),
+    ]
     assert reloaded(place, both).allocations == (held(1),)
 
 
@@ -93,7 +102,7 @@ def test_a_forgotten_job_goes_with_its_nodes_and_its_number_is_not_given_again(p
 
 
 def test_a_node_stored_after_its_job_was_forgotten_in_one_commit_stays(place: Place) -> None:
-    commit = [JobForgotten(JOB.id), NodeUpdated(node(1))]
+    commit: list[StoredChange] = [JobForgotten(JOB.id), NodeUpdated(node(1))]
     assert reloaded(place, [JobCreated(JOB), NodeUpdated(node(0))], commit).nodes == (node(1),)
 
 
