@@ -2,7 +2,7 @@
 
 Orders, daemon to spawner (``op``):
 
-* ``spawn``: ``id argv env cwd log signal grace limit meta``. ``limit`` is seconds or null, ``meta`` comes back as it is.
+* ``spawn``: ``id argv env cwd log signal grace limit meta``. ``limit``: seconds or null; ``meta`` comes back as it is.
 * ``exec``: ``id key argv env cwd``: one more process in the tree of the running task ``id``, writing to its log.
 * ``stop``: ``id signal grace cause reason``.
 * ``forget``: ``id``, of a task that has ended.

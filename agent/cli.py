@@ -1,0 +1,186 @@
+"""The `agent` command. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.config import Settings
+
+# Exit codes of `agent run`; those of `agent join` are in `agent.join_exit`.
+EXIT_CONFIG = 2
+EXIT_NOT_JOINED = 3
+EXIT_ALREADY_RUNNING = 4
+EXIT_PEER_PORT = 5
+EXIT_SPAWNER = 6
+EXIT_REMOVED = 7
+
+_PATH = click.Path(path_type=Path)
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from rallypoint.version import __version__
+
+        click.echo(f"agent {__version__}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+)
+def main() -> None:
+    """Makes this machine a host of a Rallypoint cluster: join once, then run."""
+
+
+def _facts(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that state facts of a host, for `join` and `run` alike."""
+    for option in reversed(
+        (
+            click.option("--backend", metavar="NAME", help="Who provides this machine, e.g. 'aws' or 'rack'."),
+            click.option("--region", metavar="NAME", help="Where it is."),
+            click.option("--network", metavar="NAME", help="Its private network. Default: found by probing."),
+            click.option("--price", metavar="USD/H", help="What the whole machine costs in USD an hour."),
+            click.option("--label", "labels", metavar="K=V", multiple=True, help="A label; may be repeated."),
+            click.option("--spot", is_flag=True, default=None, help="The provider may take the machine back."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_STATE_DIR = click.option(
+    "--state-dir",
+    type=_PATH,
+    metavar="DIR",
+    help="Where the agent keeps its state. Default: in the user's state directory.",
+)
+
+
+@main.command("run")
+@_STATE_DIR
+@click.option("--config", type=_PATH, metavar="FILE", help="Settings. Default: agent.toml in the state directory.")
+@click.option("--peer-listen", metavar="HOST:PORT", help="Where other hosts reach this one. Default: 0.0.0.0:7433.")
+@_facts
+@click.option("--cpus", metavar="N", help="CPUs that jobs may use. Default: all.")
+@click.option("--master-port-range", metavar="LOW-HIGH", help="Ports for groups' masters. Default: 20000-29999.")
+@click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories.")
+@click.option("--verbose", is_flag=True, help="Log more.")
+def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
+    """Be a host: take work from the coordinator until stopped. Running work survives a restart of the agent.
+
+    Every option can also be set by environment (RALLYPOINT_AGENT_PEER_LISTEN, ...) or in agent.toml (peer_listen, ...).
+    """
+    settings = _settings(flags, config)
+    from agent.console import configure
+
+    configure(verbose)
+    _run(settings)
+
+
+def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
+    from agent.config import ConfigError, load
+
+    try:
+        return load(flags, os.environ, config)
+    except ConfigError as error:
+        _fail(str(error), EXIT_CONFIG)
+
+
+def _run(settings: Settings) -> None:
+    from agent.identity import IdentityDamaged, NotJoined, load_identity
+
+    try:
+        load_identity(settings.state_dir)
+    except (NotJoined, IdentityDamaged) as error:
+        _fail(str(error), EXIT_NOT_JOINED)
+    from rallypoint.tls import prepare_grpc
+
+    prepare_grpc()
+    from agent import daemon
+    from agent.lock import AlreadyRunning
+    from agent.peer import PeerError
+    from agent.runner import SpawnerFailed
+
+    try:
+        outcome = daemon.run(settings)
+    except AlreadyRunning as error:
+        _fail(str(error), EXIT_ALREADY_RUNNING)
+    except PeerError as error:
+        _fail(str(error), EXIT_PEER_PORT)
+    except SpawnerFailed as error:
+        _fail(str(error), EXIT_SPAWNER)
+    if outcome.refused:
+        _fail(outcome.refused, EXIT_REMOVED)
+
+
+@main.command("join")
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--token-file", metavar="F", help="File with the join token; '-' for standard input.")
+@_STATE_DIR
+@click.option("--name", metavar="NAME", help="Name of this host. Default: its host name.")
+@_facts
+@click.option("--force", is_flag=True, help="Join anew although this host has an identity.")
+def join_command(address: str, token_file: str | None, name: str | None, force: bool, **flags: Any) -> None:
+    """Join the cluster whose coordinator listens at HOST:PORT.
+
+    The token is read from --token-file or from RALLYPOINT_JOIN_TOKEN, never from the command line, where others could
+    read it. What is stated here (--backend, --price, ...) holds for 'agent run' too.
+    """
+    settings = _settings({**flags, "name": name}, None)
+    import time
+
+    from rallypoint.tls import prepare_grpc
+
+    prepare_grpc()
+    from agent.config import save_joined
+    from agent.facts import HostFacts
+    from agent.join import JoinOrder, join, read_token
+    from agent.join_exit import JoinFailed
+
+    facts = HostFacts(
+        settings.backend, settings.region, settings.network, settings.price, settings.labels, settings.spot
+    )
+    try:
+        token = read_token(token_file, os.environ)
+        order = JoinOrder(address, token, settings.state_dir, facts, settings.name, force)
+        identity = join(order, time.time())
+    except JoinFailed as error:
+        _fail(str(error), int(error.exit_code))
+    stated = {key: getattr(settings, key) for key, value in flags.items() if key != "state_dir" and value}
+    save_joined(settings.state_dir, stated)
+    click.echo(f"joined as host {identity.host_name} ({identity.host_id}); start it with: {_run_line(flags)}")
+
+
+def _run_line(flags: dict[str, Any]) -> str:
+    import shlex
+
+    state_dir = flags.get("state_dir")
+    return shlex.join(["agent", "run", *(["--state-dir", str(state_dir)] if state_dir else [])])
+
+
+@main.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor_command(as_json: bool) -> None:
+    """Examine this machine's hardware and drivers, and say what is wrong and how to mend it."""
+    from agent.hardware.doctor import run_doctor
+
+    sys.exit(run_doctor(as_json=as_json))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"agent: {message}", err=True)
+    sys.exit(code)
+
+
+def run() -> None:
+    """The `agent` script."""
+    main()

@@ -1,0 +1,226 @@
+"""The agent's settings: flags, then ``RALLYPOINT_AGENT_*``, then ``agent.toml``, then defaults.
+
+The file is ``agent.toml`` in the state directory unless another is named; its keys are the names of the flags with
+underscores. ``[labels]`` is a table there and ``k=v,k=v`` in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.identity import default_state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "RALLYPOINT_AGENT_"
+FILE_NAME = "agent.toml"
+# What was given to `agent join`; `agent.toml`, which is the owner's own, goes before it.
+JOINED_FILE_NAME = "joined.toml"
+
+
+class ConfigError(Exception):
+    """A setting can't be used: the message names it, where it comes from, and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host."""
+
+    state_dir: Path
+    peer_listen: str = "0.0.0.0:7433"
+    name: str = ""
+    backend: str = ""
+    region: str = ""
+    network: str = ""
+    price: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    spot: bool = False
+    cpus: int | None = None
+    master_port_range: tuple[int, int] = (20000, 29999)
+    work_dir: Path | None = None
+
+    @property
+    def peer_address(self) -> tuple[str, int]:
+        """Host and port of ``peer_listen``."""
+        return split_address(self.peer_listen)
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Put the settings together; ``flags`` that are ``None`` or empty were not given.
+
+    Raises:
+        ConfigError: a value or the file can't be used.
+    """
+    given = {key: value for key, value in flags.items() if value not in (None, (), {}, "")}
+    state = given.get("state_dir") or environ.get(PREFIX + "STATE_DIR")
+    state_dir = Path(state) if state else default_state_dir()
+    values: dict[str, Any] = {}
+    _merge(values, _from_file(state_dir / JOINED_FILE_NAME, required=False))
+    _merge(values, _from_file(file or state_dir / FILE_NAME, required=file is not None))
+    _merge(values, _from_environment(environ))
+    _merge(values, {key: _checked(key, value, "--" + key.replace("_", "-")) for key, value in given.items()})
+    values["state_dir"] = state_dir.absolute()
+    return Settings(**values)
+
+
+def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
+    """Keep what was given to ``agent join`` for ``agent run``; values are text, numbers, truths or tables of text.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    import json
+
+    lines, tables = [], []
+    for key, value in given.items():
+        if isinstance(value, dict):
+            tables += [f"[{key}]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())]
+        else:
+            # A JSON text, number or truth is a TOML one.
+            lines.append(f"{key} = {json.dumps(value)}")
+    (state_dir / JOINED_FILE_NAME).write_text("\n".join([*lines, *tables, ""]))
+
+
+def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
+    labels = {**values.get("labels", {}), **more.get("labels", {})}
+    values.update(more)
+    if labels:
+        values["labels"] = labels
+
+
+def _from_file(path: Path, required: bool) -> dict[str, Any]:
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"{path}: no such file; name an agent.toml that exists with --config") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; make it readable to this user") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}; mend that line") from None
+    return {key: _checked(key, value, f"{path}: {key}") for key, value in raw.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for name in _NAMES:
+        raw = environ.get(PREFIX + name.upper())
+        if raw:
+            found[name] = _checked(name, raw, PREFIX + name.upper())
+    return found
+
+
+_NAMES = tuple(f.name for f in fields(Settings))
+
+
+def _checked(name: str, value: Any, where: str) -> Any:
+    """``value`` as ``Settings`` wants it, whether it came as text or from TOML."""
+    if name not in _NAMES:
+        import difflib
+
+        near = difflib.get_close_matches(name, _NAMES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_NAMES)}"
+        raise ConfigError(f"{where}: no such setting{hint}")
+    try:
+        return _CONVERT.get(name, _text)(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text; put it in quotes")
+    return value
+
+
+def _price(value: Any) -> float:
+    try:
+        price = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is not a price; give USD an hour, like 2.5") from None
+    if not 0 <= price < 1e6:
+        raise ValueError(f"{value!r} is not a price; give USD an hour, like 2.5")
+    return price
+
+
+def _truth(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if str(value).lower() not in known:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return known[str(value).lower()]
+
+
+def _count(value: Any) -> int:
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise ValueError(f"{value!r} is not a number of CPUs; give a whole number from 1 on")
+    return count
+
+
+def _labels(value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple):
+        pairs = [str(part).partition("=") for part in value]
+        if any(not sign or not key.strip() for key, sign, _ in pairs):
+            raise ValueError(f"{value!r} are no labels; write KEY=VALUE")
+        return {key.strip(): text.strip() for key, _, text in pairs}
+    if isinstance(value, dict):
+        return {str(key): str(text) for key, text in value.items()}
+    raise ValueError(f"{value!r} are no labels; write KEY=VALUE")
+
+
+def _port_range(value: Any) -> tuple[int, int]:
+    if isinstance(value, str):
+        value = value.split("-")
+    try:
+        low, high = (int(part) for part in value)
+    except (TypeError, ValueError):
+        low, high = 0, 0
+    if not 1 <= low <= high <= 65535:
+        raise ValueError(f"{value!r} is not a range of ports; write LOW-HIGH, like 20000-29999")
+    return low, high
+
+
+def _listen(value: Any) -> str:
+    split_address(_text(value))
+    return str(value)
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``, ``[V6]:PORT`` or ``:PORT`` (all addresses).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, sign, port = value.rpartition(":")
+    if not sign or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not an address to listen on; write HOST:PORT, port 0 for any free one")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
+def _path(value: Any) -> Path:
+    return Path(os.path.expanduser(_text(str(value)))).absolute()
+
+
+_CONVERT: dict[str, Any] = {
+    "state_dir": _path,
+    "work_dir": _path,
+    "price": _price,
+    "cpus": _count,
+    "labels": _labels,
+    "master_port_range": _port_range,
+    "peer_listen": _listen,
+    "spot": _truth,
+}

@@ -1,0 +1,161 @@
+"""What the coordinator wants of this host (*desired*) and what this host has seen (*observed*).
+
+Wall clock times are Unix seconds, 0 for "not yet"; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NewType
+
+AllocationId = NewType("AllocationId", str)
+
+
+class Wanted(enum.IntEnum):
+    """What an allocation shall be; the numbers are those of the protocol's ``DesiredPhase``."""
+
+    PREPARED = 1
+    RUNNING = 2
+    STOPPED = 3
+
+
+class Phase(enum.IntEnum):
+    """What an allocation is; the numbers are those of the protocol's ``ObservedPhase``.
+
+    ``STARTING`` is the agent's own: the spawner has the order but has not yet answered.
+    """
+
+    PREPARING = 1
+    PREPARED = 2
+    RUNNING = 3
+    STOPPING = 4
+    ENDED = 5
+    STARTING = 6
+
+
+class Cause(enum.IntEnum):
+    """Whose fault an end is; the numbers are those of the protocol's ``EndCause``."""
+
+    NONE = 0
+    EXIT = 1
+    STOPPED = 2
+    MAX_DURATION = 3
+    START_FAILED = 4
+    HOST = 5
+    UNREACHABLE = 6
+    OUT_OF_MEMORY = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a user submitted, as far as a host needs it. ``argv`` goes before ``commands``."""
+
+    nodes: int = 1
+    cluster: bool = False
+    commands: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    max_duration: float | None = None
+    stop_duration: float | None = None
+    stop_signal: str = ""
+    archive: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Another host of a gang, and where its agent may be reached."""
+
+    host_id: str
+    host_name: str
+    rank: int
+    addresses: tuple[str, ...]
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """One node of a group, on the address that its peers use."""
+
+    rank: int
+    host_id: str
+    host_name: str
+    address: str
+    peer_port: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The outcome of a rendezvous; members stand in rank order."""
+
+    generation: int
+    master_address: str
+    master_port: int
+    members: tuple[GroupMember, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What this host shall do for one node's attempt. ``started``: the coordinator has seen it run."""
+
+    id: AllocationId
+    job_id: str
+    job_name: str
+    rank: int
+    attempt: int
+    phase: Wanted
+    spec: Spec
+    started: bool = False
+    gpu_uuids: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
+    group: Group | None = None
+    stop_reason: str = ""
+    stop_grace: float = 0.0
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One try to reach a host on an address; ``reason`` says why it failed."""
+
+    host_id: str
+    address: str
+    port: int
+    reached: bool
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What has become of an allocation on this host.
+
+    ``acknowledged``: the coordinator has this very state. ``log_done``: it has all output, or wants none.
+    ``stop_grace`` is that of the stop under way.
+    """
+
+    id: AllocationId
+    phase: Phase
+    exit_code: int | None = None
+    cause: Cause = Cause.NONE
+    reason: str = ""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    log_bytes: int = 0
+    master_port: int = 0
+    probes: tuple[Probe, ...] = ()
+    stop_grace: float = 0.0
+    acknowledged: bool = False
+    log_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredUpdate:
+    """What came down the session: the whole truth (``complete``) or a change to it."""
+
+    complete: bool
+    allocations: tuple[Desired, ...] = ()
+    removed: tuple[AllocationId, ...] = ()

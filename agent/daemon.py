@@ -1,0 +1,256 @@
+"""`agent run`: makes all parts of an agent, wires them, and keeps them going until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from rallypoint.files import make_private_dir
+from rallypoint.systemd import notify, watchdog_seconds
+from rallypoint.tls import PeerIdentity
+
+from agent import environ
+from agent.archive import ArchiveCache
+from agent.endpoint import peer_addresses
+from agent.facts import HostFacts
+from agent.hardware import NvmlProbe, read_hardware
+from agent.identity import load_identity, load_pems, needs_renewal
+from agent.lock import StateLock
+from agent.logs import LogPublisher
+from agent.mpi import Launcher, write_launcher
+from agent.nodes import NodeMaker
+from agent.peer import PeerPort
+from agent.places import Places
+from agent.ports import PortKeeper
+from agent.renewal import RenewalFailed, renewal_request, renewal_result
+from agent.runner import Runner
+from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
+from agent.work import Tools, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from agent.config import Settings
+    from agent.core.model import Member, Probe
+    from agent.hardware import HardwareReport
+    from agent.identity import Identity
+    from agent.spawner.wire import Message
+
+log = structlog.get_logger()
+
+HARDWARE_SECONDS = 15.0
+RENEWAL_LOOK_SECONDS = 60.0
+PRUNE_SECONDS = 3600.0
+STOP_WAIT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the daemon ended: ``refused`` holds the coordinator's reason if it wants no contact with this host."""
+
+    refused: str = ""
+
+
+def run(settings: Settings) -> Outcome:
+    """Be the agent until SIGTERM or SIGINT, or until the coordinator removes this host.
+
+    Raises:
+        AlreadyRunning: another agent uses the state directory.
+        NotJoined, IdentityDamaged: the host has no usable identity.
+        PeerError: the peer port can't be listened on.
+        SpawnerFailed: the spawner does not start.
+    """
+    identity = load_identity(settings.state_dir)
+    make_private_dir(settings.state_dir)
+    with StateLock(settings.state_dir):
+        return asyncio.run(Daemon(settings, identity).run())
+
+
+class Daemon:
+    """One agent. The parts are made here and nowhere else."""
+
+    def __init__(self, settings: Settings, identity: Identity) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._facts = HostFacts(
+            settings.backend, settings.region, settings.network, settings.price, settings.labels, settings.spot
+        )
+        self._places = Places(settings.state_dir, settings.work_dir)
+        self._places.make()
+        self._instance = uuid.uuid4().hex
+        self._probe = NvmlProbe()
+        self._hardware: HardwareReport | None = None
+        self._hardware_at = 0.0
+        self._peer_port = 0
+        self._peer = PeerPort(PeerIdentity(identity.cluster_id, identity.host_id), identity.peer_files)
+        self._runner = Runner(settings.state_dir, self._hear)
+        nodes = self._node_maker()
+        archives = ArchiveCache(self._places.archives, lambda sha256: self._session.archive(sha256))
+        tools = Tools(
+            self._places, nodes, PortKeeper(*settings.master_port_range), archives, self._runner.send, self._start_probe
+        )
+        self._work = Work(tools, self._changed)
+        self._launcher = Launcher(self._work, nodes, self._peer)
+        self._peer.launch = self._launcher.launch
+        self._session = Session(identity.coordinators, self, self._work, self._opened, SessionTimes())
+        self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done)
+
+    def _node_maker(self) -> NodeMaker:
+        host = environ.Host(self._identity.host_id, self._identity.host_name, self._facts.backend, self._facts.region)
+        return NodeMaker(self._places, host, environ.base(os.environ), lambda: self._known_hardware().interfaces)
+
+    def _known_hardware(self) -> HardwareReport:
+        # Read before the first session opens, and no allocation comes but through a session.
+        assert self._hardware is not None
+        return self._hardware
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Outcome:
+        """Start everything, wait for the end, leave tidily."""
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        write_launcher(self._places.launcher)
+        await self._listen()
+        mpi = await self._launcher.listen(self._settings.state_dir)
+        parts = [asyncio.create_task(self._runner.run())]
+        try:
+            await self._first(self._runner.greeted.wait(), parts[0])
+            parts += [asyncio.create_task(part) for part in (self._session.run(), self._logs.run(), *self._chores())]
+            return await self._until_end(stopping, parts)
+        finally:
+            notify("STOPPING=1")
+            mpi.close()
+            await self._leave(parts)
+
+    async def _until_end(self, stopping: asyncio.Event, parts: list[asyncio.Task[None]]) -> Outcome:
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            done, _ = await asyncio.wait([stop, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        except Refused as refusal:
+            log.error("host.refused", reason=str(refusal))
+            await self._stop_everything(str(refusal))
+            return Outcome(refused=str(refusal))
+        finally:
+            stop.cancel()
+        log.info("agent.stopping", hint="tasks go on; they are found again at the next start")
+        await self._session.goodbye()
+        return Outcome()
+
+    async def _first(self, wanted: Coroutine[None, None, object], other: asyncio.Task[None]) -> None:
+        """Wait for ``wanted``, or fail as ``other`` fails."""
+        task = asyncio.ensure_future(wanted)
+        await asyncio.wait([task, other], return_when=asyncio.FIRST_COMPLETED)
+        if other.done():
+            task.cancel()
+            other.result()
+
+    async def _stop_everything(self, reason: str) -> None:
+        self._work.stop_everything(reason)
+        await self._work.until_idle(STOP_WAIT_SECONDS)
+
+    async def _leave(self, parts: Sequence[asyncio.Task[None]]) -> None:
+        await self._work.close()
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        await self._peer.close()
+        await self._probe.close()
+
+    async def _listen(self) -> None:
+        host, port = self._settings.peer_address
+        self._peer_port = await self._peer.listen(host, port)
+        (self._settings.state_dir / "peer.port").write_text(f"{self._peer_port}\n")
+        log.info("peer.listening", address=host, port=self._peer_port)
+
+    # --- what the parts need of each other ------------------------------------------------------------------------
+
+    def _hear(self, news: list[Message]) -> None:
+        self._work.hear(news)
+        self._logs.wake()
+
+    def _changed(self) -> None:
+        self._session.wake()
+        self._logs.wake()
+
+    def _opened(self) -> None:
+        notify("READY=1", "STATUS=in contact with the coordinator")
+        self._logs.wake()
+
+    def _start_probe(self, members: Sequence[Member]) -> asyncio.Task[list[Probe]]:
+        return asyncio.create_task(self._peer.probe_all(members))
+
+    async def probe(self, members: Sequence[Member]) -> list[Probe]:
+        """Try to reach hosts that the coordinator asks about."""
+        return await self._peer.probe_all(members)
+
+    async def introduce(self) -> Introduction:
+        """The host as it is now; hardware that was read a moment ago is not read again."""
+        if self._hardware is None or time.monotonic() - self._hardware_at > HARDWARE_SECONDS:
+            await self._read_hardware()
+        hardware = self._known_hardware()
+        addresses = peer_addresses(hardware.interfaces, self._settings.peer_address[0])
+        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, self._settings.cpus)
+
+    def connect(self, address: str) -> Link:
+        """A new link with the certificate that is on disk now."""
+        return Link(address, load_pems(self._identity), self._settings.cpus)
+
+    async def _read_hardware(self) -> HardwareReport:
+        self._hardware = await read_hardware(self._probe)
+        self._hardware_at = time.monotonic()
+        return self._hardware
+
+    # --- chores ---------------------------------------------------------------------------------------------------
+
+    def _chores(self) -> list[Coroutine[None, None, None]]:
+        chores = [self._watch_gpus(), self._renew(), self._prune()]
+        seconds = watchdog_seconds()
+        return [*chores, _feed_watchdog(seconds)] if seconds is not None else chores
+
+    async def _watch_gpus(self) -> None:
+        """Live values, where there are GPUs; a host without any has nothing that changes."""
+        while True:
+            await asyncio.sleep(HARDWARE_SECONDS)
+            if self._hardware is not None and self._hardware.gpus:
+                self._session.tell_hardware(await self._read_hardware())
+
+    async def _prune(self) -> None:
+        while True:
+            self._places.prune_work(self._work.working_names())
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def _renew(self) -> None:
+        while True:
+            if needs_renewal(self._identity, time.time()):
+                await self._renew_once()
+            await asyncio.sleep(RENEWAL_LOOK_SECONDS)
+
+    async def _renew_once(self) -> None:
+        directory = self._settings.state_dir
+        try:
+            certificate = await self._session.renew(await renewal_request(directory))
+            self._identity = await renewal_result(directory, certificate)
+        except (RenewalFailed, ContactLost) as error:
+            log.warning("certificate.not_renewed", reason=str(error))
+            return
+        self._peer.renew()
+        log.info("certificate.renewed", until=self._identity.not_after)
+        with contextlib.suppress(ContactLost):
+            await self._session.reconnect()
+
+
+async def _feed_watchdog(seconds: float) -> None:
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(seconds)

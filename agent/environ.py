@@ -1,0 +1,129 @@
+"""The environment of a node. Pure: everything it depends on is an argument.
+
+It is built from nothing, not from the agent's own environment: an agent may itself run inside some cluster's job, and
+an `any` node must not see a trace of that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.model import Desired, Group
+
+# What a login gives, and nothing else, comes from the agent's environment.
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a node may know of the host it is on."""
+
+    host_id: str
+    host_name: str
+    backend: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFiles:
+    """What the agent laid ready for one node of a group.
+
+    ``launcher`` and ``ticket`` are how MPI starts its daemons; ``interface`` holds the node's group address;
+    ``mpi_network`` (CIDR, may be empty) holds those of all members.
+    """
+
+    hostfile: str
+    launcher: str
+    ticket: str
+    interface: str = ""
+    mpi_network: str = ""
+
+
+def base(own: Mapping[str, str]) -> dict[str, str]:
+    """What is taken over from the agent's ``own`` environment."""
+    kept = {key: own[key] for key in _KEPT if key in own}
+    kept |= {key: value for key, value in own.items() if key.startswith("LC_")}
+    kept.setdefault("PATH", _DEFAULT_PATH)
+    return kept
+
+
+def node_environment(
+    desired: Desired, host: Host, working_dir: str, inherited: Mapping[str, str], files: ClusterFiles | None
+) -> dict[str, str]:
+    """All variables of one node; the user's own win over every other.
+
+    Args:
+        desired: the node; with a group, it gets the group's variables too.
+        host: where it runs.
+        working_dir: absolute path of its working directory.
+        inherited: the result of :func:`base`.
+        files: what was laid ready for it; needed if ``desired`` has a group.
+    """
+    gpus = len(desired.gpu_uuids)
+    env = {
+        **inherited,
+        "DSTACK_RUN_NAME": desired.job_name,
+        "DSTACK_RUN_ID": desired.job_id,
+        "DSTACK_JOB_ID": desired.id,
+        "DSTACK_NODE_RANK": str(desired.rank),
+        "DSTACK_NODES_NUM": str(desired.spec.nodes),
+        "DSTACK_GPUS_PER_NODE": str(gpus),
+        "DSTACK_GPUS_NUM": str(gpus * desired.spec.nodes),
+        "DSTACK_WORKING_DIR": working_dir,
+        "CUDA_VISIBLE_DEVICES": ",".join(desired.gpu_uuids),
+        "RALLYPOINT_ATTEMPT": str(desired.attempt),
+        "RALLYPOINT_HOST_NAME": host.host_name,
+        "RALLYPOINT_BACKEND": host.backend,
+        "RALLYPOINT_REGION": host.region,
+        "RALLYPOINT_PLACEMENT": "cluster" if desired.spec.cluster else "any",
+    }
+    if desired.group is not None and files is not None:
+        env |= _group_environment(desired.group, desired.rank, files)
+    # The mark by which the spawner finds a node's strayed processes is the one name that is not the user's to set.
+    return {**env, **desired.spec.env, "RALLYPOINT_ALLOCATION_ID": desired.id}
+
+
+def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str, str]:
+    addresses = [member.address for member in group.members]
+    own = next((member.address for member in group.members if member.rank == rank), "")
+    env = {
+        "DSTACK_MASTER_NODE_IP": group.master_address,
+        "DSTACK_NODES_IPS": "\n".join(addresses),
+        "DSTACK_MPI_HOSTFILE": files.hostfile,
+        "MASTER_ADDR": group.master_address,
+        "MASTER_PORT": str(group.master_port),
+        "RALLYPOINT_NODE_ADDRESS": own,
+        "RALLYPOINT_LAUNCH_TICKET": files.ticket,
+        "OMPI_MCA_plm_rsh_agent": files.launcher,
+        # All daemons are started from the node that runs mpirun: only its launcher is asked.
+        "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+    if files.interface:
+        env |= {"NCCL_SOCKET_IFNAME": files.interface, "GLOO_SOCKET_IFNAME": files.interface}
+    if files.mpi_network:
+        # As a network, not by name: mpirun hands its own settings to all hosts, whose interfaces have other names.
+        env |= dict.fromkeys(("OMPI_MCA_oob_tcp_if_include", "OMPI_MCA_btl_tcp_if_include"), files.mpi_network)
+    return env
+
+
+def hostfile(group: Group) -> str:
+    """MPI's host file: a line ``ip slots=N`` for each node, in rank order."""
+    return "".join(f"{member.address} slots={max(1, member.slots)}\n" for member in group.members)
+
+
+def command(desired: Desired) -> list[str]:
+    """The program to execute. Commands are joined as dstack joins them: each only after the success of the last."""
+    if desired.spec.argv:
+        return list(desired.spec.argv)
+    parts = []
+    for text in desired.spec.commands:
+        stripped = text.strip()
+        parts.append(f"{{ {stripped} }}" if stripped.endswith("&") else stripped)
+    return [desired.spec.shell or "sh", "-c", " && ".join(parts)]

@@ -1,0 +1,106 @@
+"""From a desired allocation to a process order: directories, files, environment, command."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent import environ
+from agent.core.reconcile import DEFAULT_SIGNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.core.model import AllocationId, Desired, Group
+    from agent.hardware.model import Interface
+    from agent.places import Places
+    from agent.spawner.wire import Message
+
+DEFAULT_GRACE = 10.0
+TICKET = "ticket"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMaker:
+    """Makes what a node needs; ``inherited`` is what its environment takes over, ``interfaces`` are the host's now."""
+
+    places: Places
+    host: environ.Host
+    inherited: Mapping[str, str]
+    interfaces: Callable[[], tuple[Interface, ...]]
+
+    def order(self, desired: Desired) -> Message:
+        """The spawner's order that starts ``desired``. Lays a group's files ready.
+
+        Raises:
+            OSError: its files can't be written.
+        """
+        work = self.places.work_of(desired.id)
+        spec = desired.spec
+        return {
+            "op": "spawn",
+            "id": desired.id,
+            "argv": environ.command(desired),
+            "env": self.environment(desired),
+            "cwd": os.path.join(work, spec.working_dir),
+            "log": self.places.log_of(desired.id),
+            "signal": spec.stop_signal or DEFAULT_SIGNAL,
+            "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
+            "limit": spec.max_duration,
+            "meta": None,
+        }
+
+    def order_extra(self, desired: Desired, key: str, command: str) -> Message:
+        """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""
+        cwd = os.path.join(self.places.work_of(desired.id), desired.spec.working_dir)
+        env = self.environment(desired)
+        return {"op": "exec", "id": desired.id, "key": key, "argv": ["sh", "-c", command], "env": env, "cwd": cwd}
+
+    def environment(self, desired: Desired) -> dict[str, str]:
+        """The node's environment; with a group, its files are laid ready if they are not."""
+        cwd = os.path.join(self.places.work_of(desired.id), desired.spec.working_dir)
+        files = None if desired.group is None else self._files(desired, desired.group)
+        return environ.node_environment(desired, self.host, cwd, self.inherited, files)
+
+    def ticket(self, key: AllocationId) -> str:
+        """The secret by which a node's processes prove whose they are; empty: it has none."""
+        try:
+            with open(f"{self.places.aux_of(key)}/{TICKET}") as file:
+                return str(json.load(file)["secret"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    def _files(self, desired: Desired, group: Group) -> environ.ClusterFiles:
+        directory = self.places.aux_of(desired.id)
+        hostfile, ticket = f"{directory}/hostfile", f"{directory}/{TICKET}"
+        if not os.path.exists(ticket):
+            os.makedirs(directory, 0o700, exist_ok=True)
+            with open(hostfile, "w") as file:
+                file.write(environ.hostfile(group))
+            secret = json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)})
+            with os.fdopen(os.open(ticket, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secret)
+        own = next((member.address for member in group.members if member.rank == desired.rank), "")
+        interface, network = link_of(own, [member.address for member in group.members], self.interfaces())
+        return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network)
+
+
+def link_of(own: str, addresses: list[str], interfaces: tuple[Interface, ...]) -> tuple[str, str]:
+    """Name of the interface that holds ``own``, and its network if all ``addresses`` are in it (else empty)."""
+    for interface in interfaces:
+        for address in interface.addresses:
+            if address.ip == own:
+                return interface.name.partition(":")[0], _common_network(own, address.prefix_len, addresses)
+    return "", ""
+
+
+def _common_network(own: str, prefix: int | None, addresses: list[str]) -> str:
+    if prefix is None:
+        return ""
+    network = ipaddress.ip_network(f"{own}/{prefix}", strict=False)
+    inside = all(ipaddress.ip_address(address) in network for address in addresses)
+    return str(network) if inside else ""

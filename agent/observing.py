@@ -1,0 +1,68 @@
+"""From what the spawner says to what is observed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.core.model import AllocationId, Cause, Observed, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.spawner.wire import Message
+
+_CAUSES = {
+    "exit": Cause.EXIT,
+    "stopped": Cause.STOPPED,
+    "max_duration": Cause.MAX_DURATION,
+    "start_failed": Cause.START_FAILED,
+    "host": Cause.HOST,
+}
+
+
+def from_news(current: Observed | None, message: Message) -> Observed | None:
+    """The allocation after one message; nothing if the message is of something unknown or over."""
+    if current is None or current.phase is Phase.ENDED:
+        return None
+    match message["ev"]:
+        case "started":
+            phase = Phase.STOPPING if current.phase is Phase.STOPPING else Phase.RUNNING
+            return replace(current, phase=phase, started_at=_number(message["at"]))
+        case "stopping":
+            return replace(current, phase=Phase.STOPPING)
+        case "exited":
+            return _ended(current, message, _number(message["at"]))
+    return None
+
+
+def from_snapshot(message: Message) -> dict[AllocationId, Observed]:
+    """All allocations that the spawner has a record of."""
+    records = message["records"]
+    if not isinstance(records, dict):
+        return {}
+    found = (_from_record(AllocationId(str(key)), record) for key, record in records.items())
+    return {seen.id: seen for seen in found}
+
+
+def _from_record(key: AllocationId, record: Mapping[str, object]) -> Observed:
+    started = _number(record.get("at")) if record.get("pid") else 0.0
+    seen = Observed(key, Phase.STOPPING if "cause" in record else Phase.RUNNING, started_at=started)
+    return _ended(seen, record, _number(record["at_end"])) if "at_end" in record else seen
+
+
+def _ended(seen: Observed, end: Mapping[str, object], at: float) -> Observed:
+    code = end.get("code")
+    return replace(
+        seen,
+        phase=Phase.ENDED,
+        exit_code=code if isinstance(code, int) else None,
+        cause=_CAUSES.get(str(end.get("cause")), Cause.HOST),
+        reason=str(end.get("reason") or ""),
+        ended_at=at,
+        log_bytes=int(_number(end.get("log_bytes"))),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,92 @@
+"""Where an agent keeps what, below its state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.core.model import AllocationId
+
+# Working directories that a node left files in are kept, the newest so many of them.
+KEPT_WORK_DIRS = 200
+
+_SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+
+class UnsafeId(ValueError):
+    """An allocation's id can't be a file name."""
+
+
+class Places:
+    """Directories and files of one agent; ``work`` may lie elsewhere, on a larger disk."""
+
+    def __init__(self, state_dir: Path, work_dir: Path | None = None) -> None:
+        self.state = state_dir
+        self.work = work_dir or state_dir / "work"
+        self.logs = state_dir / "logs"
+        self.aux = state_dir / "nodes"
+        self.archives = state_dir / "archives"
+        self.launcher = state_dir / "mpi-launch"
+
+    def make(self) -> None:
+        """Create all directories, closed to other users."""
+        for directory in (self.state, self.work, self.logs, self.aux, self.archives):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def work_of(self, key: AllocationId) -> str:
+        """Its working directory."""
+        return f"{self.work}/{_checked(key)}"
+
+    def log_of(self, key: AllocationId) -> str:
+        """Its output."""
+        return f"{self.logs}/{_checked(key)}.log"
+
+    def aux_of(self, key: AllocationId) -> str:
+        """What the agent lays ready for it outside its working directory."""
+        return f"{self.aux}/{_checked(key)}"
+
+    def make_work(self, key: AllocationId) -> str:
+        """A fresh working directory.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        path = self.work_of(key)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            # Left by a preparation that this agent did not live to finish; nothing has run in it.
+            shutil.rmtree(path)
+            os.mkdir(path, 0o700)
+        return path
+
+    def drop_work(self, key: AllocationId) -> None:
+        """Remove its working directory if nothing is in it, and its other files."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.work_of(key))
+        if os.path.isdir(self.aux_of(key)):
+            shutil.rmtree(self.aux_of(key), ignore_errors=True)
+
+    def drop_log(self, key: AllocationId) -> None:
+        """Remove its output."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.log_of(key))
+
+    def prune_work(self, in_use: set[str]) -> None:
+        """Remove the oldest kept working directories beyond the bound."""
+        with os.scandir(self.work) as entries:
+            kept = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.name not in in_use]
+        for _, path in sorted(kept)[: max(0, len(kept) - KEPT_WORK_DIRS)]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _checked(key: AllocationId) -> str:
+    if not _SAFE.fullmatch(key):
+        raise UnsafeId(f"allocation id {key!r} cannot be a file name")
+    return key

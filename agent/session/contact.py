@@ -1,0 +1,228 @@
+"""Keeps a session open: one stream for what is wanted, one report in flight for what is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from agent.archive import ArchiveError
+from agent.logs import PublishFailed
+from agent.session import convert
+from agent.session.link import ContactLost, Introduction, Link, Report
+from agent.spawner.wire import now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rallypoint.v1 import agent_service_pb2 as pb
+
+    from agent.core.model import Member, Probe
+    from agent.hardware import HardwareReport
+    from agent.logs import Chunk, Position
+    from agent.work import Work
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTimes:
+    """All in seconds. ``gather``: news that come right after a report wait so long for others to go with them."""
+
+    gather: float = 0.015
+    answer: float = 10.0
+    report: float = 5.0
+    first_backoff: float = 0.2
+    longest_backoff: float = 5.0
+    goodbye: float = 2.0
+
+
+class Owner(Protocol):
+    """What the session needs from the daemon."""
+
+    async def introduce(self) -> Introduction:
+        """The host as it is now."""
+        ...
+
+    async def probe(self, members: Sequence[Member]) -> list[Probe]:
+        """Try to reach these hosts."""
+        ...
+
+    def connect(self, address: str) -> Link:
+        """A new link with the certificate of the day."""
+        ...
+
+
+REPORT_STATUSES = 1000
+
+
+class Session:
+    """Contact with whichever of ``addresses`` answers; ``run`` ends only by :class:`Refused` or cancellation."""
+
+    def __init__(
+        self, addresses: Sequence[str], owner: Owner, work: Work, on_open: Callable[[], None], times: SessionTimes
+    ) -> None:
+        self._addresses = list(addresses)
+        self._owner = owner
+        self._work = work
+        self._on_open = on_open
+        self._times = times
+        self._news = asyncio.Event()
+        self._link: Link | None = None
+        self._epoch = 0
+        self._heartbeat = 5.0
+        self._lease_grace = 10.0
+        self._probes: list[Probe] = []
+        self._hardware: HardwareReport | None = None
+        self._probing: set[asyncio.Task[None]] = set()
+
+    # --- what others use ------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to report."""
+        self._news.set()
+
+    def tell_hardware(self, report: HardwareReport) -> None:
+        """Send live values with the next report."""
+        self._hardware = report
+
+    async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
+        """Send output. Raises PublishFailed."""
+        if self._link is None:
+            raise PublishFailed("no session is open")
+        return await self._link.publish(chunks)
+
+    async def archive(self, sha256: str) -> AsyncIterator[bytes]:
+        """An archive's bytes. Raises ArchiveError."""
+        if self._link is None:
+            raise ArchiveError(f"files {sha256[:12]}: no session is open")
+        try:
+            async for data in self._link.archive(sha256):
+                yield data
+        except ContactLost as error:
+            raise ArchiveError(f"files {sha256[:12]} could not be fetched: {error}") from None
+
+    async def renew(self, csr_pem: bytes) -> bytes:
+        """A new certificate. Raises ContactLost."""
+        if self._link is None:
+            raise ContactLost("no session is open")
+        return await self._link.renew(csr_pem)
+
+    async def reconnect(self) -> None:
+        """Use a new channel, for a new certificate; the stream of the old one ends."""
+        if self._link is not None:
+            await self._link.close()
+
+    # --- the session ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Open sessions, one after the other, until cancelled.
+
+        Raises:
+            Refused: the coordinator wants no contact with this host.
+        """
+        failures = 0
+        while True:
+            address = self._addresses[failures % len(self._addresses)]
+            opened = asyncio.Event()
+            try:
+                await self._one_session(address, opened)
+            except ContactLost as error:
+                log.warning("session.lost", coordinator=address, reason=str(error))
+            failures = 1 if opened.is_set() else failures + 1
+            longest = min(self._times.longest_backoff, self._times.first_backoff * 2 ** min(failures, 10))
+            await asyncio.sleep(longest * random.uniform(0.3, 1.0))
+
+    async def _one_session(self, address: str, opened: asyncio.Event) -> None:
+        """Ends with the first failure of stream or reports: a dead link may hold a stream open for long."""
+        intro = await self._owner.introduce()
+        link = self._owner.connect(address)
+        halves = [
+            asyncio.create_task(self._follow(link, intro, opened)),
+            asyncio.create_task(self._report_on(link, opened)),
+        ]
+        try:
+            done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            for half in done:
+                half.result()
+        finally:
+            self._link = None
+            for half in halves:
+                half.cancel()
+            await asyncio.gather(*halves, return_exceptions=True)
+            await link.close()
+
+    async def _follow(self, link: Link, intro: Introduction, opened: asyncio.Event) -> None:
+        async for message in link.open(intro):
+            if message.HasField("welcome"):
+                self._welcome(link, message.welcome)
+                opened.set()
+            elif message.HasField("desired"):
+                self._work.want(convert.desired_update(message.desired))
+            elif message.HasField("probe"):
+                self._probe(convert.members(message.probe.targets))
+        raise ContactLost("the coordinator ended the session")
+
+    def _welcome(self, link: Link, welcome: pb.Welcome) -> None:
+        self._epoch = welcome.epoch
+        self._heartbeat = max(0.05, welcome.heartbeat_seconds)
+        self._lease_grace = welcome.lease_grace_seconds
+        self._link = link
+        log.info("session.open", coordinator=link.address, epoch=welcome.epoch, host=welcome.host_name)
+        self._on_open()
+
+    def _probe(self, targets: Sequence[Member]) -> None:
+        async def probe() -> None:
+            self._probes += await self._owner.probe(targets)
+            self.wake()
+
+        task = asyncio.create_task(probe())
+        self._probing.add(task)
+        task.add_done_callback(self._probing.discard)
+
+    # --- reports --------------------------------------------------------------------------------------------------
+
+    async def _report_on(self, link: Link, opened: asyncio.Event) -> None:
+        """One report at a time, at once when there is news and else at each heartbeat. Raises ContactLost, Refused."""
+        try:
+            async with asyncio.timeout(self._times.answer):
+                await opened.wait()
+        except TimeoutError:
+            raise ContactLost(f"no answer within {self._times.answer:g} s") from None
+        await self._report(link, complete=True)
+        while True:
+            await asyncio.sleep(self._times.gather)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat * random.uniform(0.85, 1.0)):
+                    await self._news.wait()
+            await self._report(link, complete=False)
+
+    async def _report(self, link: Link, complete: bool) -> None:
+        self._news.clear()
+        statuses = self._work.everything() if complete else self._work.unreported(REPORT_STATUSES)
+        probes, self._probes = self._probes, []
+        hardware, self._hardware = self._hardware, None
+        sent_at = now()
+        try:
+            lease = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._times.report)
+        except ContactLost:
+            self._probes = probes + self._probes
+            raise
+        self._work.renew(sent_at, lease, self._lease_grace)
+        self._work.acknowledge(statuses)
+        if self._work.unreported(1) or self._probes:
+            self.wake()
+
+    async def goodbye(self) -> None:
+        """Say that the agent leaves on purpose; a coordinator that does not answer is not waited for."""
+        link = self._link
+        if link is None:
+            return
+        report = Report(self._epoch, False, self._work.unreported(REPORT_STATUSES), goodbye=True)
+        with contextlib.suppress(Exception):
+            # Whatever goes wrong with a farewell, the agent leaves: its lease says the same a little later.
+            await link.report(report, self._times.goodbye)

@@ -1,0 +1,184 @@
+"""Between the protocol's messages and the agent's own records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from rallypoint.v1 import agent_service_pb2 as pb
+from rallypoint.v1 import types_pb2 as types
+
+from agent.core.model import (
+    AllocationId,
+    Desired,
+    DesiredUpdate,
+    Group,
+    GroupMember,
+    Member,
+    Observed,
+    Phase,
+    Probe,
+    Spec,
+    Wanted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.facts import HostFacts
+    from agent.hardware import Gpu, HardwareReport, Interface
+
+
+_WANTED = frozenset(int(phase) for phase in Wanted)
+
+
+def desired_update(message: pb.DesiredState) -> DesiredUpdate:
+    """What came down the stream. Allocations of an unknown phase are of a newer protocol and left out."""
+    known = (a for a in message.allocations if int(a.phase) in _WANTED)
+    removed = tuple(AllocationId(key) for key in message.removed_allocation_ids)
+    return DesiredUpdate(message.complete, tuple(_desired(a) for a in known), removed)
+
+
+def _desired(a: pb.DesiredAllocation) -> Desired:
+    return Desired(
+        id=AllocationId(a.allocation_id),
+        job_id=a.job_id,
+        job_name=a.job_name,
+        rank=a.rank,
+        attempt=a.attempt,
+        phase=Wanted(a.phase),
+        spec=_spec(a.spec),
+        started=a.started,
+        gpu_uuids=tuple(a.gpu_uuids),
+        members=members(a.members),
+        group=_group(a.group) if a.HasField("group") else None,
+        stop_reason=a.stop_reason,
+        stop_grace=a.stop_grace_seconds,
+        stop_signal=a.stop_signal,
+    )
+
+
+def _spec(s: types.JobSpec) -> Spec:
+    return Spec(
+        nodes=s.nodes,
+        cluster=s.placement == types.PLACEMENT_CLUSTER,
+        commands=tuple(s.commands),
+        argv=tuple(s.argv),
+        shell=s.shell,
+        env=dict(s.env),
+        working_dir=s.working_dir,
+        max_duration=s.max_duration_seconds if s.HasField("max_duration_seconds") else None,
+        stop_duration=s.stop_duration_seconds if s.HasField("stop_duration_seconds") else None,
+        stop_signal=s.stop_signal,
+        archive=s.files.sha256 if s.HasField("files") else "",
+    )
+
+
+def members(found: Iterable[pb.GangMember]) -> tuple[Member, ...]:
+    """Hosts to probe."""
+    return tuple(Member(m.host_id, m.host_name, m.rank, tuple(m.endpoint.addresses), m.endpoint.port) for m in found)
+
+
+def _group(g: pb.Group) -> Group:
+    found = (GroupMember(m.rank, m.host_id, m.host_name, m.address, m.peer_port, m.slots) for m in g.members)
+    return Group(g.generation, g.master_address, g.master_port, tuple(found))
+
+
+def status(seen: Observed, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
+    """One allocation for a report. ``STARTING`` is the agent's own: outside it is still what it was before."""
+    phase = seen.phase
+    if phase is Phase.STARTING:
+        phase = Phase.PREPARED if seen.master_port else any_phase
+    message = pb.AllocationStatus(
+        allocation_id=seen.id,
+        phase=cast("pb.ObservedPhase.ValueType", phase.value),
+        cause=cast("pb.EndCause.ValueType", seen.cause.value),
+        reason=seen.reason,
+        started_at=seen.started_at,
+        ended_at=seen.ended_at,
+        log_bytes=seen.log_bytes,
+        master_port=seen.master_port,
+        probes=[probe(result) for result in seen.probes],
+    )
+    if seen.exit_code is not None:
+        message.exit_code = seen.exit_code
+    return message
+
+
+def probe(result: Probe) -> pb.ProbeResult:
+    """One probe for a report."""
+    return pb.ProbeResult(
+        target_host_id=result.host_id,
+        address=result.address,
+        port=result.port,
+        reached=result.reached,
+        reason=result.reason,
+        seconds=result.seconds,
+    )
+
+
+def facts(given: HostFacts) -> types.HostFacts:
+    """What the host's owner states."""
+    message = types.HostFacts(
+        backend=given.backend, region=given.region, network=given.network, labels=dict(given.labels), spot=given.spot
+    )
+    if given.price_per_hour is not None:
+        message.price_per_hour = given.price_per_hour
+    return message
+
+
+def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
+    """A hardware report; ``cpus`` is what the owner lets jobs use, if not all."""
+    message = types.Hardware(
+        hostname=report.hostname,
+        arch=report.arch,
+        os=report.os,
+        kernel=report.kernel,
+        boot_id=report.boot_id or "",
+        machine_id=report.machine_id or "",
+        cpu_model=report.cpu_model or "",
+        cpus=cpus or report.cpu_count,
+        memory_bytes=report.memory_bytes or 0,
+        disks=[types.Disk(path=d.mount, total_bytes=d.total_bytes, free_bytes=d.free_bytes) for d in report.disks],
+        interfaces=[_interface(interface) for interface in report.interfaces],
+        gpus=[_gpu(gpu) for gpu in report.gpus],
+        driver_version=report.driver_version or "",
+        cuda_version=report.cuda_version or "",
+    )
+    if report.memory_available_bytes is not None:
+        message.memory_available_bytes = report.memory_available_bytes
+    if report.gpu_problem is not None:
+        message.gpu_problem = f"{report.gpu_problem.summary}; {report.gpu_problem.way_out}"
+    return message
+
+
+def _interface(interface: Interface) -> types.NetworkInterface:
+    addresses = [types.InterfaceAddress(ip=a.ip, prefix_length=a.prefix_len or 0) for a in interface.addresses]
+    message = types.NetworkInterface(name=interface.name, addresses=addresses, loopback=interface.loopback)
+    if interface.speed_mbps is not None:
+        message.speed_mbps = interface.speed_mbps
+    return message
+
+
+def _gpu(gpu: Gpu) -> types.Gpu:
+    message = types.Gpu(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        name=gpu.name or "",
+        pci_bus=gpu.pci_bus or "",
+        vendor="nvidia",
+        problem=gpu.problem.summary if gpu.problem is not None else "",
+    )
+    if gpu.compute_capability is not None:
+        major, minor = gpu.compute_capability
+        message.compute_capability = major * 10 + minor
+    for name, value in (
+        ("memory_bytes", gpu.memory_bytes),
+        ("power_limit_watts", gpu.power_limit_watts),
+        ("utilization_percent", gpu.utilization_percent),
+        ("memory_used_bytes", gpu.memory_used_bytes),
+        ("temperature_celsius", gpu.temperature_c),
+        ("power_watts", gpu.power_watts),
+    ):
+        if value is not None:
+            setattr(message, name, value)
+    return message

@@ -1,0 +1,150 @@
+"""The calls of one channel to one coordinator address."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+from rallypoint.channel import agent_channel
+from rallypoint.errors import Reason, reason_of
+from rallypoint.v1 import agent_service_pb2 as pb
+from rallypoint.v1.agent_service_pb2_grpc import AgentServiceStub
+from rallypoint.version import PROTOCOL_VERSION, __version__
+
+from agent.core.model import AllocationId
+from agent.logs import Chunk, Position, PublishFailed
+from agent.session import convert
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from agent.core.model import Observed, Probe
+    from agent.facts import HostFacts
+    from agent.hardware import HardwareReport
+    from agent.identity import Pems
+
+LOG_SECONDS = 20.0
+RENEW_SECONDS = 20.0
+
+
+class Refused(Exception):
+    """The coordinator does not want this host as it is; trying again is no use. The message says why."""
+
+
+class ContactLost(Exception):
+    """A call failed in a way that a new session may mend: the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint."""
+
+    instance_id: str
+    hardware: HardwareReport
+    facts: HostFacts
+    addresses: tuple[str, ...]
+    port: int
+    cpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report's content."""
+
+    epoch: int
+    complete: bool
+    statuses: Sequence[Observed]
+    probes: Sequence[Probe] = ()
+    hardware: HardwareReport | None = None
+    goodbye: bool = False
+
+
+class Link:
+    """A channel to ``address`` with the host's certificate. Every method may raise ContactLost or Refused."""
+
+    def __init__(self, address: str, pems: Pems, cpus: int | None = None) -> None:
+        self.address = address
+        self._cpus = cpus
+        self._channel = agent_channel(address, **asdict(pems))
+        self._stub = AgentServiceStub(self._channel)
+
+    async def open(self, intro: Introduction) -> AsyncIterator[pb.OpenSessionResponse]:
+        """Open a session and yield all that comes down."""
+        request = pb.OpenSessionRequest(
+            protocol_version=PROTOCOL_VERSION,
+            agent_version=__version__,
+            hardware=convert.hardware(intro.hardware, intro.cpus),
+            facts=convert.facts(intro.facts),
+            peer=pb.PeerEndpoint(addresses=intro.addresses, port=intro.port),
+            instance_id=intro.instance_id,
+        )
+        call = self._stub.OpenSession(request)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from None
+        finally:
+            call.cancel()
+
+    async def report(self, report: Report, seconds: float) -> float:
+        """Send a report; returns the lease in seconds."""
+        request = pb.ReportRequest(
+            epoch=report.epoch,
+            complete=report.complete,
+            statuses=[convert.status(seen) for seen in report.statuses],
+            probes=[convert.probe(result) for result in report.probes],
+            goodbye=report.goodbye,
+        )
+        if report.hardware is not None:
+            request.hardware.CopyFrom(convert.hardware(report.hardware, self._cpus))
+        try:
+            answer = await self._stub.Report(request, timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from None
+        return float(answer.lease_seconds)
+
+    async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
+        """Send output; raises PublishFailed."""
+        request = pb.PublishLogsRequest(
+            chunks=[pb.LogChunk(allocation_id=c.allocation, offset=c.offset, data=c.data) for c in chunks]
+        )
+        try:
+            answer = await self._stub.PublishLogs(request, timeout=LOG_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise PublishFailed(reason_of(error).message) from None
+        return [Position(AllocationId(p.allocation_id), p.offset, p.unknown) for p in answer.positions]
+
+    async def archive(self, sha256: str) -> AsyncIterator[bytes]:
+        """An archive's bytes."""
+        try:
+            async for piece in self._stub.FetchArchive(pb.FetchArchiveRequest(sha256=sha256)):
+                yield piece.data
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from None
+
+    async def renew(self, csr_pem: bytes) -> bytes:
+        """A new certificate (PEM) for the key of ``csr_pem``."""
+        try:
+            answer = await self._stub.RenewCertificate(
+                pb.RenewCertificateRequest(csr_pem=csr_pem), timeout=RENEW_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from None
+        return answer.certificate_pem
+
+    async def close(self) -> None:
+        """End all calls."""
+        await self._channel.close()
+
+
+_FINAL = (Reason.HOST_REMOVED, Reason.PROTOCOL_VERSION)
+
+
+def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
+    refusal = reason_of(error)
+    if refusal.reason in _FINAL:
+        return Refused(refusal.message)
+    return ContactLost(f"{error.code().name.lower()}: {refusal.message}")

@@ -1,0 +1,349 @@
+"""The work of this host: carries out what `core.reconcile` decides and keeps what is observed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.archive import ArchiveError
+from agent.core import reconcile as rules
+from agent.core.lease import Lease, expired, renewed
+from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
+from agent.observing import from_news, from_snapshot
+from agent.places import UnsafeId
+from agent.spawner.wire import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agent.archive import ArchiveCache
+    from agent.core.model import Member
+    from agent.nodes import NodeMaker
+    from agent.places import Places
+    from agent.ports import PortKeeper
+    from agent.spawner.wire import Message
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order."""
+
+    places: Places
+    nodes: NodeMaker
+    ports: PortKeeper
+    archives: ArchiveCache
+    send: Callable[[Message], None]
+    probe: Callable[[Sequence[Member]], asyncio.Future[list[Probe]] | asyncio.Task[list[Probe]]]
+
+
+class Work:
+    """Desired and observed allocations. ``on_change`` is called whenever there is something to report."""
+
+    def __init__(self, tools: Tools, on_change: Callable[[], None]) -> None:
+        self.desired: dict[AllocationId, Desired] = {}
+        self.observed: dict[AllocationId, Observed] = {}
+        self.lease: Lease | None = None
+        self._tools = tools
+        self._on_change = on_change
+        self._unreported: set[AllocationId] = set()
+        self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
+        self._extras: dict[str, asyncio.Future[tuple[int | None, str]]] = {}
+        self._keys = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._fence: asyncio.TimerHandle | None = None
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def want(self, update: DesiredUpdate) -> None:
+        """Take in what the coordinator wants and act on it."""
+        touched: dict[AllocationId, None] = {}
+        if update.complete:
+            touched.update(dict.fromkeys(self.desired))
+            touched.update(dict.fromkeys(self.observed))
+            self.desired.clear()
+        for desired in update.allocations:
+            self.desired[desired.id] = desired
+            touched[desired.id] = None
+        for key in update.removed:
+            self.desired.pop(key, None)
+            touched[key] = None
+        self._reconcile(touched)
+
+    def hear(self, news: list[Message]) -> None:
+        """Take in what the spawner says."""
+        touched: list[AllocationId] = []
+        for message in news:
+            if message["ev"] == "snapshot":
+                touched += self._take_snapshot(message)
+            elif message["ev"] == "exec_ended":
+                self._extra_ended(message)
+            else:
+                touched += self._take_news(message)
+        self._reconcile(touched)
+
+    def renew(self, sent_at: float, seconds: float, grace: float) -> None:
+        """A report sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
+        self.lease = renewed(self.lease, sent_at, seconds, grace)
+        # The spawner enforces it too: it must hold even if this process is gone.
+        self._tools.send({"op": "lease", "until": self.lease.until, "grace": grace})
+        if self._fence is None:
+            self._watch_lease()
+
+    def _watch_lease(self) -> None:
+        assert self.lease is not None
+        if expired(self.lease, now()):
+            self._fence = None
+            log.error("lease.ended", hint="no report was answered in time: all work on this host is stopped")
+            self._reconcile(list(self.observed))
+            return
+        # The timer is not moved at each renewal; when it fires it looks how far the lease has gone meanwhile.
+        self._fence = asyncio.get_running_loop().call_later(self.lease.until - now() + 0.01, self._watch_lease)
+
+    # --- what goes out ----------------------------------------------------------------------------------------
+
+    def unreported(self, limit: int) -> list[Observed]:
+        """Up to ``limit`` observations that the coordinator does not have."""
+        keys = list(itertools.islice(self._unreported, limit))
+        return [self.observed[key] for key in keys if key in self.observed]
+
+    def everything(self) -> list[Observed]:
+        """All observations, for the first report of a session."""
+        return list(self.observed.values())
+
+    def acknowledge(self, reported: Iterable[Observed]) -> None:
+        """The coordinator has these observations; what has changed since stays to be reported."""
+        touched = []
+        for seen in reported:
+            current = self.observed.get(seen.id)
+            if current is None or replace(current, log_done=seen.log_done) == seen:
+                self._unreported.discard(seen.id)
+                if current is not None and not current.acknowledged:
+                    self.observed[seen.id] = replace(current, acknowledged=True)
+                    touched.append(seen.id)
+        self._reconcile(touched)
+
+    def log_done(self, key: AllocationId) -> None:
+        """The coordinator has all output of ``key``, or wants none."""
+        current = self.observed.get(key)
+        if current is not None and not current.log_done:
+            self.observed[key] = replace(current, log_done=True)
+            self._reconcile([key])
+
+    # --- extra processes ----------------------------------------------------------------------------------------
+
+    async def launch(self, desired: Desired, command: str) -> tuple[int | None, str]:
+        """Run a shell command beside a running node, in its environment: exit code, or ``None`` and the reason."""
+        key = str(next(self._keys))
+        done: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
+        self._extras[key] = done
+        try:
+            self._tools.send(self._tools.nodes.order_extra(desired, key, command))
+            return await done
+        finally:
+            del self._extras[key]
+
+    async def until(self, found: Callable[[], Desired | None], seconds: float) -> Desired | None:
+        """What ``found`` gives as soon as it gives something; nothing after ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (desired := found()) is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                return desired
+        except TimeoutError:
+            return None
+
+    def is_running(self, key: AllocationId) -> bool:
+        """Whether its main process runs and is not being stopped."""
+        have = self.observed.get(key)
+        return have is not None and have.phase is Phase.RUNNING
+
+    # --- carrying out -------------------------------------------------------------------------------------------
+
+    def _reconcile(self, keys: Iterable[AllocationId]) -> None:
+        pending = list(keys)
+        while pending:
+            actions = rules.reconcile(pending, self.desired, self.observed, self.lease, now())
+            # An action that is done at once may make the next one due: `any` is prepared and started in one go.
+            pending = [key for action in actions if (key := self._carry_out(action)) is not None]
+        self._changed.set()
+        if self._unreported:
+            self._on_change()
+
+    def _carry_out(self, action: rules.Action) -> AllocationId | None:
+        match action:
+            case rules.Prepare(desired):
+                return self._prepare(desired)
+            case rules.Start(desired):
+                return self._start(desired)
+            case rules.Stop(key, signal, grace, cause, reason):
+                self._stop(key, signal, grace, cause, reason)
+            case rules.End(key, cause, reason):
+                self._end(key, cause, reason)
+            case rules.Forget(key):
+                self._forget(key)
+        return None
+
+    def _prepare(self, desired: Desired) -> AllocationId | None:
+        self._observe(Observed(desired.id, Phase.PREPARING), news=False)
+        try:
+            self._tools.places.make_work(desired.id)
+        except (OSError, UnsafeId) as error:
+            self._end(desired.id, Cause.HOST, f"its working directory could not be made: {error}")
+            return None
+        if not desired.spec.archive and not desired.members:
+            self._observe(Observed(desired.id, Phase.PREPARED), news=False)
+            return desired.id
+        self._preparing[desired.id] = asyncio.create_task(self._prepare_slowly(desired))
+        return None
+
+    async def _prepare_slowly(self, desired: Desired) -> None:
+        key = desired.id
+        try:
+            port = 0
+            probes: tuple[Probe, ...] = ()
+            if desired.members:
+                port = self._tools.ports.hold(key)
+                probes = tuple(await self._tools.probe(desired.members))
+            if desired.spec.archive:
+                await self._tools.archives.unpack(desired.spec.archive, self._tools.places.work_of(key))
+        except ArchiveError as error:
+            self._end(key, Cause.START_FAILED, str(error))
+        except OSError as error:
+            self._end(key, Cause.HOST, str(error))
+        else:
+            if key in self.observed and self.observed[key].phase is Phase.PREPARING:
+                self._observe(Observed(key, Phase.PREPARED, master_port=port, probes=probes))
+                self._reconcile([key])
+        finally:
+            self._preparing.pop(key, None)
+
+    def _start(self, desired: Desired) -> AllocationId | None:
+        try:
+            order = self._tools.nodes.order(desired)
+        except (OSError, ValueError) as error:
+            self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {error}")
+            return None
+        self._tools.ports.release(desired.id)
+        self._observe(replace(self.observed[desired.id], phase=Phase.STARTING), news=False)
+        self._tools.send(order)
+        return None
+
+    def _stop(self, key: AllocationId, signal: str, grace: float, cause: Cause, reason: str) -> None:
+        log.info("allocation.stopping", allocation=key, signal=signal, grace=grace, reason=reason)
+        name = "host" if cause is Cause.HOST else "stopped"
+        self._tools.send({"op": "stop", "id": key, "signal": signal, "grace": grace, "cause": name, "reason": reason})
+        self._observe(replace(self.observed[key], phase=Phase.STOPPING, stop_grace=grace))
+
+    def _end(self, key: AllocationId, cause: Cause, reason: str) -> None:
+        log.info("allocation.ended", allocation=key, cause=cause.name, reason=reason)
+        preparing = self._preparing.pop(key, None)
+        if preparing is not None and preparing is not asyncio.current_task():
+            preparing.cancel()
+        self._tools.ports.release(key)
+        ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=time.time(), log_done=True)
+        self._observe(ended)
+        self._tidy(key)
+
+    def _forget(self, key: AllocationId) -> None:
+        self.observed.pop(key)
+        self._unreported.discard(key)
+        self._tools.send({"op": "forget", "id": key})
+        self._tools.places.drop_log(key)
+
+    def _observe(self, seen: Observed, news: bool = True) -> None:
+        self.observed[seen.id] = replace(seen, acknowledged=False) if seen.acknowledged else seen
+        if news:
+            self._unreported.add(seen.id)
+
+    def _tidy(self, key: AllocationId) -> None:
+        try:
+            self._tools.places.drop_work(key)
+        except UnsafeId:
+            return
+
+    # --- the spawner's news -------------------------------------------------------------------------------------
+
+    def _take_news(self, message: Message) -> list[AllocationId]:
+        key = AllocationId(str(message["id"]))
+        seen = from_news(self.observed.get(key), message)
+        if seen is None:
+            return []
+        self._observe(seen)
+        if seen.phase is Phase.ENDED:
+            self._ended(seen)
+        return [key]
+
+    def _ended(self, seen: Observed) -> None:
+        log.info(
+            "allocation.exited", allocation=seen.id, code=seen.exit_code, cause=seen.cause.name, reason=seen.reason
+        )
+        self._tidy(seen.id)
+        if seen.log_bytes == 0:
+            self._tools.places.drop_log(seen.id)
+            self.observed[seen.id] = replace(self.observed[seen.id], log_done=True)
+
+    def _take_snapshot(self, message: Message) -> list[AllocationId]:
+        """What the spawner has is the truth about processes; what it never got will be ordered again."""
+        recorded = from_snapshot(message)
+        for key, current in list(self.observed.items()):
+            if current.phase is Phase.STARTING and key not in recorded:
+                self.observed[key] = replace(current, phase=Phase.PREPARED)
+            elif current.phase in (Phase.RUNNING, Phase.STOPPING) and key not in recorded:
+                self._end(key, Cause.HOST, rules.NO_RECORD)
+        for seen in recorded.values():
+            known = self.observed.get(seen.id)
+            if known is None or known.phase is not Phase.ENDED:
+                self._observe(seen)
+                if seen.phase is Phase.ENDED:
+                    self._ended(seen)
+        for done in self._extras.values():
+            if not done.done():
+                done.set_result((None, "the agent's spawner was restarted"))
+        return list(self.observed)
+
+    def _extra_ended(self, message: Message) -> None:
+        done = self._extras.get(str(message["key"]))
+        if done is not None and not done.done():
+            code = message["code"]
+            done.set_result((code if isinstance(code, int) else None, str(message["reason"])))
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def stop_everything(self, reason: str) -> None:
+        """This host is not to work any more: forget what is wanted, stop what runs."""
+        self.desired.clear()
+        for key, seen in list(self.observed.items()):
+            if seen.phase in (Phase.RUNNING, Phase.STARTING):
+                self._stop(key, rules.DEFAULT_SIGNAL, 10.0, Cause.HOST, reason)
+
+    async def until_idle(self, seconds: float) -> None:
+        """Wait until nothing runs any more, at most ``seconds``."""
+        try:
+            async with asyncio.timeout(seconds):
+                while any(seen.phase in (Phase.RUNNING, Phase.STOPPING) for seen in self.observed.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def close(self) -> None:
+        """Stop preparing; what runs goes on without this process."""
+        if self._fence is not None:
+            self._fence.cancel()
+        tasks = list(self._preparing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def working_names(self) -> set[str]:
+        """Working directories that must stay."""
+        return {os.path.basename(self._tools.places.work_of(key)) for key in self.observed}
