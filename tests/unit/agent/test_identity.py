@@ -44,7 +44,7 @@ def saved(authority: Authority, state_dir: Path, host_id: str = "h-1") -> Identi
 
 
 def test_not_joined(tmp_path: Path) -> None:
-    with pytest.raises(NotJoined, match="has not joined a cluster .*: run 'agent join HOST:PORT --token-file F' first"):
+    with pytest.raises(NotJoined, match=r"has not joined .*: run 'agent join HOST:PORT --token-file F' first"):
         load_identity(tmp_path)
 
 
