@@ -62,7 +62,7 @@ class JoinServer(pb_grpc.AccessServiceServicer):
         self.tokens[made.record.id] = made.record
         return made.text
 
-    async def Join(self, request: pb.JoinRequest, context: grpc.aio.ServicerContext) -> pb.JoinResponse:  # noqa: N802
+    async def Join(self, request: pb.JoinRequest, context: grpc.aio.ServicerContext) -> pb.JoinResponse:
         self.requests.append(request)
         try:
             return self._join(request)
