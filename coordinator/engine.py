@@ -29,7 +29,7 @@ from coordinator.core.model import Host, Instant
 from coordinator.core.restore import Records, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
-from coordinator.store import Store, StoredChange, StoreError
+from coordinator.store import Loaded, Store, StoredChange, StoreError
 from coordinator.views import JobDetail, OverviewView
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,6 @@ class Engine:
         self._due: float | None = None
         self._version = 0
         self._version_changed: list[asyncio.Future[None]] = []
-        self.turns = 0
 
     # ------------------------------------------------------------ for callers
 
@@ -138,8 +137,8 @@ class Engine:
 
     # ------------------------------------------------------------ the loop
 
-    async def load(self) -> None:
-        """Read the store and give every known host a fresh lease. Raises StoreError."""
+    async def load(self) -> Loaded:
+        """Read the store and give every known host a fresh lease; what was read. Raises StoreError."""
         loaded = await asyncio.get_running_loop().run_in_executor(self._writer, self._store.load)
         records = Records(
             jobs=loaded.jobs,
@@ -156,6 +155,7 @@ class Engine:
         turn = Turn(self._state, _now())
         decide(turn, CoordinatorStarted())
         self._due = next_deadline(self._state)
+        return loaded
 
     async def run(self) -> None:
         """Take turns until cancelled; a turn that has begun is finished first."""
@@ -185,7 +185,6 @@ class Engine:
             return
 
     async def _take_turn(self) -> None:
-        self.turns += 1
         batch, self._inbox = self._inbox, []
         posted = [item for item in batch if isinstance(item, _Posted)]
         for item in batch:
@@ -267,7 +266,7 @@ class Engine:
             item.answer.set_exception(refusal)
 
     def _announce(self) -> None:
-        self._version += 1
+        self._version = self._state.version
         waiters, self._version_changed = self._version_changed, []
         for waiter in waiters:
             if not waiter.done():

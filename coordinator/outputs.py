@@ -1,0 +1,156 @@
+"""The output of nodes, for readers: which attempt is meant, what is stored of it, and when it is complete.
+
+Bytes come from the log store, ends from the engine; a log is complete when its attempt has ended and as many bytes
+are stored as its agent counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from coordinator.core.ids import AllocationId, JobId, allocation_id
+from coordinator.core.model import HostState, Node, NodeState
+from coordinator.core.state import State
+from coordinator.engine import Engine
+from coordinator.logstore import LogStore
+
+CHUNK = 256 * 1024
+# A reader looks again at most so often, however much is written: output is for people.
+INTERVAL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whose output: one node's or, with ``rank=None``, every node's; one attempt's, or the latest of each."""
+
+    job_id: JobId
+    rank: int | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of bytes of one attempt's output, beginning at ``offset``."""
+
+    rank: int
+    attempt: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One attempt's output; ``total`` is its final size once the attempt has ended."""
+
+    id: AllocationId
+    rank: int
+    attempt: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The sources of a selection at one moment, and whether there may be more of them."""
+
+    sources: tuple[_Source, ...]
+    final: bool
+    version: int
+
+
+class Outputs:
+    """Reads and follows output."""
+
+    def __init__(self, engine: Engine, logs: LogStore) -> None:
+        self._engine = engine
+        self._logs = logs
+
+    async def pieces(self, selection: Selection, *, follow: bool) -> AsyncIterator[Piece]:
+        """What is stored, rank by rank; with ``follow`` also what comes, until all that is selected is complete.
+
+        Raises NotFound when the job does not exist (any more).
+        """
+        offsets: dict[AllocationId, int] = {}
+        while True:
+            seen = self._logs.version(selection.job_id)
+            look = await self._engine.read(lambda state: _look(state, selection))
+            complete = look.final
+            for source in look.sources:
+                async for piece in self._rest(source, offsets.get(source.id, 0)):
+                    offsets[source.id] = piece.offset + len(piece.data)
+                    yield piece
+                complete = complete and source.total is not None and offsets.get(source.id, 0) >= source.total
+            if complete or not follow:
+                return
+            await self._anything(selection.job_id, seen, look.version)
+
+    async def _rest(self, source: _Source, offset: int) -> AsyncIterator[Piece]:
+        while offset < self._logs.size(source.id):
+            data = await self._logs.read(source.id, offset, CHUNK)
+            if not data:
+                return
+            yield Piece(source.rank, source.attempt, offset, data)
+            offset += len(data)
+
+    async def _anything(self, job_id: JobId, log_version: int, engine_version: int) -> None:
+        """Wait until the job's output or anything in the engine changed."""
+        waits = [
+            asyncio.ensure_future(self._logs.changed(job_id, log_version)),
+            asyncio.ensure_future(self._engine.next_version(engine_version)),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.sleep(INTERVAL)
+
+    # ------------------------------------------------------------ as the web page asks
+
+    async def size(self, job_id: str, rank: int) -> int:
+        """Bytes stored of the node's latest attempt."""
+        source = await self._source(job_id, rank)
+        return self._logs.size(source.id) if source is not None else 0
+
+    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> bytes:
+        """Up to ``limit`` bytes of the node's latest attempt; empty at the end of what is stored."""
+        source = await self._source(job_id, rank)
+        return await self._logs.read(source.id, offset, limit) if source is not None else b""
+
+    async def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Bytes of the node's output from ``offset`` on, until it is complete."""
+        async for piece in self.pieces(Selection(JobId(job_id), rank), follow=True):
+            end = piece.offset + len(piece.data)
+            if end > offset:
+                skip = max(0, offset - piece.offset)
+                yield piece.offset + skip, piece.data[skip:]
+
+    async def _source(self, job_id: str, rank: int) -> _Source | None:
+        look = await self._engine.read(lambda state: _look(state, Selection(JobId(job_id), rank)))
+        return look.sources[0] if look.sources else None
+
+
+def _look(state: State, selection: Selection) -> _Look:
+    job = state.jobs.get(selection.job_id)
+    if job is None:
+        return _Look((), True, state.version)
+    nodes = state.nodes[job.id]
+    ranks = sorted(nodes) if selection.rank is None else [selection.rank] if selection.rank in nodes else []
+    sources = tuple(_source(state, nodes[rank], selection.attempt) for rank in ranks)
+    chosen = nodes.get(selection.rank) if selection.rank is not None else None
+    final = job.state.ended or (chosen is not None and chosen.state.ended and job.id not in state.gangs)
+    return _Look(sources, final, state.version)
+
+
+def _source(state: State, node: Node, attempt: int | None) -> _Source:
+    if attempt is not None and attempt != node.attempt:
+        # An earlier attempt gets no more output that anyone waits for.
+        return _Source(allocation_id(node.job_id, node.rank, attempt), node.rank, attempt, 0)
+    total = node.log_bytes if node.state.ended or node.state is NodeState.PENDING else None
+    host = state.hosts.get(node.host_id) if node.host_id is not None else None
+    if total is not None and (host is None or host.state is HostState.LOST):
+        # Nobody is left to send the rest.
+        total = 0
+    return _Source(allocation_id(node.job_id, node.rank, node.attempt), node.rank, node.attempt, total)

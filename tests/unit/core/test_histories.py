@@ -1,0 +1,157 @@
+"""Random histories of submits, ends, losses, cuts, stops and restarts: the invariants hold after every step, and once
+the faults stop every job ends."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from coordinator.core import explain
+from coordinator.core.errors import Refused
+from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
+from coordinator.core.ids import HostId, JobId
+from coordinator.core.invariants import check_invariants
+from coordinator.core.model import EndCause, HostFacts, HostState
+from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
+from tests.fakes.world import World, hardware
+
+
+class Histories(RuleBasedStateMachine):
+    """One coordinator with a handful of hosts and a user who never tires."""
+
+    hosts: Bundle[HostId] = Bundle("hosts")
+    jobs: Bundle[JobId] = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.joined = 0
+
+    @initialize(target=hosts, cpus=st.integers(1, 4))
+    def first_host(self, cpus: int) -> HostId:
+        return self._join(cpus, 0, None)
+
+    @precondition(lambda self: self.joined < 6)
+    @rule(target=hosts, cpus=st.integers(1, 4), gpus=st.integers(0, 3), network=st.sampled_from([None, "x", "y"]))
+    def join(self, cpus: int, gpus: int, network: str | None) -> HostId:
+        return self._join(cpus, gpus, network)
+
+    def _join(self, cpus: int, gpus: int, network: str | None) -> HostId:
+        self.joined += 1
+        name = f"host{self.joined}"
+        return self.world.add_host(name, hardware(cpus, gpus, prefix=name), HostFacts(network=network)).id
+
+    @rule(
+        target=jobs,
+        nodes=st.integers(1, 5),
+        placement=st.sampled_from(Placement),
+        cpus=st.integers(1, 4),
+        gpus=st.integers(0, 2),
+        criteria=st.sampled_from(StopCriteria),
+    )
+    def submit(self, nodes: int, placement: Placement, cpus: int, gpus: int, criteria: StopCriteria) -> JobId:
+        gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
+        resources = Resources(cpus=Range(cpus), gpu=gpu)
+        spec = JobSpec(argv=("x",), nodes=nodes, placement=placement, resources=resources, stop_criteria=criteria)
+        return self.world.submit(spec).id
+
+    @rule(data=st.data())
+    def obey(self, data: st.DataObject) -> None:
+        held = [a for a in self.world.held() if a.host_id not in self.world.asleep]
+        if held:
+            self.world.obey(data.draw(st.sampled_from(held)))
+
+    @rule(data=st.data(), code=st.sampled_from([0, 0, 0, 1, 3, 137]), cause=st.sampled_from(EndCause))
+    def end(self, data: st.DataObject, code: int, cause: EndCause) -> None:
+        held = [a for a in self.world.held() if a.host_id not in self.world.asleep]
+        if held:
+            self.world.end(data.draw(st.sampled_from(held)).id, code, cause)
+
+    @rule(job=jobs, abort=st.booleans())
+    def stop(self, job: JobId, abort: bool) -> None:
+        self.world.post(StopRequested(job, "ann", abort=abort))
+
+    @rule(host=hosts)
+    def fall_asleep(self, host: HostId) -> None:
+        self.world.asleep.add(host)
+
+    @rule(host=hosts)
+    def wake(self, host: HostId) -> None:
+        self.world.asleep.discard(host)
+        if host in self.world.state.hosts:
+            self.world.open(host)
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 20.0, 40.0, 150.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @rule(host=hosts, cordoned=st.booleans())
+    def cordon(self, host: HostId, cordoned: bool) -> None:
+        if host in self.world.state.hosts:
+            self.world.post(CordonRequested(host, cordoned))
+
+    @rule(host=hosts)
+    def remove(self, host: HostId) -> None:
+        try:
+            self.world.post(RemovalRequested(host))
+        except Refused:
+            return
+
+    @rule(one=hosts, other=hosts)
+    def cut(self, one: HostId, other: HostId) -> None:
+        hosts = self.world.state.hosts
+        if one in hosts and other in hosts:
+            self.world.cut ^= {(hosts[one].name, hosts[other].name)}
+
+    @rule()
+    def probe(self) -> None:
+        self.world.probe_all()
+
+    @rule()
+    def restart(self) -> None:
+        self.world.restart()
+
+    @invariant()
+    def holds(self) -> None:
+        check_invariants(self.world.state)
+
+    def teardown(self) -> None:
+        self._end_the_faults()
+        for _ in range(200):
+            self.world.probe_all()
+            live = self.world.held()
+            if not live:
+                break
+            for allocation in live:
+                if allocation.id in self.world.state.allocations:
+                    self.world.obey(self.world.state.allocations[allocation.id])
+                if allocation.id in self.world.state.allocations and self._runs(allocation.job_id):
+                    self.world.end(allocation.id)
+        waiting = [job for job in self.world.state.jobs.values() if not job.state.ended]
+        for job in waiting:
+            # What is left is wider than the fleet: with the faults gone nothing that could be placed still waits.
+            assert not self.world.held(job.id)
+            assert not explain.plan_now(self.world.state, job.spec), f"{job.id} could be placed, but waits"
+            self.world.post(StopRequested(job.id, "ann"))
+        assert all(job.state.ended for job in self.world.state.jobs.values())
+        assert not self.world.state.allocations
+
+    def _end_the_faults(self) -> None:
+        self.world.cut.clear()
+        self.world.asleep.clear()
+        for host in list(self.world.state.hosts.values()):
+            self.world.open(host.id)
+            self.world.post(CordonRequested(host.id, cordoned=False))
+        self.world.advance(1.0)
+        assert all(host.state is HostState.ONLINE for host in self.world.state.hosts.values())
+
+    def _runs(self, job_id: JobId) -> bool:
+        gang = self.world.state.gangs.get(job_id)
+        return gang is None or gang.group is not None
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
