@@ -31,7 +31,7 @@ HEADERS = {
 }
 
 
-_STARTED = "rallypoint.started"
+_STARTED: web.RequestKey[bool] = web.RequestKey("started")
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

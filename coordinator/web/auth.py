@@ -22,14 +22,13 @@ log = structlog.get_logger()
 PROBES = frozenset({"/healthz", "/readyz"})
 # The way in; like the static files, the same for everyone.
 OPEN = PROBES | {"/login"}
-_IDENTITY = "rallypoint.identity"
+_IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity")
 _PAGES = re.compile(r"/(jobs/[A-Za-z0-9._-]+)?")
 
 
 def identity_of(request: web.Request) -> Identity:
     """The checked identity of a request."""
-    identity: Identity = request[_IDENTITY]
-    return identity
+    return request[_IDENTITY]
 
 
 class Auth:

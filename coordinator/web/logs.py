@@ -35,14 +35,20 @@ class Logs:
         if rank >= job.spec.nodes:
             raise Invalid(f"job '{job.name}' has no rank {rank}; its ranks are 0 to {job.spec.nodes - 1}")
         if "text/event-stream" in request.headers.get("Accept", ""):
-            return await self._streams.serve(request, self._events(job.id, rank, request))
+            return await self._streams.serve(request, self._events(job.id, rank, _resume_at(request)))
         return await self._download(request, job.id, f"{job.name}-{rank}.log", rank)
 
-    async def _events(self, job_id: str, rank: int, request: web.Request) -> AsyncIterator[Event]:
+    async def _events(self, job_id: str, rank: int, resume_at: int | None) -> AsyncIterator[Event]:
         size = await self._logs.size(job_id, rank)
-        start = _resume_at(request, max(0, size - TAIL))
+        tail = max(0, size - TAIL)
+        # A position beyond the end is one of a former attempt, which wrote more.
+        start = tail if resume_at is None or resume_at > size else resume_at
         yield Event("start", dumps({"version": 1, "offset": start, "size": size}))
+        end = start
         async for offset, data in self._logs.follow(job_id, rank, start):
+            if offset < end:
+                yield Event("again", "{}")
+            end = offset + len(data)
             for at in range(0, len(data), CHUNK):
                 piece = data[at : at + CHUNK]
                 # Base64: output is bytes, and an event is text of one line.
@@ -65,12 +71,12 @@ class Logs:
         return response
 
 
-def _resume_at(request: web.Request, default: int) -> int:
-    """Where to start: after what a reconnecting browser has, else at ``?from=``, else at ``default``."""
+def _resume_at(request: web.Request) -> int | None:
+    """Where to go on: after what a reconnecting browser has, else at ``?from=``, else nowhere. Raises Invalid."""
     for text in (request.headers.get("Last-Event-ID"), request.query.get("from")):
         if text:
             return _whole(text, "from")
-    return default
+    return None
 
 
 def _whole(text: str, name: str) -> int:

@@ -23,7 +23,10 @@ class LogReader(Protocol):
         ...
 
     def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Chunks as ``(offset, bytes)`` from ``offset`` on; waits for more, and ends when the output is complete."""
+        """Chunks as ``(offset, bytes)`` from ``offset`` on; waits for more, and ends when the output is complete.
+
+        Offsets begin again at 0 when the node is tried again.
+        """
         ...
 
     async def read(self, job_id: str, rank: int, offset: int, limit: int) -> bytes:

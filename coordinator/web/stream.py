@@ -1,4 +1,4 @@
-"""Server-sent events. A stream beats while nothing happens; it ends when the client, its right or the coordinator does."""
+"""Server-sent events. A stream beats while idle; it ends when the client, its right or the coordinator does."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ export class Output {
 
   open(rank) {
     this.close();
-    Object.assign(this, { rank, from: null, ended: false, pending: "", line: "", returned: false, kept: 0 });
+    Object.assign(this, { rank, from: null, ended: false, pending: "", returned: false, kept: 0 });
     this.decoder = new TextDecoder("utf-8");
     this.pre.replaceChildren();
     this.last = this.pre.appendChild(document.createTextNode(""));
@@ -46,6 +46,7 @@ export class Output {
     this.source = new EventSource(this.address() + (this.from === null ? "" : `&from=${this.from}`));
     this.source.addEventListener("start", (event) => this.started(JSON.parse(event.data)));
     this.source.addEventListener("output", (event) => this.take(event));
+    this.source.addEventListener("again", () => this.show(`${this.line() ? "\n" : ""}── tried again ──\n`));
     this.source.addEventListener("end", () => this.finish());
     this.source.addEventListener("signed-out", () => location.reload());
     this.source.addEventListener("error", () => this.failed());
@@ -102,6 +103,10 @@ export class Output {
     lines.forEach((part, i) => this.append(part, i < lines.length - 1));
     this.trim();
     if (this.follow.checked) this.toEnd();
+  }
+
+  line() {
+    return this.last.data;
   }
 
   append(part, complete) {
