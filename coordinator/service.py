@@ -21,7 +21,7 @@ import grpc.aio  # noqa: E402 -- gRPC reads its settings from the environment wh
 import structlog  # noqa: E402
 from aiohttp import web  # noqa: E402
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # noqa: E402
-from rallypoint import systemd  # noqa: E402
+from rallypoint import console, systemd  # noqa: E402
 from rallypoint.channel import server_options  # noqa: E402
 from rallypoint.files import make_private_dir  # noqa: E402
 from rallypoint.v1 import (  # noqa: E402
@@ -65,6 +65,7 @@ class CannotServe(Exception):
 
 def run(settings: Settings, out: TextIO | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotServe and StoreError before anything is promised to anyone."""
+    console.configure(settings.log_level)
     asyncio.run(_serve(settings, out or sys.stdout))
 
 
