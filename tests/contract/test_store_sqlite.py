@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import stat
@@ -28,7 +27,7 @@ from coordinator.store import Loaded, StoreBusy, StoreError, StoreFull
 from coordinator.store.database import database_url, open_engine
 from coordinator.store.sql import SqlStore
 from tests.contract.writer import RANKS
-from tests.support import missing
+from tests.fakes.small_disk import fill, mounted
 
 JOB = Job(job_id(1), 1, "train", "admin", "r-1", JobSpec(commands=("true",)), submitted_at=1.0)
 NODE = Node(JOB.id, 0, NodeState.PLACED, attempt=1)
@@ -140,23 +139,8 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path) 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB of its own."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)]
-    mount = subprocess.run(command, capture_output=True, text=True)
-    if mount.returncode != 0:
-        missing("a small file system", f"run as root, who may mount one ({mount.stderr.strip()})")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def fill(ballast: Path) -> None:
-    """Leave no byte on the file's disk."""
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC  # noqa: PT017 - what ends the loop, not what is tested
+    with mounted(tmp_path) as disk:
+        yield disk
 
 
 def test_a_full_disk_refuses_commits_and_heals_by_itself(small_disk: Path) -> None:
