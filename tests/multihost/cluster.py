@@ -1,0 +1,224 @@
+"""A whole cluster of real processes: one coordinator, agents on many hosts, and the commands of a user.
+
+Hosts are where ``enter`` leads: namespaces of a ``net.Site``, or nothing at all for agents beside each other on the
+loop-back.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.multihost.processes import BIN, Program, environment
+from tests.support import eventually
+
+JOIN_SECONDS = 30.0
+COMMAND_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A host's agent, and the folder that holds its ``state`` and its user's ``home``."""
+
+    name: str
+    folder: Path
+    program: Program
+
+    @property
+    def state(self) -> Path:
+        """Its state directory."""
+        return self.folder / "state"
+
+    @property
+    def home(self) -> Path:
+        """Where ``~`` is for its tasks."""
+        return self.folder / "home"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.out.decode(errors="replace")
+
+    @property
+    def json(self) -> Any:
+        """Standard output, read."""
+        return json.loads(self.out)
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A coordinator at ``address`` and its agents. ``enter`` leads to where coordinator and commands run."""
+
+    folder: Path
+    address: str = "127.0.0.1"
+    enter: Sequence[str] = ()
+    options: Sequence[str] = ()
+    agents: dict[str, Agent] = field(default_factory=dict)
+    _coordinator: Program | None = field(default=None, repr=False)
+
+    # --- coordinator ----------------------------------------------------------------------------------------------
+
+    @property
+    def data_dir(self) -> Path:
+        """The coordinator's."""
+        return self.folder / "coordinator"
+
+    @property
+    def context(self) -> Path:
+        """The admin's context file."""
+        return self.data_dir / "admin.toml"
+
+    @property
+    def endpoints(self) -> Any:
+        """What the coordinator wrote down at its start."""
+        return json.loads((self.data_dir / "endpoints.json").read_text())
+
+    @property
+    def coordinator(self) -> Program:
+        """The coordinator's process."""
+        assert self._coordinator is not None
+        return self._coordinator
+
+    def start(self) -> None:
+        """Start the coordinator on free ports, or again on the ports that it had."""
+        known = self.endpoints if (self.data_dir / "endpoints.json").exists() else {}
+        ports = {"--listen": "api", "--agent-listen": "agents"}
+        where = [word for option, key in ports.items() for word in (option, known.get(key, f"{self.address}:0"))]
+        command = [*self.enter, str(BIN / "coordinator"), "serve", "--data-dir", str(self.data_dir), *where]
+        command += ["--http", f"{self.address}:0", *self.options]
+        self._coordinator = Program(command, environment(self.folder), self.folder / "coordinator.log")
+        before = self._greetings()
+        self._coordinator.start()
+        eventually(lambda: self._greetings() > before, JOIN_SECONDS, "a coordinator that serves")
+
+    def _greetings(self) -> int:
+        if self._coordinator is not None and self._coordinator.ended() is not None:
+            pytest.fail(f"the coordinator ended by itself:\n{self._coordinator.tail()}")
+        log = self.folder / "coordinator.log"
+        return log.read_text().count("join a host") if log.exists() else 0
+
+    # --- agents ---------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        enter: Sequence[str] = (),
+        *,
+        join: Sequence[str] = (),
+        run: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Agent:
+        """Join the host ``name`` and start its agent; ``join`` and ``run`` are further options, ``env`` is the agent's."""
+        folder = self.folder / name
+        (folder / "home").mkdir(parents=True)
+        state = ["--state-dir", str(folder / "state")]
+        token = folder / "token"
+        token.touch(0o600)
+        token.write_text(self.run("token", "create").text)
+        words = [*enter, str(BIN / "agent"), "join", self.endpoints["join"], "--token-file", str(token), *state]
+        joined = subprocess.run(
+            [*words, "--name", name, *join], env=environment(folder / "home"), capture_output=True, check=False
+        )
+        assert joined.returncode == 0, joined.stderr.decode()
+        token.unlink()
+        command = [*enter, str(BIN / "agent"), "run", *state, *run]
+        program = Program(command, environment(folder / "home", env), folder / "agent.log")
+        program.start()
+        self.agents[name] = Agent(name, folder, program)
+        return self.agents[name]
+
+    def hosts(self) -> dict[str, Any]:
+        """All hosts by name, as ``coordinator hosts --json`` tells them."""
+        return {host["name"]: host for host in self.run("hosts", "--json").json["hosts"]}
+
+    def networks(self) -> list[list[str]]:
+        """The networks that were seen: the names of their hosts, sorted."""
+        return sorted(sorted(network["host_names"]) for network in self.run("hosts", "--json").json["networks"])
+
+    def await_networks(self, *expected: Sequence[str]) -> None:
+        """Wait until exactly these networks are seen."""
+        wanted = sorted(sorted(names) for names in expected)
+        eventually(lambda: self.networks() == wanted, JOIN_SECONDS, f"networks {wanted}")
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def command(self, *words: str) -> list[str]:
+        """The whole command line of a user's command."""
+        return [*self.enter, str(BIN / "coordinator"), "--context", str(self.context), *words]
+
+    def run(self, *words: str, check: bool = True, timeout: float = COMMAND_SECONDS, cwd: Path | None = None) -> Ended:
+        """Run a user's command to its end; ``check`` fails the test when its code is not 0."""
+        env = environment(self.folder)
+        done = subprocess.run(
+            self.command(*words), env=env, capture_output=True, timeout=timeout, cwd=cwd, check=False
+        )
+        ended = Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        if check and ended.code:
+            pytest.fail(f"coordinator {' '.join(words)} ended with {ended.code}: {ended.err}\n{ended.text}")
+        return ended
+
+    def submit(self, *words: str) -> str:
+        """Submit without waiting; the job's id."""
+        return self.run("submit", "--detach", *words).text.strip()
+
+    def shell(self, script: str, *options: str) -> str:
+        """Submit ``sh -c script``; the job's id."""
+        return self.submit(*options, "--", "sh", "-c", script)
+
+    def show(self, job: str) -> Any:
+        """The job and its nodes: ``{"job": …, "nodes": […]}``."""
+        return self.run("show", job, "--json").json
+
+    def nodes(self, job: str) -> list[Any]:
+        """The job's nodes in rank order."""
+        return sorted(self.show(job)["nodes"], key=lambda node: int(node["rank"]))
+
+    def logs(self, job: str, rank: int) -> bytes:
+        """One node's output, as it was written."""
+        return self.run("logs", job, "--node", str(rank)).out
+
+    def await_output(self, job: str, rank: int, word: bytes) -> bytes:
+        """Wait until a node's output has ``word``; all of it so far."""
+        return eventually(
+            lambda: (found := self.logs(job, rank)) and word in found and found, 20.0, f"{word!r} from {job} node {rank}"
+        )
+
+    def wait(self, job: str, timeout: float = COMMAND_SECONDS) -> int:
+        """Wait for the job's end; its exit code."""
+        return self.run("wait", job, check=False, timeout=timeout).code
+
+    def stop_all(self) -> None:
+        """Abort whatever runs or waits, and wait for its end."""
+        for job in self.run("ps", "--json").json["jobs"]:
+            self.run("stop", job["id"], check=False)
+            self.run("wait", job["id"], "--timeout", "30s", check=False)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop all processes; each must end by itself when told to."""
+        programs = [agent.program for agent in self.agents.values()]
+        for program in [*programs, *([self._coordinator] if self._coordinator else [])]:
+            program.stop()
+
+    def report(self) -> str:
+        """The ends of all logs, for a failure."""
+        named = {"coordinator": self.folder / "coordinator.log"}
+        named |= {name: agent.folder / "agent.log" for name, agent in self.agents.items()}
+        parts = [f"--- {name} ---\n{Program((), {}, log).tail(40)}" for name, log in named.items()]
+        return "\n".join(parts)

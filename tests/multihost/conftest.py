@@ -1,0 +1,79 @@
+"""The site that most tests share: networks ``a`` (4 hosts) and ``b`` (2, one with GPUs), their agents, a coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.nvml import build_stub, eight_h100, stub_env, write_scenario
+from tests.multihost.cluster import Cluster
+from tests.multihost.net import HUB_ADDRESS, Lan, Site
+
+NETWORKS = {"a": Lan("10.7.1", 4), "b": Lan("10.7.2", 2)}
+GPU_HOST = "b2"
+
+# What an agent that itself runs inside some cluster's job has around it, and must keep from its nodes.
+FOREIGN = {
+    "MASTER_ADDR": "192.0.2.7",
+    "MASTER_PORT": "29500",
+    "DSTACK_MASTER_NODE_IP": "192.0.2.7",
+    "DSTACK_NODES_IPS": "192.0.2.7\n192.0.2.8",
+    "DSTACK_MPI_HOSTFILE": "/dstack/hostfile",
+    "NCCL_SOCKET_IFNAME": "eth9",
+    "GLOO_SOCKET_IFNAME": "eth9",
+    "OMPI_MCA_plm_rsh_agent": "ssh",
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "PMIX_RANK": "3",
+    "SLURM_PROCID": "3",
+    "DSTACK_SECRET": "of-the-agents-owner",
+}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The hosts."""
+    with Site.open(NETWORKS, tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster on them, started once."""
+    folder = tmp_path_factory.mktemp("cluster")
+    stub = stub_env(build_stub(folder), write_scenario(folder / "gpus", eight_h100()))
+    cluster = Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
+    cluster.start()
+    for name, host in site.hosts.items():
+        place = ["--backend", f"cloud-{host.network}", "--region", f"region-{host.network}"]
+        cluster.add(name, host.enter, join=place, env=FOREIGN | (stub if name == GPU_HOST else {}))
+    cluster.await_networks(["a1", "a2", "a3", "a4"], ["b1", "b2"])
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    """The shared cluster; what a test leaves running is ended after it."""
+    yield shared
+    shared.stop_all()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """Attach the logs of the coordinator and the agents to a failure."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Cluster):
+                report.sections.append((f"logs of {name}", value.report()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The folder of the examples."""
+    return Path(__file__).parents[2] / "docs" / "examples"
