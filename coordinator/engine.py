@@ -235,10 +235,12 @@ class Engine:
         else:
             log.exception("engine.turn_failed")
             reason = "the coordinator failed inside and changed nothing; see its log"
-        for item in posted:
-            _fail(item.answer, EngineFailed(reason))
-        await self.load()
-        self._agents.reset()
+        try:
+            await self.load()
+            self._agents.reset()
+        finally:
+            for item in posted:
+                _fail(item.answer, EngineFailed(reason))
 
     def _tell(self, effects: list[Effect]) -> None:
         told: set[AllocationId] = set()

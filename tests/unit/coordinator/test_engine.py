@@ -1,0 +1,184 @@
+"""The engine: what is answered is stored, and what could not be stored was never promised to anyone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from coordinator.core.errors import Conflict
+from coordinator.core.events import AllocationStatus, HostJoined, HostReported, JobSubmitted, SessionOpened
+from coordinator.core.ids import AllocationId
+from coordinator.core.model import EndCause, Host, HostFacts, Job, JobState, PeerEndpoint, Phase
+from coordinator.core.spec import JobSpec, Placement
+from coordinator.core.state import State, Timing
+from coordinator.engine import Engine, EngineFailed
+from coordinator.rpc.hub import Hub
+from coordinator.store import Loaded, Store, StoredChange, StoreFull
+from tests.fakes.memory_store import MemoryDisk, MemoryStore
+from tests.fakes.world import hardware
+
+ANY = JobSpec(argv=("true",), placement=Placement.ANY, nodes=3, name="work")
+
+
+class Flaky:
+    """A store whose disk is full while ``full`` is set; it counts what was committed."""
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store
+        self.full = False
+        self.commits = 0
+
+    def load(self) -> Loaded:
+        return self.inner.load()
+
+    def commit(self, changes: Sequence[StoredChange]) -> None:
+        if self.full:
+            raise StoreFull("no space is left on the disk of the database")
+        self.inner.commit(changes)
+        self.commits += 1
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def with_engine(test: Callable[[Engine, Hub, Flaky], Awaitable[None]], disk: MemoryDisk | None = None) -> None:
+    async def scenario() -> None:
+        store, hub = Flaky(MemoryStore(disk or MemoryDisk())), Hub()
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            engine = Engine(store, Timing(), hub, lambda job: None, writer)
+            await engine.load()
+            running = asyncio.create_task(engine.run())
+            try:
+                await test(engine, hub, store)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+                store.close()
+
+    asyncio.run(scenario())
+
+
+async def join(engine: Engine, name: str = "one") -> Host:
+    host: Host = await engine.post(HostJoined(name, HostFacts(), "machine"))
+    opened: Host = await engine.post(
+        SessionOpened(host.id, HostFacts(), hardware(prefix=name), PeerEndpoint(("10.0.0.1",), 7000), "test")
+    )
+    return opened
+
+
+def jobs_of(state: State) -> list[JobState]:
+    return [job.state for job in state.jobs.values()]
+
+
+def test_what_is_answered_outlives_the_engine() -> None:
+    disk = MemoryDisk()
+
+    async def first(engine: Engine, hub: Hub, store: Flaky) -> None:
+        await join(engine)
+        await engine.post(JobSubmitted(ANY, "ann", "r1"))
+
+    async def second(engine: Engine, hub: Hub, store: Flaky) -> None:
+        again: Job = await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        assert again.id == "j-1"
+        assert await engine.read(lambda state: len(state.allocations)) == 3
+
+    with_engine(first, disk)
+    with_engine(second, disk)
+
+
+def test_a_full_disk_refuses_and_changes_nothing_and_heals() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        store.full = True
+        with pytest.raises(EngineFailed, match="no space is left"):
+            await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        assert await engine.read(jobs_of) == []
+        store.full = False
+        job: Job = await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        assert job.id == "j-1"
+
+    with_engine(test)
+
+
+def test_events_that_come_together_are_one_commit() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        specs = [JobSpec(argv=("true",), name=f"job{i}") for i in range(50)]
+        await asyncio.gather(*(engine.post(JobSubmitted(spec, "ann", spec.name or "")) for spec in specs))
+        assert store.commits <= 2
+
+    with_engine(test)
+
+
+def test_a_refusal_answers_its_caller_and_nobody_else() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        results = await asyncio.gather(
+            engine.post(JobSubmitted(ANY, "ann", "r1")),
+            engine.post(JobSubmitted(ANY, "bob", "r2")),
+            engine.post(JobSubmitted(JobSpec(argv=("true",)), "bob", "r3")),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [Job, Conflict, Job]
+
+    with_engine(test)
+
+
+def test_orders_go_out_after_the_commit_and_a_new_session_gets_them_all() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        host = await join(engine)
+        session = hub.open(host.id, host.epoch, ())
+        await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        committed = store.commits
+        orders, _ = await session.take()
+        assert sorted(orders) == ["j-1.0.1", "j-1.1.1", "j-1.2.1"]
+        assert store.commits == committed
+        older = hub.open(host.id, host.epoch - 1, ())
+        assert older.closed
+        assert not session.closed
+
+    with_engine(test)
+
+
+def test_a_failed_commit_ends_every_session_so_that_agents_come_back_to_the_truth() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        host = await join(engine)
+        session = hub.open(host.id, host.epoch, ())
+        await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        store.full = True
+        ended = AllocationStatus(AllocationId("j-1.0.1"), Phase.ENDED, 0, EndCause.EXIT)
+        with pytest.raises(EngineFailed):
+            await engine.post(HostReported(host.id, host.epoch, (ended,)))
+        assert session.closed
+        store.full = False
+        assert await engine.read(lambda state: len(state.allocations)) == 3
+        await engine.post(HostReported(host.id, host.epoch, (ended,)))
+        assert await engine.read(lambda state: len(state.allocations)) == 2
+
+    with_engine(test)
+
+
+def test_waiting_for_a_version_wakes_on_the_next_change() -> None:
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        seen = await engine.read(lambda state: state.version)
+        waiting = asyncio.create_task(engine.next_version(seen))
+        await engine.post(JobSubmitted(ANY, "ann", "r1"))
+        assert await waiting > seen
+
+    with_engine(test)
+
+
+def test_a_stopping_engine_answers_those_who_wait() -> None:
+    async def scenario() -> None:
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            engine = Engine(MemoryStore(MemoryDisk()), Timing(), Hub(), lambda job: None, writer)
+            await engine.load()
+            running = asyncio.create_task(engine.run())
+            posting = asyncio.create_task(engine.post(JobSubmitted(ANY, "ann", "r1")))
+            await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            result = (await asyncio.gather(posting, return_exceptions=True))[0]
+            assert isinstance(result, Job | EngineFailed)
+
+    asyncio.run(scenario())
