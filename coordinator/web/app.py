@@ -26,14 +26,17 @@ MAX_FORM_BYTES = 16 * 1024
 class _Views:
     """The pages and their JSON."""
 
-    def __init__(self, reader: Reader, live: Live, streams: Streams, templates: Templates) -> None:
+    def __init__(
+        self, reader: Reader, live: Live, streams: Streams, templates: Templates, join_port: int | None
+    ) -> None:
         self._reader = reader
         self._live = live
         self._streams = streams
         self._templates = templates
+        self._join_port = join_port
 
     async def overview_page(self, request: web.Request) -> web.Response:
-        return self._templates.answer("overview.html", user=identity_of(request).name)
+        return self._templates.answer("overview.html", user=identity_of(request).name, join_port=self._join_port)
 
     async def job_page(self, request: web.Request) -> web.Response:
         job = (await self._reader.job(request.match_info["ref"])).job.job
@@ -42,7 +45,8 @@ class _Views:
 
     async def overview(self, request: web.Request) -> web.Response:
         page = documents.parse_page(request.query)
-        return json_answer(documents.overview(await self._reader.overview(), page))
+        view = await self._reader.overview()
+        return json_answer(await asyncio.to_thread(documents.overview, view, page))
 
     async def overview_events(self, request: web.Request) -> web.StreamResponse:
         page = documents.parse_page(request.query)
@@ -65,10 +69,12 @@ def make_app(
     ready: Callable[[], bool],
     version: str,
     registry: CollectorRegistry | None = None,
+    join_port: int | None = None,
 ) -> web.Application:
     """The web application, to be served over TLS. Call it inside the event loop that will run it.
 
-    ``ready`` tells whether the coordinator serves (for ``/readyz``); ``registry`` may hold more counters to show.
+    ``ready`` tells whether the coordinator serves (for ``/readyz``); ``registry`` may hold more counters to show;
+    ``join_port`` is the port that agents join at, for the page's advice.
     """
     templates = Templates(version)
     errors = Errors(templates)
@@ -81,7 +87,7 @@ def make_app(
     )
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(streams.close)
-    views = _Views(reader, Live(reader), streams, templates)
+    views = _Views(reader, Live(reader), streams, templates, join_port)
     app.add_routes(_probes(ready))
     app.add_routes(
         [
@@ -93,10 +99,10 @@ def make_app(
             web.get("/", views.overview_page),
             web.get("/jobs/{ref}", views.job_page),
             web.get("/api/overview", views.overview),
-            web.get("/api/events", views.overview_events),
+            web.get("/api/events", views.overview_events, allow_head=False),
             web.get("/api/jobs/{ref}", views.job),
-            web.get("/api/jobs/{ref}/events", views.job_events),
-            web.get("/api/jobs/{ref}/logs", Logs(reader, logs, streams).get),
+            web.get("/api/jobs/{ref}/events", views.job_events, allow_head=False),
+            web.get("/api/jobs/{ref}/logs", Logs(reader, logs, streams).get, allow_head=False),
         ]
     )
     return app

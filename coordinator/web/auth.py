@@ -54,11 +54,6 @@ class Auth:
         """Let a request through only with an identity, or to a path that needs none."""
         if request.path in OPEN or request.path.startswith("/static/"):
             return await handler(request)
-        wait = self._brake.wait(_bearer_key(request), self._clock()) if _bearer(request) else 0
-        if wait:
-            return self._errors.answer(
-                request, 429, "TOO_MANY_FAILURES", f"Too many wrong tokens; wait {wait} s.", {"Retry-After": str(wait)}
-            )
         identity = await self.identify(request)
         if identity is None:
             return self._refuse(request)
@@ -75,11 +70,16 @@ class Auth:
         return await self._authenticate(shown) if shown else None
 
     def _refuse(self, request: web.Request) -> web.Response:
+        message = "A user token is needed: sign in, or send 'Authorization: Bearer TOKEN'."
         if _bearer(request) is not None:
-            self._count_failure(request, _bearer_key(request))
+            # Only wrong tokens are held up: a scraper with an old one must not keep others behind its address out.
+            key = f"bearer {request.remote}"
+            wait = self._brake.wait(key, self._clock())
+            if wait:
+                message = f"Too many wrong tokens; wait {wait} s."
+                return self._errors.answer(request, 429, "TOO_MANY_FAILURES", message, {"Retry-After": str(wait)})
+            self._count_failure(request, key)
             message = "The token is unknown, expired or revoked; ask an administrator for a new one."
-        else:
-            message = "A user token is needed: sign in, or send 'Authorization: Bearer TOKEN'."
         if for_machines(request):
             headers = {"WWW-Authenticate": 'Bearer realm="rallypoint"'}
             return self._errors.answer(request, 401, "UNAUTHENTICATED", message, headers)
@@ -141,11 +141,6 @@ class Auth:
 def _bearer(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
-
-
-def _bearer_key(request: web.Request) -> str:
-    # Apart from sign-ins: a scraper with an old token must not keep people behind the same address out.
-    return f"bearer {request.remote}"
 
 
 def _cookie_name(request: web.Request) -> str:

@@ -60,8 +60,8 @@ def _number(query: Mapping[str, str], name: str, default: int, low: int, high: i
 def overview(view: OverviewView, page: Page) -> Document:
     """The cluster as one document: counts of everything, and a page of hosts and jobs."""
     summary = summarise(view)
-    hosts = [host for host in view.hosts if _host_matches(host, page.query)]
-    jobs = [job for job in view.jobs if _job_matches(job, page.query)]
+    hosts = [host for host in view.hosts if _host_matches(host, page.query)] if page.query else list(view.hosts)
+    jobs = [job for job in view.jobs if _job_matches(job, page.query)] if page.query else list(view.jobs)
     hosts_shown = heapq.nsmallest(page.hosts_from + page.limit, hosts, key=_host_order)[page.hosts_from :]
     jobs_shown = heapq.nsmallest(page.jobs_from + page.limit, jobs, key=_job_order)[page.jobs_from :]
     return {
@@ -140,12 +140,12 @@ def _job_order(view: JobView) -> tuple[bool, int]:
 def _host_matches(view: HostView, query: str) -> bool:
     facts, host = view.host.facts, view.host
     words = (host.name, host.id, host.state.value, facts.backend, facts.region, view.network)
-    return not query or any(query in word.lower() for word in words)
+    return any(query in word.lower() for word in words)
 
 
 def _job_matches(view: JobView, query: str) -> bool:
     job = view.job
-    return not query or any(query in word.lower() for word in (job.name, job.id, job.user, job.state.value))
+    return any(query in word.lower() for word in (job.name, job.id, job.user, job.state.value))
 
 
 def _node_matches(view: NodeView, page: Page) -> bool:

@@ -69,7 +69,7 @@ class Live:
                 self._pages.clear()
             document = self._pages.get(page)
             if document is None:
-                document = documents.overview(self._view, page)
+                document = await asyncio.to_thread(documents.overview, self._view, page)
                 self._pages[page] = document
             return document
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from aiohttp import web
@@ -41,12 +42,18 @@ class Metrics:
 
     async def get(self, _: web.Request) -> web.Response:
         """All metrics in the text format."""
-        snapshot = CollectorRegistry()
-        snapshot.register(_Cluster(await self._reader.overview(), self._version))
-        parts = [generate_latest(snapshot), generate_latest(self._registry)]
+        # In a thread, as all that is slow for a large fleet: the coordinator goes on meanwhile.
+        cluster = await asyncio.to_thread(_render, await self._reader.overview(), self._version)
+        parts = [cluster, generate_latest(self._registry)]
         if self._others is not None:
             parts.append(generate_latest(self._others))
         return web.Response(body=b"".join(parts), headers={"Content-Type": _CONTENT_TYPE})
+
+
+def _render(view: OverviewView, version: str) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Cluster(view, version))
+    return generate_latest(registry)
 
 
 class _Web(Collector):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from coordinator.core.model import Gpu, HostState, JobState
 from coordinator.views import HostView, JobView, NodeCounts, OverviewView
@@ -17,15 +17,20 @@ IN_CONTACT = frozenset({HostState.ONLINE, HostState.SUSPECT})
 
 @dataclass(slots=True)
 class GpuModel:
-    """All GPUs of one name. ``utilization_percent`` is the mean of those that tell it; None if none does."""
+    """All GPUs of one name; memory in bytes, None if none tells it."""
 
     name: str
     total: int = 0
     used: int = 0
     broken: int = 0
     memory_bytes: int | None = None
-    utilization_percent: float | None = None
-    _known: list[float] = field(default_factory=list)
+    _known: int = 0
+    _sum: float = 0.0
+
+    @property
+    def utilization_percent(self) -> float | None:
+        """The mean of the GPUs that tell it; None if none does."""
+        return round(self._sum / self._known, 1) if self._known else None
 
     def add(self, gpu: Gpu, used: bool) -> None:
         """Count one more GPU."""
@@ -35,8 +40,8 @@ class GpuModel:
         if gpu.memory_bytes is not None:
             self.memory_bytes = (self.memory_bytes or 0) + gpu.memory_bytes
         if gpu.utilization_percent is not None:
-            self._known.append(gpu.utilization_percent)
-            self.utilization_percent = round(sum(self._known) / len(self._known), 1)
+            self._known += 1
+            self._sum += gpu.utilization_percent
 
 
 @dataclass(slots=True)
@@ -91,12 +96,12 @@ def summarise(view: OverviewView) -> Summary:
 
 
 def _nodes(jobs: Iterable[JobView]) -> dict[str, int]:
-    names = [field.name for field in fields(NodeCounts)]
-    totals = dict.fromkeys(names, 0)
-    for job in jobs:
-        for name in names:
-            totals[name] += getattr(job.counts, name)
-    return totals
+    # Most jobs of a long history have the same few counts: adding each of those once is several times faster.
+    counts = Counter(job.counts for job in jobs)
+    return {
+        field.name: sum(getattr(count, field.name) * times for count, times in counts.items())
+        for field in fields(NodeCounts)
+    }
 
 
 def _models(hosts: Iterable[HostView]) -> list[GpuModel]:

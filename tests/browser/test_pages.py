@@ -83,6 +83,7 @@ def test_a_wrong_token_is_refused_and_a_good_one_leads_back(page: Any, site: Run
 
 def test_an_empty_cluster_says_how_to_begin(signed_in: Any) -> None:
     assert "coordinator token create" in signed_in.inner_text("#hosts")
+    assert "agent join 127.0.0.1:7070 --token-file token" in signed_in.inner_text("#hosts")
     assert "coordinator submit" in signed_in.inner_text("#jobs")
     _shoot(signed_in, "empty")
 
@@ -107,7 +108,7 @@ def test_the_overview_tells_everything_there_is(signed_in: Any, site: RunningSit
     first = signed_in.inner_text("[data-host=h-1]")
     assert "97 %" in first
     assert "fell off the bus" in first
-    assert "61 GiB of 80 GiB" in first
+    assert "61 of 80 GiB" in first
     assert "unknown" in signed_in.inner_text("[data-host=h-2]")
     assert "10.0.0.2:7000: timed out" in signed_in.inner_text("#networks")
     assert "needs 8 on one host" in signed_in.inner_text("[data-job=j-2]")

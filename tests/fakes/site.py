@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ class Site:
 @asynccontextmanager
 async def serving(folder: Path, site: Site) -> AsyncIterator[Site]:
     """Serve ``site`` on a free port of 127.0.0.1; keys and CA are made in ``folder``."""
-    app = make_app(site.reader, site.logs, site.authenticate, lambda: site.ready, "1.2.3")
+    app = make_app(site.reader, site.logs, site.authenticate, lambda: site.ready, "1.2.3", join_port=7070)
     site.runner = web.AppRunner(app, shutdown_timeout=2.0, access_log=None)
     await site.runner.setup()
     try:
@@ -53,7 +54,7 @@ async def serving(folder: Path, site: Site) -> AsyncIterator[Site]:
         site.url = f"https://127.0.0.1:{site.runner.addresses[0][1]}"
         yield site
     finally:
-        await site.runner.cleanup()
+        await _stop(site.runner)
 
 
 @asynccontextmanager
@@ -62,6 +63,18 @@ async def browsing(folder: Path, site: Site) -> AsyncIterator[ClientSession]:
     connector = TCPConnector(ssl=ssl.create_default_context(cafile=str(folder / "ca.pem")))
     async with ClientSession(site.url, connector=connector, cookie_jar=CookieJar(unsafe=True)) as client:
         yield client
+
+
+async def _stop(runner: web.AppRunner) -> None:
+    """Stop, and cut connections off: a browser that keeps one open would outlive the loop."""
+    transports = [handler.transport for handler in runner.server.connections] if runner.server else []
+    await runner.cleanup()
+    for transport in transports:
+        if transport is not None:
+            transport.abort()
+    # The loop closes a socket one turn after its transport.
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _server_tls(folder: Path) -> ssl.SSLContext:

@@ -1,7 +1,7 @@
 // A host's card: what it is, what is held of it, and each of its GPUs.
 
 import { badge, bar, el } from "./dom.js";
-import { ago, bytes, percent } from "./words.js";
+import { ago, bytes, bytesOf, percent } from "./words.js";
 
 export function hostCard(host) {
   const inContact = host.state === "online" || host.state === "suspect";
@@ -30,7 +30,7 @@ function machine(host, inContact) {
     "div",
     { class: "meters" },
     bar("CPUs", cpus ? host.cpus_used / cpus : null, `${host.cpus_used} of ${cpus} held`),
-    bar("Memory", memory ? host.memory_used_bytes / memory : null, `${bytes(host.memory_used_bytes)} of ${bytes(memory)} held`),
+    bar("Memory", memory ? host.memory_used_bytes / memory : null, `${bytesOf(host.memory_used_bytes, memory)} held`),
   );
 }
 
@@ -44,11 +44,12 @@ function gpus(host, inContact) {
 
 function gpuRow(gpu, used, inContact) {
   const state = gpu.problem ? badge("failed", "broken") : used ? badge("running", "in use") : inContact ? badge("done", "free") : badge("offline", "away");
-  const title = el("div", { class: "row" }, el("span", { class: "gpu-name" }, `${gpu.index}: ${gpu.name}`), state);
+  const name = el("span", { class: "gpu-name", title: `${gpu.name} ${gpu.uuid}` }, `${gpu.index}: ${gpu.name.replace(/^NVIDIA /, "")}`);
+  const title = el("div", { class: "row" }, name, state);
   if (gpu.problem) return el("li", { "data-gpu": gpu.uuid }, title, el("p", { class: "reason" }, gpu.problem));
   if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title);
   const known = gpu.memory_used_bytes !== null && gpu.memory_bytes !== null;
-  const memory = known ? `${bytes(gpu.memory_used_bytes)} of ${bytes(gpu.memory_bytes)}` : gpu.memory_bytes === null ? "unknown" : `of ${bytes(gpu.memory_bytes)} unknown`;
+  const memory = known ? bytesOf(gpu.memory_used_bytes, gpu.memory_bytes) : gpu.memory_bytes === null ? "unknown" : `? of ${bytes(gpu.memory_bytes)}`;
   const heat = gpu.temperature_celsius === null ? "temperature unknown" : `${Math.round(gpu.temperature_celsius)} °C`;
   const limit = gpu.power_limit_watts === null ? "" : ` of ${Math.round(gpu.power_limit_watts)}`;
   const power = gpu.power_watts === null ? "power unknown" : `${Math.round(gpu.power_watts)}${limit} W`;
@@ -56,9 +57,14 @@ function gpuRow(gpu, used, inContact) {
     "li",
     { "data-gpu": gpu.uuid },
     title,
-    bar("Busy", gpu.utilization_percent === null ? null : gpu.utilization_percent / 100, percent(gpu.utilization_percent)),
-    bar("Memory", known && gpu.memory_bytes ? gpu.memory_used_bytes / gpu.memory_bytes : null, memory),
-    el("p", { class: "hint" }, `${heat} · ${power}`),
+    el(
+      "div",
+      { class: "readings" },
+      bar("Busy", gpu.utilization_percent === null ? null : gpu.utilization_percent / 100, percent(gpu.utilization_percent)),
+      bar("Memory", known && gpu.memory_bytes ? gpu.memory_used_bytes / gpu.memory_bytes : null, memory),
+      el("span", { class: "hint" }, heat),
+      el("span", { class: "hint" }, power),
+    ),
   );
 }
 

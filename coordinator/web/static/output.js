@@ -2,13 +2,19 @@
 
 import { bytes } from "./words.js";
 
-const KEEP_CHARACTERS = 2_000_000;
-const KEEP_PARTS = 4_000;
+const KEEP_CHARACTERS = 1_000_000;
+const KEEP_LINE = 100_000;
+// New output is shown at most this often (milliseconds): laying out long text costs more than receiving it.
+const PAUSE = 60;
 // Colours and cursor moves of terminals, complete; and the start of one that is still to come.
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])/g;
 const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$/;
 // Kept are line ends and tabs; other control characters become visible.
 const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
+
+function visible(control) {
+  return control === "\x7f" ? "\u2421" : String.fromCharCode(0x2400 + control.charCodeAt(0));
+}
 
 export class Output {
   constructor(job) {
@@ -27,7 +33,7 @@ export class Output {
 
   open(rank) {
     this.close();
-    Object.assign(this, { rank, from: null, ended: false, pending: "", returned: false, kept: 0 });
+    Object.assign(this, { rank, from: null, ended: false, waiting: "", pending: "", line: "", returned: false, kept: 0, cut: false });
     this.decoder = new TextDecoder("utf-8");
     this.pre.replaceChildren();
     this.last = this.pre.appendChild(document.createTextNode(""));
@@ -46,7 +52,7 @@ export class Output {
     this.source = new EventSource(this.address() + (this.from === null ? "" : `&from=${this.from}`));
     this.source.addEventListener("start", (event) => this.started(JSON.parse(event.data)));
     this.source.addEventListener("output", (event) => this.take(event));
-    this.source.addEventListener("again", () => this.show(`${this.line() ? "\n" : ""}── tried again ──\n`));
+    this.source.addEventListener("again", () => this.receive("\n── tried again ──\n"));
     this.source.addEventListener("end", () => this.finish());
     this.source.addEventListener("signed-out", () => location.reload());
     this.source.addEventListener("error", () => this.failed());
@@ -60,6 +66,7 @@ export class Output {
   close() {
     clearTimeout(this.again);
     this.source?.close();
+    this.flush();
   }
 
   say(words) {
@@ -82,61 +89,72 @@ export class Output {
   take(event) {
     this.from = Number(event.lastEventId);
     const data = Uint8Array.from(atob(event.data), (character) => character.charCodeAt(0));
-    this.show(this.decoder.decode(data, { stream: true }));
+    this.receive(this.decoder.decode(data, { stream: true }));
   }
 
   finish() {
+    this.receive(this.decoder.decode());
     this.close();
-    this.show(this.decoder.decode());
     this.ended = true;
     this.pre.dataset.empty = "No output.";
     this.say("Complete");
   }
 
-  show(text) {
-    let ready = (this.pending + text).replace(ESCAPES, "");
+  receive(text) {
+    this.waiting += text;
+    this.timer ??= setTimeout(() => this.flush(), PAUSE);
+  }
+
+  flush() {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (!this.waiting) return;
+    let ready = (this.pending + this.waiting).replace(ESCAPES, "");
+    this.waiting = "";
     this.pending = UNFINISHED.exec(ready)?.[0] ?? "";
-    if (this.pending.length > 4096) this.pending = "";
     ready = ready.slice(0, ready.length - this.pending.length).replace(/\r+\n/g, "\n");
-    // A lone carriage return starts the line again: progress bars.
-    const lines = ready.replace(CONTROLS, (c) => (c === "\x7f" ? "\u2421" : String.fromCharCode(0x2400 + c.charCodeAt(0)))).split("\n");
-    lines.forEach((part, i) => this.append(part, i < lines.length - 1));
-    this.trim();
+    if (this.pending.length > 4096) this.pending = "";
+    this.show(ready.replace(CONTROLS, visible).split("\n"));
     if (this.follow.checked) this.toEnd();
   }
 
-  line() {
-    return this.last.data;
+  show(lines) {
+    const complete = [];
+    lines.forEach((part, i) => {
+      this.extend(part);
+      if (i === lines.length - 1) return;
+      complete.push(this.line);
+      Object.assign(this, { line: "", returned: false });
+    });
+    if (complete.length) {
+      const block = document.createTextNode(`${complete.join("\n")}\n`);
+      this.kept += block.length;
+      this.pre.insertBefore(block, this.last);
+    }
+    this.last.data = this.line;
+    this.trim();
   }
 
-  append(part, complete) {
-    const pieces = part.split("\r");
-    pieces.forEach((piece, i) => {
+  // A lone carriage return starts the line again: progress bars.
+  extend(part) {
+    part.split("\r").forEach((piece, i) => {
       if (i > 0) this.returned = true;
       if (!piece) return;
-      if (this.returned) this.last.data = "";
+      this.line = this.returned ? piece : this.line + piece;
       this.returned = false;
-      this.last.appendData(piece);
     });
-    if (!complete) return;
-    this.returned = false;
-    this.last.appendData("\n");
-    this.kept += this.last.length;
-    this.last = this.pre.appendChild(document.createTextNode(""));
+    if (this.line.length <= KEEP_LINE) return;
+    this.line = this.line.slice(-KEEP_LINE);
+    this.cut = true;
   }
 
   trim() {
-    let cut = false;
-    while (this.pre.childNodes.length > KEEP_PARTS || (this.kept > KEEP_CHARACTERS && this.pre.childNodes.length > 1)) {
+    while (this.kept > KEEP_CHARACTERS && this.pre.firstChild !== this.last) {
       this.kept -= this.pre.firstChild.length;
       this.pre.firstChild.remove();
-      cut = true;
+      this.cut = true;
     }
-    if (this.last.length > KEEP_CHARACTERS) {
-      this.last.deleteData(0, this.last.length - KEEP_CHARACTERS);
-      cut = true;
-    }
-    if (cut) this.tell("Only the newest output is shown; download it to have all of it.");
+    if (this.cut) this.tell("Only the newest output is shown; download it to have all of it.");
   }
 
   toEnd() {

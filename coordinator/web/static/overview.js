@@ -4,7 +4,7 @@ import { List, badge, bar, el, pager, replace, text } from "./dom.js";
 import { hostCard } from "./host.js";
 import { Watch } from "./live.js";
 import { progress } from "./progress.js";
-import { ago, bytes, percent, plural, since } from "./words.js";
+import { ago, bytes, bytesOf, percent, plural, since } from "./words.js";
 
 const page = { q: "", hosts_from: 0, jobs_from: 0 };
 const watch = new Watch(address, render);
@@ -49,15 +49,16 @@ function tiles({ summary }) {
   const all = Object.values(summary.hosts).reduce((a, b) => a + b, 0);
   const away = [states(summary.hosts, "suspect", "lost", "offline"), summary.hosts_cordoned ? `${summary.hosts_cordoned} cordoned` : ""];
   const broken = summary.gpus_broken ? ` · ${summary.gpus_broken} broken` : "";
-  const memory = `${bytes(summary.memory_used_bytes)} of ${bytes(summary.memory_bytes)} memory held`;
+  const memory = `${bytesOf(summary.memory_used_bytes, summary.memory_bytes)} memory held`;
   const of = (used, total) => (total ? `${used.toLocaleString("en")} / ${total.toLocaleString("en")}` : "0");
+  const free = Math.max(0, summary.gpus - summary.gpus_used - summary.gpus_broken);
   const share = (used, total) => (total ? used / total : 0);
   const busy = summary.jobs.starting + summary.jobs.running + summary.jobs.stopping;
   const ended = states(summary.jobs, "queued", "done", "failed", "stopped");
   replace(
     "tiles",
     tile("Hosts online", of(summary.hosts.online, all), away.filter(Boolean).join(" · ") || (all ? "all in contact" : "none joined yet"), share(summary.hosts.online, all)),
-    tile("GPUs in use", of(summary.gpus_used, summary.gpus), summary.gpus ? `${summary.gpus - summary.gpus_used - summary.gpus_broken >= 0 ? summary.gpus - summary.gpus_used - summary.gpus_broken : 0} free${broken}` : "no host has reported a GPU", share(summary.gpus_used, summary.gpus)),
+    tile("GPUs in use", of(summary.gpus_used, summary.gpus), summary.gpus ? `${free} free${broken}` : "no host has reported a GPU", share(summary.gpus_used, summary.gpus)),
     tile("CPUs in use", of(summary.cpus_used, summary.cpus), memory, share(summary.cpus_used, summary.cpus)),
     tile("Jobs active", String(busy), ended || "nothing submitted yet", undefined),
   );
@@ -106,16 +107,18 @@ function showHosts(cluster) {
   pager("hosts-pager", from, list.length, total, limit, (to) => turn("hosts_from", to));
   if (list.length) return hosts.show(list);
   hosts.shown.clear();
+  const host = location.hostname.includes(":") ? `[${location.hostname}]` : location.hostname;
+  const address = `${host}:${document.getElementById("hosts").dataset.port || "PORT"}`;
   const words = "Make a join token on the coordinator, then use it on the machine that shall join:";
   const card = page.q
     ? empty("No host matches", `Nothing is named like “${page.q}”.`)
-    : empty("No hosts yet", words, "coordinator token create > token", `agent join ${location.hostname}:PORT --token-file token\nagent run`);
+    : empty("No hosts yet", words, "coordinator token create > token", `agent join ${address} --token-file token\nagent run`);
   card.classList.add("card");
   replace("hosts", card);
 }
 
 function showGpus({ gpu_models: models, summary }) {
-  text("gpus-count", summary.gpus ? `${summary.gpus} of ${plural(models.length, "model")}` : "");
+  text("gpus-count", summary.gpus ? `${plural(summary.gpus, "GPU")} of ${plural(models.length, "model")}` : "");
   if (!models.length) return replace("gpus", empty("No GPUs", "Hosts without GPUs still run jobs that ask for none. On a host that has GPUs, this says what is wrong:", "agent doctor"));
   const rows = models.map((model) =>
     el(

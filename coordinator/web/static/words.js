@@ -13,6 +13,13 @@ export function bytes(value) {
   return `${value >= 100 || step === 0 ? Math.round(value) : Number(value.toFixed(1))} ${units[step]}`;
 }
 
+// "61 of 80 GiB": the unit once when both have it.
+export function bytesOf(used, total) {
+  const [some, all] = [bytes(used), bytes(total)];
+  const [number, unit] = some.split(" ");
+  return unit && all.endsWith(` ${unit}`) ? `${number} of ${all}` : `${some} of ${all}`;
+}
+
 export function percent(value) {
   return value === null || value === undefined ? "unknown" : `${Math.round(value)} %`;
 }

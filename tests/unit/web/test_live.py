@@ -16,7 +16,7 @@ from coordinator.core.model import HostState, JobState
 from coordinator.web.documents import Page
 from coordinator.web.live import Live
 from coordinator.web.logs import TAIL
-from coordinator.web.stream import Event, Streams
+from coordinator.web.stream import MAX_STREAMS, Event, Streams
 from tests.fakes.reader import FakeReader, host, job, node
 from tests.fakes.site import AUTHORIZED, TOKEN, Site
 from tests.unit.web.test_http import visit
@@ -141,6 +141,26 @@ def test_a_stream_beats_and_ends_when_its_right_does() -> None:
             text = await answer.text()
         assert text == "retry: 1000\n\n: beat\n\n: beat\n\nevent: signed-out\ndata: {}\n\n"
         assert streams.open == 0
+
+    asyncio.run(run())
+
+
+def test_too_many_streams_are_refused() -> None:
+    async def run() -> None:
+        async def nobody(_: web.Request) -> object | None:
+            return None
+
+        streams = Streams(nobody)
+        streams.open = MAX_STREAMS
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return await streams.serve(request, Live(FakeReader()).overview(Page()))
+
+        app = web.Application()
+        app.router.add_get("/", serve)
+        async with TestClient(TestServer(app)) as client, client.get("/") as answer:
+            assert (answer.status, answer.reason) == (503, "Too many live views are open; close some")
+        assert streams.open == MAX_STREAMS
 
     asyncio.run(run())
 

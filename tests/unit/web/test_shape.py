@@ -21,6 +21,7 @@ def _names(message: Any) -> set[str]:
 
 def test_field_names_are_those_of_the_protocol() -> None:
     view = host(1, gpus=(gpu(0),))
+    assert view.host.hardware is not None
     hardware = replace(
         view.host.hardware,
         disks=(Disk("/", 10, 5),),
