@@ -29,7 +29,7 @@ from coordinator.core.model import Host, Instant
 from coordinator.core.restore import Records, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
-from coordinator.store import Loaded, Store, StoredChange, StoreError
+from coordinator.store import Loaded, Store, StoredChange, StoreError, StoreFull
 from coordinator.views import JobDetail, OverviewView
 
 log = structlog.get_logger(__name__)
@@ -58,6 +58,10 @@ class Agents(Protocol):
 
 class EngineFailed(Exception):
     """The coordinator could not carry it out and changed nothing; try again."""
+
+
+class EngineFull(EngineFailed):
+    """The disk of the database is full: nothing was changed, and nothing can be accepted until space is there."""
 
 
 @dataclass(slots=True)
@@ -231,16 +235,17 @@ class Engine:
     async def _start_over(self, posted: list[_Posted], error: Exception) -> None:
         if isinstance(error, StoreError):
             log.error("engine.commit_failed", error=str(error))
-            reason = f"nothing was changed: {error}"
+            kind = EngineFull if isinstance(error, StoreFull) else EngineFailed
+            failure = kind(f"nothing was changed: {error}")
         else:
             log.exception("engine.turn_failed")
-            reason = "the coordinator failed inside and changed nothing; see its log"
+            failure = EngineFailed("the coordinator failed inside and changed nothing; see its log")
         try:
             await self.load()
             self._agents.reset()
         finally:
             for item in posted:
-                _fail(item.answer, EngineFailed(reason))
+                _fail(item.answer, failure)
 
     def _tell(self, effects: list[Effect]) -> None:
         told: set[AllocationId] = set()

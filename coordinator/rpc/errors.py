@@ -10,7 +10,8 @@ from rallypoint.errors import Aborts, Reason, abort
 
 from coordinator.access.errors import AccessRefused
 from coordinator.core.errors import Conflict, HostForgotten, Invalid, NotFound, Refused, StaleSession
-from coordinator.engine import EngineFailed
+from coordinator.disk import DiskFull
+from coordinator.engine import EngineFailed, EngineFull
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +21,7 @@ _CODES: tuple[tuple[type[Refused], grpc.StatusCode], ...] = (
     (HostForgotten, grpc.StatusCode.PERMISSION_DENIED),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
+    (DiskFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
 )
 
@@ -31,6 +33,8 @@ async def refuse(context: Aborts, error: Exception) -> NoReturn:
     if isinstance(error, Refused):
         code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.FAILED_PRECONDITION)
         await abort(context, code, error.reason, str(error))
+    if isinstance(error, EngineFull):
+        await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, DiskFull.reason, str(error))
     if isinstance(error, EngineFailed):
         await abort(context, grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE, str(error))
     log.error("rpc.failed", exc_info=error)
