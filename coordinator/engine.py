@@ -26,7 +26,7 @@ from coordinator.core.events import CoordinatorStarted, Event, Ticked
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Host, Instant
-from coordinator.core.restore import Records, restore
+from coordinator.core.restore import Records, carry_over, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
 from coordinator.store import Loaded, Store, StoredChange, StoreError, StoreFull
@@ -49,10 +49,6 @@ class Agents(Protocol):
 
     def supersede(self, host_id: HostId, epoch: int | None) -> None:
         """Sessions with an older epoch are over; all of them when it is None."""
-        ...
-
-    def reset(self) -> None:
-        """Every session is over: agents open new ones and are told everything again."""
         ...
 
 
@@ -143,6 +139,12 @@ class Engine:
 
     async def load(self) -> Loaded:
         """Read the store and give every known host a fresh lease; what was read. Raises StoreError."""
+        loaded = await self._read_store()
+        decide(Turn(self._state, _now()), CoordinatorStarted())
+        self._due = next_deadline(self._state)
+        return loaded
+
+    async def _read_store(self) -> Loaded:
         loaded = await asyncio.get_running_loop().run_in_executor(self._writer, self._store.load)
         records = Records(
             jobs=loaded.jobs,
@@ -153,12 +155,7 @@ class Engine:
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
         )
-        version = self._state.version
         self._state = restore(records, self._timing)
-        self._state.version += version
-        turn = Turn(self._state, _now())
-        decide(turn, CoordinatorStarted())
-        self._due = next_deadline(self._state)
         return loaded
 
     async def run(self) -> None:
@@ -240,9 +237,11 @@ class Engine:
         else:
             log.exception("engine.turn_failed")
             failure = EngineFailed("the coordinator failed inside and changed nothing; see its log")
+        half_done = self._state
         try:
-            await self.load()
-            self._agents.reset()
+            await self._read_store()
+            carry_over(half_done, self._state)
+            self._due = next_deadline(self._state)
         finally:
             for item in posted:
                 _fail(item.answer, failure)

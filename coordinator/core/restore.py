@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from coordinator.core.changes import AllocationReserved, GangUpdated, HostUpdated, JobCreated
+from coordinator.core.changes import AllocationReserved, GangUpdated, HostSeen, HostUpdated, JobCreated
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
 from coordinator.core.state import State, Timing
 
@@ -39,6 +39,19 @@ def restore(records: Records, timing: Timing) -> State:
     state.last_job_number = max(state.last_job_number, records.last_job_number)
     state.last_host_number = max(state.last_host_number, records.last_host_number)
     return state
+
+
+def carry_over(old: State, new: State) -> None:
+    """Keep what was never stored when stored records are read again: who is in contact, until when, and who reaches
+    whom. Sessions stay valid, because every order that was sent is on disk."""
+    new.reach = old.reach
+    new.version = old.version + 1
+    new.deadlines = dict(old.deadlines)
+    for host in tuple(new.hosts.values()):
+        known = old.hosts.get(host.id)
+        if known is not None and known.epoch == host.epoch:
+            new.apply(HostSeen(replace(host, state=known.state, last_seen_at=known.last_seen_at)))
+    new.fresh_jobs.update(new.unfinished)
 
 
 def _restore_node(state: State, node: Node) -> None:

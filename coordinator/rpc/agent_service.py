@@ -135,7 +135,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
         host_id = calling_host_id()
         ids = [chunk.allocation_id for chunk in request.chunks]
         wanted = await self._parts.engine.read(lambda state: _known_outputs(state, host_id, ids))
-        chunks = [(AllocationId(c.allocation_id), c.offset, c.data) for c in request.chunks if c.allocation_id in wanted]
+        known = [chunk for chunk in request.chunks if chunk.allocation_id in wanted]
+        chunks = [(AllocationId(chunk.allocation_id), chunk.offset, chunk.data) for chunk in known]
         offsets = await self._parts.logs.append_batch(chunks)
         positions = [pb.LogPosition(allocation_id=a, offset=offset) for a, offset in offsets.items()]
         positions += [pb.LogPosition(allocation_id=a, unknown=True) for a in dict.fromkeys(ids) if a not in wanted]

@@ -11,7 +11,7 @@ import pytest
 from coordinator.core.errors import Conflict
 from coordinator.core.events import AllocationStatus, HostJoined, HostReported, JobSubmitted, SessionOpened
 from coordinator.core.ids import AllocationId
-from coordinator.core.model import EndCause, Host, HostFacts, Job, JobState, PeerEndpoint, Phase
+from coordinator.core.model import EndCause, Host, HostFacts, HostState, Job, JobState, PeerEndpoint, Phase
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine, EngineFailed
@@ -140,7 +140,7 @@ def test_orders_go_out_after_the_commit_and_a_new_session_gets_them_all() -> Non
     with_engine(test)
 
 
-def test_a_failed_commit_ends_every_session_so_that_agents_come_back_to_the_truth() -> None:
+def test_a_failed_commit_leaves_sessions_and_leases_as_they_were() -> None:
     async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
         host = await join(engine)
         session = hub.open(host.id, host.epoch, ())
@@ -149,9 +149,11 @@ def test_a_failed_commit_ends_every_session_so_that_agents_come_back_to_the_trut
         ended = AllocationStatus(AllocationId("j-1.0.1"), Phase.ENDED, 0, EndCause.EXIT)
         with pytest.raises(EngineFailed):
             await engine.post(HostReported(host.id, host.epoch, (ended,)))
-        assert session.closed
-        store.full = False
+        assert await engine.post(HostReported(host.id, host.epoch)) == 30.0, "heartbeats need no disk"
+        assert not session.closed
+        assert await engine.read(lambda state: state.hosts[host.id].state) is HostState.ONLINE
         assert await engine.read(lambda state: len(state.allocations)) == 3
+        store.full = False
         await engine.post(HostReported(host.id, host.epoch, (ended,)))
         assert await engine.read(lambda state: len(state.allocations)) == 2
 
