@@ -1,0 +1,29 @@
+"""``coordinator explain``: why a job runs where it does, or does not run."""
+
+from __future__ import annotations
+
+import click
+
+from coordinator.cli.common import client_options, connect, document, say
+
+
+@click.command("explain")
+@click.argument("job")
+@client_options
+def command(job: str, context: str | None, as_json: bool) -> None:
+    """Say for every host why JOB runs or does not run there, with the numbers."""
+    with connect(context) as client:
+        answer = client.explain(job)
+    if as_json:
+        parts = {"offers": list(answer.offers), "networks": list(answer.networks)}
+        click.echo(document(job=answer.job, summary=answer.summary, **parts))
+        return
+    from coordinator.cli.offers import print_offers
+
+    click.echo(answer.summary)
+    if answer.offers:
+        click.echo()
+        print_offers(list(answer.offers), verdict=True)
+    for network in answer.networks:
+        for link in network.broken_links:
+            say(f"network {network.name}: {link}")

@@ -1,0 +1,92 @@
+"""Following a job: its output and what becomes of it, until it has ended and all of its output is here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rallypoint.v1 import job_service_pb2 as job_pb
+from rallypoint.v1 import types_pb2 as pb
+
+from coordinator.cli import words
+from coordinator.cli.ending import summary
+from coordinator.cli.output import RankedLines, Screen
+
+if TYPE_CHECKING:
+    from coordinator.client import Client
+
+_FAILED_SHOWN = 20
+
+
+def print_output(pieces: Iterable[job_pb.TailLogsResponse], screen: Screen, *, ranked: bool) -> None:
+    """Print pieces of output; ``ranked`` puts the rank before each line."""
+    if not ranked:
+        for piece in pieces:
+            screen.write(piece.data)
+        return
+    lines = RankedLines(screen, colours=screen.colours)
+    try:
+        for piece in pieces:
+            lines.feed(piece.rank, piece.attempt, piece.data)
+    finally:
+        lines.flush()
+
+
+def follow(client: Client, job: pb.Job) -> pb.Job:
+    """Print the job's output and state as they come; the job as it ended. Leaves the job running when interrupted."""
+    screen = Screen()
+    watcher = threading.Thread(target=_watch, args=(client, job.id, screen), daemon=True)
+    watcher.start()
+    try:
+        print_output(client.tail(job.id, follow=True), screen, ranked=job.spec.nodes > 1)
+        client.wait(job.id)
+        answer = client.job(job.id)
+    finally:
+        screen.status("")
+    watcher.join(timeout=5)
+    _tell_end(answer, screen)
+    return answer.job
+
+
+def _watch(client: Client, job: str, screen: Screen) -> None:
+    from coordinator.failures import RallypointError
+
+    hosts: dict[int, str] = {}
+    last: object = None
+    try:
+        for change in client.watch(job):
+            hosts.update({node.rank: node.host_name for node in change.nodes if node.host_name})
+            text = _status(change.job, hosts)
+            # In a log file, a line for every node that starts or ends would bury the output.
+            news = text if screen.live else (change.job.state, change.job.reason)
+            if news != last:
+                last = news
+                screen.status(text)
+    except RallypointError:
+        return  # the output's stream meets the same trouble and reports it
+    except ValueError:
+        return  # the channel was closed: the command is ending
+
+
+def _status(job: pb.Job, hosts: dict[int, str]) -> str:
+    if job.state in (pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_STOPPED):
+        return ""  # the last line says it
+    text = f"job {job.id} ({job.name}): {words.job_state(job)}"
+    if job.state == pb.JOB_STATE_QUEUED:
+        return f"{text}: {job.reason}" if job.reason else text
+    names = sorted(set(hosts.values()))
+    where = f" on {', '.join(names[:4])}{', …' if len(names) > 4 else ''}" if names else ""
+    return f"{text}, {words.counts(job)}{where}"
+
+
+def _tell_end(answer: job_pb.GetJobResponse, screen: Screen) -> None:
+    failed = [node for node in answer.nodes if node.state == pb.NODE_STATE_FAILED]
+    if failed and answer.job.spec.nodes > 1:
+        from coordinator.cli.show import print_nodes
+
+        screen.say("")
+        print_nodes(failed[:_FAILED_SHOWN], to_stderr=True)
+        if len(failed) > _FAILED_SHOWN:
+            screen.say(f"… and {len(failed) - _FAILED_SHOWN} more failed: 'coordinator show {answer.job.id}'")
+    screen.say(summary(answer.job))

@@ -1,0 +1,57 @@
+"""``coordinator host``: what one may do to a host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from coordinator.cli.common import client_options, connect, document, say
+
+if TYPE_CHECKING:
+    from rallypoint.v1 import types_pb2 as pb
+
+
+@click.group("host")
+def command() -> None:
+    """Cordon, resume or remove a host."""
+
+
+@command.command("cordon")
+@click.argument("name")
+@client_options
+def cordon(name: str, context: str | None, as_json: bool) -> None:
+    """No new work for host NAME; what runs there goes on."""
+    with connect(context) as client:
+        _tell(client.cordon(name), as_json)
+
+
+@command.command("resume")
+@click.argument("name")
+@client_options
+def resume(name: str, context: str | None, as_json: bool) -> None:
+    """New work for host NAME again."""
+    with connect(context) as client:
+        _tell(client.resume(name), as_json)
+
+
+@command.command("remove")
+@click.argument("name")
+@client_options
+def remove(name: str, context: str | None, as_json: bool) -> None:
+    """Forget host NAME, which must have no work; it has to join again to come back."""
+    with connect(context) as client:
+        client.remove_host(name)
+    if as_json:
+        click.echo(document(removed=name))
+    else:
+        say(f"host {name} is removed")
+
+
+def _tell(host: pb.Host, as_json: bool) -> None:
+    from coordinator.cli import words
+
+    if as_json:
+        click.echo(document(host=host))
+    else:
+        say(f"host {host.name} ({host.id}): {words.host_state(host)}")

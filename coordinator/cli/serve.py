@@ -1,0 +1,42 @@
+"""``coordinator serve``: the only command that reaches the server's side."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from coordinator.settings import LOG_LEVELS, load_settings
+
+_EPILOG = """Every setting is also read from the environment (RALLYPOINT_LISTEN, RALLYPOINT_LOG_LEVEL, …) and from
+coordinator.toml in the data directory (listen = "0.0.0.0:7443"); a flag counts more than the environment, and that more
+than the file."""
+
+
+@click.command("serve", epilog=_EPILOG)
+@click.option("--config", metavar="FILE", help="Settings in TOML.  [default: coordinator.toml in the data directory]")
+@click.option("--data-dir", metavar="DIR", help="Database, keys, logs.  [default: in the user's state directory]")
+@click.option("--listen", metavar="HOST:PORT", help="For commands and joining; port 0: any.  [default: 0.0.0.0:7443]")
+@click.option("--agent-listen", metavar="HOST:PORT", help="For agents.  [default: the port after --listen]")
+@click.option("--http", metavar="HOST:PORT|off", help="For the web page.  [default: 127.0.0.1:7480]")
+@click.option("--advertise", metavar="NAME,…", help="Names or addresses by which hosts reach this machine.")
+@click.option("--advertise-agent-port", metavar="PORT", help="Agents' port as hosts see it, behind a tunnel or NAT.")
+@click.option("--database-url", metavar="URL", help="Another database.  [default: SQLite in the data directory]")
+@click.option("--heartbeat", metavar="TIME", help="How often agents report.  [default: 5s]")
+@click.option("--suspect", metavar="TIME", help="Silence after which a host is suspect.  [default: 15s]")
+@click.option("--lease", metavar="TIME", help="Silence after which a host's work is lost.  [default: 30s]")
+@click.option("--grace", metavar="TIME", help="Time on top of the lease before work is placed anew.  [default: 5s]")
+@click.option("--prepare", metavar="TIME", help="Longest time a group may take to prepare.  [default: 2m]")
+@click.option("--probe-interval", metavar="TIME", help="How often hosts probe each other.  [default: 2m]")
+@click.option("--certificate-life", metavar="TIME", help="Life of hosts' certificates.  [default: 7d]")
+@click.option("--log-level", metavar="LEVEL", help=f"{', '.join(LOG_LEVELS)}.  [default: info]")
+def command(config: str | None, **flags: str | None) -> None:
+    """Run a coordinator.
+
+    On first start it makes its keys, its database and an admin context that commands of this user find by themselves,
+    and prints the one line that joins a host.
+    """
+    settings = load_settings(flags, os.environ, config)
+    from coordinator.service import run
+
+    run(settings)

@@ -1,0 +1,72 @@
+"""``coordinator show``: one job and its nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from coordinator.cli.common import client_options, connect, document
+
+if TYPE_CHECKING:
+    from rallypoint.v1 import types_pb2 as pb
+
+
+@click.command("show")
+@click.argument("job")
+@client_options
+def command(job: str, context: str | None, as_json: bool) -> None:
+    """Show JOB (an id, or a name: its latest job) and each of its nodes."""
+    with connect(context) as client:
+        answer = client.job(job)
+    if as_json:
+        click.echo(document(job=answer.job, nodes=list(answer.nodes)))
+        return
+    print_job(answer.job)
+    if answer.nodes:
+        click.echo()
+        print_nodes(list(answer.nodes))
+
+
+def print_job(job: pb.Job) -> None:
+    """The job's own lines: ``key: value``."""
+    from rallypoint.v1 import types_pb2 as pb
+
+    from coordinator.cli import words
+
+    placement = pb.Placement.Name(job.spec.placement).removeprefix("PLACEMENT_").lower()
+    lines = [
+        ("id", job.id),
+        ("name", job.name),
+        ("user", job.user),
+        ("state", words.job_state(job)),
+        ("reason", job.reason),
+        ("exit code", str(job.exit_code) if job.HasField("exit_code") else ""),
+        ("nodes", f"{job.spec.nodes} ({words.counts(job)})"),
+        ("placement", placement),
+        ("age", words.age(job.submitted_at)),
+        ("ran for", words.age(job.started_at, job.ended_at)),
+    ]
+    for name, value in lines:
+        if value:
+            click.echo(f"{name + ':':<11}{value}")
+
+
+def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:
+    """A table of nodes."""
+    from coordinator.cli import words
+    from coordinator.cli.table import print_table
+
+    rows = [
+        (
+            str(node.rank),
+            words.node_state(node),
+            node.host_name,
+            str(node.exit_code) if node.HasField("exit_code") else "",
+            str(node.attempt),
+            words.age(node.started_at, node.ended_at),
+            node.reason,
+        )
+        for node in nodes
+    ]
+    print_table(("RANK", "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR", "REASON"), rows, to_stderr=to_stderr)

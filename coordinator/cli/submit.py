@@ -1,0 +1,211 @@
+"""``coordinator submit``: from a task file or a command line to a job's exit code."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from coordinator.cli import exits
+from coordinator.cli.common import connect, document, say
+from coordinator.cli.reporting import CommandFailed
+
+if TYPE_CHECKING:
+    from rallypoint.v1 import job_service_pb2 as job_pb
+    from rallypoint.v1 import types_pb2 as pb
+
+    from coordinator.client import Client
+    from coordinator.spec.task import Task
+
+_PROGRAM = "rallypoint.program"
+_EPILOG = """\b
+Examples:
+  coordinator submit job.yml
+  coordinator submit job.yml --nodes 8 --env SEED=2
+  coordinator submit --nodes 4 --placement any --gpus 1 --files train.py -- python train.py --lr 0.1
+
+Every field of the task file is described in docs/task-file.md, every exit code in docs/cli.md."""
+
+
+class _ProgramAfterDashes(click.Command):
+    """Keeps what comes after ``--`` apart: click would mix it with what comes before."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before = args.index("--") if "--" in args else len(args)
+        ctx.meta[_PROGRAM] = tuple(args[before + 1 :])
+        return super().parse_args(ctx, args[:before])
+
+
+@click.command("submit", epilog=_EPILOG, cls=_ProgramAfterDashes)
+@click.argument("file", metavar="[FILE | -- PROGRAM ARGUMENT...]", nargs=-1)
+@click.option("--name", help="Name of the job.")
+@click.option("--nodes", metavar="N", help="Number of nodes.  [default: 1]")
+@click.option("--placement", metavar="cluster|any", help="One network, or any hosts.  [default: cluster]")
+@click.option("--gpus", metavar="SPEC", help="GPUs of each node: 1, H100:8, A100:40GB..:2.")
+@click.option("--cpus", metavar="RANGE", help="CPUs of each node: 4, 4..")
+@click.option("--memory", metavar="RANGE", help="Memory of each node: 16GB, 512MB..")
+@click.option("--env", multiple=True, metavar="K=V|K", help="Variable; K alone takes yours. Repeatable.")
+@click.option("--files", multiple=True, metavar="PATH", help="File or folder to send, or LOCAL:REMOTE. Repeatable.")
+@click.option("--working-dir", metavar="DIR", help="Where the program runs on the host.")
+@click.option("--max-duration", metavar="TIME", help="Longest time a node may run: 90s, 2h, off.")
+@click.option("--stop-duration", metavar="TIME", help="Time between the stop signal and the kill.")
+@click.option("-d", "--detach", is_flag=True, help="Print the job's id, alone, and end.")
+@click.option("--dry-run", is_flag=True, help="Show the plan; submit nothing.")
+@click.option("--queue", is_flag=True, help="Submit even if no host could ever hold it: one may join.")
+@click.option("--local", is_flag=True, help="Run on this machine, with a coordinator and an agent for this job alone.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output: plan, or job at its end.")
+@click.option("--context", metavar="FILE", help="Context file. [RALLYPOINT_CONTEXT]")
+def command(
+    file: tuple[str, ...],
+    detach: bool,
+    dry_run: bool,
+    queue: bool,
+    local: bool,
+    as_json: bool,
+    context: str | None,
+    **options: object,
+) -> int:
+    """Submit the task in FILE, or a PROGRAM that is executed as it is.
+
+    Shows the plan, follows the job's output, and ends with the job's exit code. Ctrl-C leaves the job running. Options
+    override what the file says.
+    """
+    if local and detach:
+        raise click.UsageError("--local and --detach exclude each other: the local coordinator ends with this command")
+    task = _task(file, click.get_current_context().meta[_PROGRAM], options)
+    mode = _Mode(detach=detach, dry_run=dry_run, queue=queue, local=local, as_json=as_json)
+    if not local:
+        with connect(context) as client:
+            return _submit(client, task, mode)
+    from coordinator.cli.local import local_cluster
+
+    with local_cluster(task.spec) as client:
+        return _submit(client, task, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mode:
+    """What is wanted besides the job."""
+
+    detach: bool
+    dry_run: bool
+    queue: bool
+    local: bool
+    as_json: bool
+
+
+def _task(files: tuple[str, ...], program: tuple[str, ...], given: dict[str, object]) -> Task:
+    from coordinator.spec.task import Options, load_task, task_from_command
+
+    options: Options = Options(**given)  # type: ignore[arg-type]  # click's names are those of Options
+    if len(files) > 1:
+        raise click.UsageError(
+            f"several files; to run a program put '--' first: coordinator submit -- {' '.join(files)}"
+        )
+    if files and program:
+        raise click.UsageError("both a task file and a program; put the program into the file, or leave the file out")
+    if files:
+        return load_task(Path(files[0]), options, os.environ)
+    if program:
+        return task_from_command(program, options, os.environ)
+    raise click.UsageError("nothing to submit; name a task file, or a program after '--'")
+
+
+def _submit(client: Client, task: Task, mode: _Mode) -> int:
+    from coordinator.wire import spec_to_pb
+
+    plan = client.plan(spec_to_pb(task.spec))
+    if mode.dry_run:
+        _show_dry_run(plan, mode.as_json)
+        return exits.IMPOSSIBLE if plan.impossible else exits.OK
+    if plan.impossible and not mode.queue:
+        raise CommandFailed(_impossible(plan), exits.IMPOSSIBLE)
+    if not mode.as_json and not mode.detach:
+        _show_plan(plan)
+    job = client.submit(spec_to_pb(_with_files(client, task).spec))
+    if mode.detach:
+        click.echo(document(job=job) if mode.as_json else job.id)
+        return exits.OK
+    return _follow(client, job, mode)
+
+
+def _with_files(client: Client, task: Task) -> Task:
+    if not task.files:
+        return task
+    from coordinator.cli import words
+    from coordinator.cli.pack import pack
+    from coordinator.core.spec import FileArchive
+
+    with pack(task.files) as archive:
+        length = archive.seek(0, os.SEEK_END)
+        archive.seek(0)
+        if length > 20 * 1024**2:
+            say(f"sending {words.size(length)} of files")
+        stored = client.upload_archive(archive)
+    return replace(task, spec=replace(task.spec, files=FileArchive(stored.sha256, stored.size_bytes)))
+
+
+def _follow(client: Client, job: pb.Job, mode: _Mode) -> int:
+    from coordinator.cli.ending import exit_code
+
+    try:
+        if not mode.as_json:
+            from coordinator.cli.follow import follow
+
+            return exit_code(follow(client, job))
+        client.wait(job.id)
+        answer = client.job(job.id)
+    except KeyboardInterrupt:
+        _leave(client, job, mode)
+        return exits.INTERRUPTED
+    click.echo(document(job=answer.job, nodes=list(answer.nodes)))
+    return exit_code(answer.job)
+
+
+def _leave(client: Client, job: pb.Job, mode: _Mode) -> None:
+    if mode.local:
+        say(f"\nstopping job {job.id}: the local coordinator ends with this command")
+        client.stop(job.id, abort=True)
+        client.wait(job.id)
+    else:
+        say(f"\njob {job.id} goes on; follow it: coordinator logs -f {job.id}; end it: coordinator stop {job.id}")
+
+
+def _show_plan(plan: job_pb.PlanJobResponse) -> None:
+    from coordinator.cli.offers import print_offers
+
+    if chosen := [offer for offer in plan.offers if offer.nodes_chosen]:
+        print_offers(chosen, verdict=False, to_stderr=True)
+    for line in _conclusion(plan):
+        say(line)
+
+
+def _show_dry_run(plan: job_pb.PlanJobResponse, as_json: bool) -> None:
+    if as_json:
+        click.echo(document(plan=plan))
+        return
+    from coordinator.cli.offers import print_offers
+
+    if plan.offers:
+        print_offers(list(plan.offers), verdict=True)
+    for line in _conclusion(plan):
+        click.echo(line)
+
+
+def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
+    from coordinator.cli import words
+
+    if plan.impossible:
+        return [_impossible(plan)]
+    price = f", {words.price(plan.price_per_hour)} in all" if plan.HasField("price_per_hour") else ""
+    lines = [f"{plan.nodes_placed} of the nodes would start now{price}"] if plan.nodes_placed else []
+    return [*lines, f"waiting: {plan.waiting_for}"] if plan.waiting_for else lines
+
+
+def _impossible(plan: job_pb.PlanJobResponse) -> str:
+    return (
+        f"no host can ever hold this job: {plan.impossible}; ask for less, join a host that fits, or wait with --queue"
+    )

@@ -1,0 +1,76 @@
+"""``coordinator token``: what lets hosts join."""
+
+from __future__ import annotations
+
+import click
+
+from coordinator.cli.common import client_options, connect, document, say
+from coordinator.cli.durations import DURATION
+
+
+@click.group("token")
+def command() -> None:
+    """Create, list and revoke join tokens."""
+
+
+@command.command("create")
+@click.option("--ttl", type=DURATION, default="1h", show_default=True, help="How long hosts may join with it.")
+@click.option("--uses", type=click.IntRange(0), default=1, show_default=True, help="How many hosts; 0: any number.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Given to every host that joins with it.")
+@client_options
+def create(ttl: float, uses: int, labels: tuple[str, ...], context: str | None, as_json: bool) -> None:
+    """Print a new join token, alone. It is a secret, and is shown this once.
+
+    On the host:  agent join HOST:PORT --token-file FILE  (or '-' to read it from standard input)
+    """
+    with connect(context) as client:
+        answer = client.create_token(ttl=ttl, uses=uses, labels=dict(_label(label) for label in labels))
+    click.echo(document(token=answer.token, info=answer.info) if as_json else answer.token)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text!r} is not K=V; write for example rack=a3", param_hint="--label")
+    return key, value
+
+
+@command.command("list")
+@client_options
+def list_tokens(context: str | None, as_json: bool) -> None:
+    """List join tokens, without their secrets."""
+    with connect(context) as client:
+        tokens = client.tokens()
+    if as_json:
+        click.echo(document(tokens=tokens))
+        return
+    import time
+
+    from coordinator.cli import words
+    from coordinator.cli.table import print_table
+
+    now = time.time()
+    rows = [
+        (
+            token.id,
+            "revoked" if token.revoked else words.age(now, token.expires_at) if token.expires_at > now else "expired",
+            "any" if token.unlimited else str(token.uses_left),
+            token.created_by,
+            ",".join(f"{key}={value}" for key, value in sorted(token.labels.items())),
+        )
+        for token in tokens
+    ]
+    print_table(("ID", "GOOD FOR", "USES LEFT", "CREATED BY", "LABELS"), rows)
+
+
+@command.command("revoke")
+@click.argument("token_id", metavar="ID")
+@client_options
+def revoke(token_id: str, context: str | None, as_json: bool) -> None:
+    """No host can join with token ID any more; hosts that joined stay."""
+    with connect(context) as client:
+        client.revoke_token(token_id)
+    if as_json:
+        click.echo(document(revoked=token_id))
+    else:
+        say(f"token {token_id} is revoked")

@@ -1,0 +1,80 @@
+"""How things are written for people: states, counts, sizes, ages, prices."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from rallypoint.v1 import types_pb2 as pb
+
+from coordinator.spec.durations import format_duration
+
+_GIB = 1024**3
+_KINDS = ("running", "stopping", "placed", "pending", "done", "failed", "stopped")
+
+
+def job_state(job: pb.Job) -> str:
+    """``running``."""
+    return _state(pb.JobState.Name(job.state), "JOB_STATE_")
+
+
+def node_state(node: pb.Node) -> str:
+    """``running``."""
+    return _state(pb.NodeState.Name(node.state), "NODE_STATE_")
+
+
+def host_state(host: pb.Host) -> str:
+    """``online``, or ``online,cordoned``."""
+    state = _state(pb.HostState.Name(host.state), "HOST_STATE_")
+    return f"{state},cordoned" if host.cordoned else state
+
+
+def _state(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
+
+
+def counts(job: pb.Job) -> str:
+    """``2 running, 1 pending``: kinds of which there are none are left out."""
+    found = [f"{amount} {kind}" for kind in _KINDS if (amount := getattr(job.counts, kind))]
+    return ", ".join(found) or f"{job.spec.nodes} pending"
+
+
+def age(since: float, until: float = 0.0) -> str:
+    """Time from one Unix second to another (0: now); empty when the first has not come."""
+    return format_duration((until or time.time()) - since) if since else ""
+
+
+def size(amount: int) -> str:
+    """Bytes as people say them: ``512MB``, ``80GB``, ``1.5GB``."""
+    if amount < _GIB:
+        return f"{amount / 1024**2:.0f}MB"
+    return f"{amount / _GIB:.1f}".removesuffix(".0") + "GB"
+
+
+def price(an_hour: float) -> str:
+    """``$2.49/h``."""
+    return f"${an_hour:.2f}/h" if an_hour >= 0.1 or an_hour == 0 else f"${an_hour:.4f}/h"
+
+
+def gpus(host: pb.Host) -> str:
+    """``8×H100 (3 used)``: GPUs by name; those that can't be used are named as such."""
+    if not host.hardware.gpus:
+        return f"? ({host.hardware.gpu_problem})" if host.hardware.gpu_problem else ""
+    names = Counter(gpu.name or "unknown GPU" for gpu in host.hardware.gpus)
+    notes = [f"{len(host.gpu_uuids_used)} used"] if host.gpu_uuids_used else []
+    if broken := sum(1 for gpu in host.hardware.gpus if gpu.problem):
+        notes.append(f"{broken} unusable")
+    text = ", ".join(f"{count}×{name}" for name, count in names.items())
+    return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def ranks(numbers: Iterable[int]) -> str:
+    """``0-3,7``."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)

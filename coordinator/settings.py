@@ -1,0 +1,211 @@
+"""What a coordinator can be told: by flag, environment or TOML file, in this order; every error names the source."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rallypoint.address import Address, parse_address
+
+from coordinator.context import default_data_dir
+from coordinator.core.state import Timing
+from coordinator.spec.durations import parse_duration
+from coordinator.spec.problems import nearest
+
+FILE_NAME = "coordinator.toml"
+"""Looked for in the data directory unless ``--config`` names another file."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(Exception):
+    """A setting can't be used; the text names where it was given, why, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked settings; addresses are ``HOST:PORT``, durations seconds.
+
+    ``http=None`` means no web page; ``advertise_agent_port=None`` the port that is bound; ``database_url=None`` SQLite
+    in the data directory.
+    """
+
+    data_dir: Path
+    listen: str
+    agent_listen: str
+    http: str | None
+    advertise: tuple[str, ...]
+    advertise_agent_port: int | None
+    database_url: str | None
+    timing: Timing
+    certificate_life: float
+    log_level: str
+
+
+class _Value(NamedTuple):
+    source: str
+    text: str
+
+
+Values = dict[str, _Value]
+
+DEFAULTS: dict[str, str] = {
+    "data_dir": "",
+    "listen": "0.0.0.0:7443",
+    "agent_listen": "",
+    "http": "127.0.0.1:7480",
+    "advertise": "",
+    "advertise_agent_port": "",
+    "database_url": "",
+    "heartbeat": "5s",
+    "suspect": "15s",
+    "lease": "30s",
+    "grace": "5s",
+    "prepare": "2m",
+    "probe_interval": "2m",
+    "certificate_life": "7d",
+    "log_level": "info",
+}
+"""Every setting and its default as one would write it; empty: worked out."""
+
+
+def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str], config: str | None = None) -> Settings:
+    """Put flags, environment (``RALLYPOINT_LISTEN``, …), file and defaults together. Raises ``SettingsError``."""
+    given = _from_environment(environ)
+    given |= {name: _Value(_flag(name), text) for name, text in flags.items() if text is not None}
+    data_dir = _path(given["data_dir"]) if "data_dir" in given else default_data_dir()
+    from_file = _from_file(Path(config).expanduser() if config else data_dir / FILE_NAME, required=config is not None)
+    defaults = {name: _Value("default", text) for name, text in DEFAULTS.items()}
+    values = {**defaults, **from_file, **given}
+    return _check(_Reader(values).settings(data_dir if "data_dir" in given else None))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> Values:
+    named = {name: f"RALLYPOINT_{name.upper()}" for name in DEFAULTS}
+    return {name: _Value(variable, environ[variable]) for name, variable in named.items() if variable in environ}
+
+
+def _from_file(path: Path, *, required: bool) -> Values:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"--config: {path} does not exist; check the path") from None
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read: {error.strerror}; check its permissions") from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}; correct it or take it away") from None
+    return {name: _Value(f"{path}: {name}", _file_text(path, name, value)) for name, value in found.items()}
+
+
+def _file_text(path: Path, name: str, value: object) -> str:
+    if name not in DEFAULTS:
+        guess = nearest(name, DEFAULTS)
+        meant = f"did you mean {guess!r}?" if guess else f"known are {', '.join(DEFAULTS)}"
+        raise SettingsError(f"{path}: unknown setting {name!r}; a coordinator has no such setting; {meant}")
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise SettingsError(f"{path}: {name} has a value of an unknown form; write it as text in quotes")
+
+
+def _path(value: _Value) -> Path:
+    if not value.text or "\0" in value.text:
+        raise SettingsError(f"{value.source}: an empty path can't be used; name a directory")
+    return Path(value.text).expanduser()
+
+
+class _Reader:
+    """Reads each setting's text."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def settings(self, data_dir: Path | None) -> Settings:
+        listen = self._address("listen")
+        in_file = self._values["data_dir"]
+        return Settings(
+            data_dir=(data_dir or (_path(in_file) if in_file.text else default_data_dir())).absolute(),
+            listen=str(listen),
+            agent_listen=str(self._agent_listen(listen)),
+            http=None if self._values["http"].text.lower() in ("off", "") else str(self._address("http")),
+            advertise=tuple(name.strip() for name in self._values["advertise"].text.split(",") if name.strip()),
+            advertise_agent_port=self._port("advertise_agent_port"),
+            database_url=self._values["database_url"].text or None,
+            timing=self._timing(),
+            certificate_life=self._positive("certificate_life"),
+            log_level=self._log_level(),
+        )
+
+    def _timing(self) -> Timing:
+        timing = Timing(
+            heartbeat=self._positive("heartbeat"),
+            suspect=self._positive("suspect"),
+            lease=self._positive("lease"),
+            lease_grace=self._read("grace", parse_duration),
+            prepare=self._positive("prepare"),
+            probe_interval=self._positive("probe_interval"),
+        )
+        if not timing.heartbeat < timing.suspect < timing.lease:
+            found = [(name, self._values[name]) for name in ("heartbeat", "suspect", "lease")]
+            times = ", ".join(f"{name} {value.text} ({value.source})" for name, value in found)
+            raise SettingsError(f"heartbeat, suspect and lease must grow in this order, but are {times}; change one")
+        return timing
+
+    def _port(self, name: str) -> int | None:
+        source, text = self._values[name]
+        if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+            raise SettingsError(f"{source}: {text!r} is not a port; write a number from 1 to 65535")
+        return int(text) if text else None
+
+    def _read(self, name: str, parse: Callable[[str], float]) -> float:
+        source, text = self._values[name]
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{source}: {error}") from None
+
+    def _positive(self, name: str) -> float:
+        seconds = self._read(name, parse_duration)
+        if seconds <= 0:
+            raise SettingsError(f"{self._values[name].source}: must be more than 0; write for example {DEFAULTS[name]}")
+        return seconds
+
+    def _address(self, name: str) -> Address:
+        source, text = self._values[name]
+        try:
+            return parse_address(text)
+        except ValueError as error:
+            raise SettingsError(f"{source}: {error}") from None
+
+    def _agent_listen(self, listen: Address) -> Address:
+        if self._values["agent_listen"].text:
+            return self._address("agent_listen")
+        if listen.port == 65535:
+            raise SettingsError(f"{self._values['listen'].source}: no port after 65535 for agents; give --agent-listen")
+        return Address(listen.host, listen.port + 1 if listen.port else 0)
+
+    def _log_level(self) -> str:
+        source, text = self._values["log_level"]
+        if text.lower() not in LOG_LEVELS:
+            raise SettingsError(f"{source}: {text!r} is not a log level; known are {', '.join(LOG_LEVELS)}; choose one")
+        return text.lower()
+
+
+def _check(settings: Settings) -> Settings:
+    addresses = [address for address in (settings.listen, settings.agent_listen, settings.http) if address]
+    fixed = [address for address in addresses if not address.endswith(":0")]
+    if len(set(fixed)) < len(fixed):
+        raise SettingsError("listen, agent_listen and http need ports of their own; change one of them")
+    return settings
