@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,20 +128,24 @@ class Cluster:
         folder = self.folder / name
         (folder / "home").mkdir(parents=True)
         state = ["--state-dir", str(folder / "state")]
-        token = folder / "token"
-        token.touch(0o600)
-        token.write_text(self.run("token", "create").text)
-        words = [*enter, str(BIN / "agent"), "join", self.endpoints["join"], "--token-file", str(token), *state]
+        words = [*enter, str(BIN / "agent"), "join", self.endpoints["join"], "--token-file", self._token(), *state]
         joined = subprocess.run(
             [*words, "--name", name, *join], env=environment(folder / "home"), capture_output=True, check=False
         )
         assert joined.returncode == 0, joined.stderr.decode()
-        token.unlink()
         command = [*enter, str(BIN / "agent"), "run", *state, *run]
         program = Program(command, environment(folder / "home", env), folder / "agent.log")
         program.start()
         self.agents[name] = Agent(name, folder, program)
         return self.agents[name]
+
+    def _token(self) -> str:
+        """A file with a token for any number of hosts."""
+        path = self.folder / "token"
+        if not path.exists():
+            path.touch(0o600)
+            path.write_text(self.run("token", "create", "--uses", "0").text)
+        return str(path)
 
     def hosts(self) -> dict[str, Any]:
         """All hosts by name, as ``coordinator hosts --json`` tells them."""
@@ -176,6 +181,17 @@ class Cluster:
         """Submit without waiting; the job's id."""
         return self.run("submit", "--detach", *words).text.strip()
 
+    @contextmanager
+    def submitting(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """A ``submit`` that follows its job while the block runs."""
+        command = self.command("submit", *words)
+        env = environment(self.folder)
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def shell(self, script: str, *options: str) -> str:
         """Submit ``sh -c script``; the job's id."""
         return self.submit(*options, "--", "sh", "-c", script)
@@ -193,10 +209,18 @@ class Cluster:
         return self.run("logs", job, "--node", str(rank)).out
 
     def await_output(self, job: str, rank: int, word: bytes) -> bytes:
-        """Wait until a node's output has ``word``; all of it so far."""
-        return eventually(
-            lambda: (found := self.logs(job, rank)) and word in found and found, 20.0, f"{word!r} from {job} node {rank}"
-        )
+        """Wait until a node's output has ``word``; all of it so far. The job need not be known yet."""
+
+        def found() -> bytes:
+            output = self.run("logs", job, "--node", str(rank), check=False).out
+            return output if word in output else b""
+
+        return eventually(found, what=f"{word!r} from {job} node {rank}")
+
+    def await_state(self, job: str, state: str) -> None:
+        """Wait until the job is ``RUNNING``, ``DONE``, …"""
+        wanted = f"JOB_STATE_{state}"
+        eventually(lambda: self.show(job)["job"]["state"] == wanted, what=f"{job} to be {state}")
 
     def wait(self, job: str, timeout: float = COMMAND_SECONDS) -> int:
         """Wait for the job's end; its exit code."""

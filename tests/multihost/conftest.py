@@ -67,9 +67,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
     """Attach the logs of the coordinator and the agents to a failure."""
     report = yield
     if report.failed and report.when != "teardown":
-        for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Cluster):
-                report.sections.append((f"logs of {name}", value.report()))
+        clusters = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Cluster)]
+        for cluster in {id(cluster): cluster for cluster in clusters}.values():
+            report.sections.append(("coordinator and agents", cluster.report()))
     return report
 
 

@@ -25,10 +25,12 @@ HUB_ADDRESS = "198.51.100.1"
 _PREFIX = "rp"
 _NAMES = Path("/run/netns")
 
-# On a host there is no ssh to be found, and the machine's own name is 127.0.1.1, as on any Debian.
+# On a host there is no ssh to be found, and the machine's own name is 127.0.1.1, as on any Debian. Other names are
+# refused at once (nobody serves DNS on the loop-back), not after a time-out.
 _SETTLE = """
 hostname "$1"
 mount --bind "$2" /etc/hosts
+mount --bind /dev/null "$(readlink -f /etc/resolv.conf)"
 for program in ssh slogin rsh sshd; do
   path=$(command -v $program) && mount --bind /dev/null "$(readlink -f "$path")"
 done
