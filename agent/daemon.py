@@ -179,8 +179,8 @@ class Daemon:
         self._work.hear(news)
         self._logs.wake()
 
-    def _changed(self) -> None:
-        self._session.wake()
+    def _changed(self, urgent: bool) -> None:
+        self._session.wake(urgent)
         self._logs.wake()
 
     def _opened(self) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# A busy host's lease is renewed many times a second; the spawner hears of it in steps of so many seconds.
+LEASE_STEP = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -45,9 +48,12 @@ class Tools:
 
 
 class Work:
-    """Desired and observed allocations. ``on_change`` is called whenever there is something to report."""
+    """Desired and observed allocations.
 
-    def __init__(self, tools: Tools, on_change: Callable[[], None]) -> None:
+    ``on_change`` is called whenever there is something to report, with whether it is urgent.
+    """
+
+    def __init__(self, tools: Tools, on_change: Callable[[bool], None]) -> None:
         self.desired: dict[AllocationId, Desired] = {}
         self.observed: dict[AllocationId, Observed] = {}
         self.lease: Lease | None = None
@@ -59,6 +65,7 @@ class Work:
         self._keys = itertools.count(1)
         self._changed = asyncio.Event()
         self._fence: asyncio.TimerHandle | None = None
+        self._lease_told = 0.0
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -93,7 +100,9 @@ class Work:
         """A report sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
         self.lease = renewed(self.lease, sent_at, seconds, grace)
         # The spawner enforces it too: it must hold even if this process is gone.
-        self._tools.send({"op": "lease", "until": self.lease.until, "grace": grace})
+        if self.lease.until - self._lease_told >= min(LEASE_STEP, seconds / 20):
+            self._lease_told = self.lease.until
+            self._tools.send({"op": "lease", "until": self.lease.until, "grace": grace})
         if self._fence is None:
             self._watch_lease()
 
@@ -113,6 +122,10 @@ class Work:
         """Up to ``limit`` observations that the coordinator does not have."""
         keys = list(itertools.islice(self._unreported, limit))
         return [self.observed[key] for key in keys if key in self.observed]
+
+    def urgent(self) -> bool:
+        """Whether something waits for the report: room for more work, or a group for its members. A start does not."""
+        return any(self.observed[key].phase is not Phase.RUNNING for key in self._unreported if key in self.observed)
 
     def everything(self) -> list[Observed]:
         """All observations, for the first report of a session."""
@@ -176,7 +189,7 @@ class Work:
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
         if self._unreported:
-            self._on_change()
+            self._on_change(self.urgent())
 
     def _carry_out(self, action: rules.Action) -> AllocationId | None:
         match action:
@@ -283,7 +296,7 @@ class Work:
         return [key]
 
     def _ended(self, seen: Observed) -> None:
-        log.info(
+        log.debug(
             "allocation.exited", allocation=seen.id, code=seen.exit_code, cause=seen.cause.name, reason=seen.reason
         )
         self._tidy(seen.id)
@@ -294,6 +307,7 @@ class Work:
     def _take_snapshot(self, message: Message) -> list[AllocationId]:
         """What the spawner has is the truth about processes; what it never got will be ordered again."""
         recorded = from_snapshot(message)
+        self._lease_told = 0.0
         for key, current in list(self.observed.items()):
             if current.phase is Phase.STARTING and key not in recorded:
                 self.observed[key] = replace(current, phase=Phase.PREPARED)

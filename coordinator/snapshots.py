@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from coordinator.core import explain, network
-from coordinator.core.ids import HostId
+from coordinator.core.ids import HostId, JobId
+from coordinator.core.jobs import find_job
 from coordinator.core.model import Job, JobState, Node, NodeState
 from coordinator.core.state import State
 from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
@@ -46,6 +49,30 @@ def job_detail(state: State, job: Job) -> JobDetail:
     """A job with every node that was ever placed."""
     nodes = state.nodes[job.id]
     return JobDetail(job_view(state, job), tuple(node_view(state, nodes[rank]) for rank in sorted(nodes)))
+
+
+@dataclass(slots=True)
+class Told:
+    """What a watcher of a job was told: the nodes as they were, by rank. Records never change, so identity tells."""
+
+    nodes: dict[int, Node] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A job as it is now, and the nodes that changed since a watcher was told; ``version`` is the state's."""
+
+    job: JobView
+    nodes: tuple[NodeView, ...]
+    version: int
+
+
+def news(state: State, job_id: JobId, told: Told) -> News:
+    """What a watcher has not been told yet, and takes it as told. Raises NotFound when the job was forgotten."""
+    job = find_job(state, job_id)
+    changed = [node for rank, node in state.nodes[job_id].items() if told.nodes.get(rank) is not node]
+    told.nodes.update((node.rank, node) for node in changed)
+    return News(job_view(state, job), tuple(node_view(state, node) for node in changed), state.version)
 
 
 def jobs(state: State, *, ended: bool, limit: int) -> tuple[JobView, ...]:

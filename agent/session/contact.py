@@ -31,9 +31,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SessionTimes:
-    """All in seconds. ``gather``: news that come right after a report wait so long for others to go with them."""
+    """All in seconds. ``gather``: a start is told so much later, because the end of a short task may go with it."""
 
-    gather: float = 0.015
+    gather: float = 0.025
     answer: float = 10.0
     report: float = 5.0
     first_backoff: float = 0.2
@@ -72,6 +72,7 @@ class Session:
         self._on_open = on_open
         self._times = times
         self._news = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._epoch = 0
         self._heartbeat = 5.0
@@ -82,9 +83,12 @@ class Session:
 
     # --- what others use ------------------------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """There is something to report."""
-        self._news.set()
+    def wake(self, urgent: bool = True) -> None:
+        """There is something to report: at once, or when it is not ``urgent`` a moment later."""
+        if urgent:
+            self._news.set()
+        elif self._soon is None and not self._news.is_set():
+            self._soon = asyncio.get_running_loop().call_later(self._times.gather, self._news.set)
 
     def tell_hardware(self, report: HardwareReport) -> None:
         """Send live values with the next report."""
@@ -195,7 +199,6 @@ class Session:
             raise ContactLost(f"no answer within {self._times.answer:g} s") from None
         await self._report(link, complete=True)
         while True:
-            await asyncio.sleep(self._times.gather)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat * random.uniform(0.85, 1.0)):
                     await self._news.wait()
@@ -203,6 +206,9 @@ class Session:
 
     async def _report(self, link: Link, complete: bool) -> None:
         self._news.clear()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         statuses = self._work.everything() if complete else self._work.unreported(REPORT_STATUSES)
         probes, self._probes = self._probes, []
         hardware, self._hardware = self._hardware, None
@@ -214,8 +220,10 @@ class Session:
             raise
         self._work.renew(sent_at, lease, self._lease_grace)
         self._work.acknowledge(statuses)
-        if self._work.unreported(1) or self._probes:
+        if self._probes:
             self.wake()
+        elif self._work.unreported(1):
+            self.wake(self._work.urgent())
 
     async def goodbye(self) -> None:
         """Say that the agent leaves on purpose; a coordinator that does not answer is not waited for."""

@@ -79,6 +79,8 @@ class State:
         self.reach = ReachMap()
         self.deadlines: dict[str, float] = {}
         self.version = 0
+        # The version at which each job, or one of its nodes, last changed.
+        self.touched: dict[JobId, int] = {}
         # What planning has to look at again: see placement.plan.
         self.fresh_jobs: set[JobId] = set()
         self.changed_hosts: set[HostId] = set()
@@ -110,13 +112,14 @@ class State:
         job = change.job
         lifecycle.check_job(self.jobs[job.id].state, job.state)
         self.jobs[job.id] = job
+        self.touched[job.id] = self.version
         if job.state.ended:
             self.unfinished.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
-        for index in (self.nodes, self.pending, self.job_allocations, self.counts):
+        for index in (self.nodes, self.pending, self.job_allocations, self.counts, self.touched):
             index.pop(job.id, None)
         self.requests.pop(job.request_id, None)
         if self.names.get(job.name) == job.id:
@@ -129,6 +132,7 @@ class State:
         old_state = old.state if old is not None else NodeState.PENDING
         lifecycle.check_node(old_state, node.state)
         nodes[node.rank] = node
+        self.touched[node.job_id] = self.version
         counts[old_state] -= 1
         counts[node.state] += 1
         if node.state is NodeState.PENDING:

@@ -16,6 +16,7 @@ from coordinator.archives import ArchiveStore
 from coordinator.core import explain, network
 from coordinator.core.errors import Conflict, Invalid
 from coordinator.core.events import JobSubmitted, StopRequested
+from coordinator.core.ids import JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
 from coordinator.core.spec import JobSpec
@@ -72,22 +73,30 @@ class JobService(pb_grpc.JobServiceServicer):
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Any) -> AsyncIterator[pb.WatchJobResponse]:
         """The job now and after every change, until it has ended."""
-        detail = await self._engine.job(request.job)
-        job_id, version = detail.job.job.id, 0
-        yield pb.WatchJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in detail.nodes])
         loop = asyncio.get_running_loop()
-        while not detail.job.job.state.ended:
-            sent, at = detail, loop.time()
-            while detail == sent or (loop.time() - at < WATCH_INTERVAL and not detail.job.job.state.ended):
-                try:
-                    async with asyncio.timeout(None if detail == sent else at + WATCH_INTERVAL - loop.time()):
-                        version = await self._engine.next_version(version)
-                except TimeoutError:
-                    break
-                detail = await self._engine.job(job_id)
-            known = {node.node.rank: node for node in sent.nodes}
-            changed = [node for node in detail.nodes if known.get(node.node.rank) != node]
-            yield pb.WatchJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in changed])
+        job_id = (await self._engine.read(lambda state: find_job(state, request.job))).id
+        told = snapshots.Told()
+        while True:
+            at = loop.time()
+            news = await self._engine.read(lambda state: snapshots.news(state, job_id, told))
+            yield pb.WatchJobResponse(job=job_to_proto(news.job), nodes=[node_to_proto(node) for node in news.nodes])
+            if news.job.job.state.ended:
+                return
+            await self._until_changed(job_id, news.version, at + WATCH_INTERVAL)
+
+    async def _until_changed(self, job_id: JobId, since: int, not_before: float) -> None:
+        """Wait until the job changed after version ``since``, and till ``not_before`` unless it has ended."""
+        loop = asyncio.get_running_loop()
+        latest, changed = since, False
+        while not (changed and loop.time() >= not_before):
+            try:
+                async with asyncio.timeout_at(not_before if changed else None):
+                    latest = await self._engine.next_version(latest)
+            except TimeoutError:
+                return
+            ended, changed = await self._engine.read(lambda state: _stands(state, job_id, since))
+            if ended:
+                return
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Any) -> AsyncIterator[pb.TailLogsResponse]:
         """Output of one node or of all."""
@@ -129,6 +138,12 @@ class JobService(pb_grpc.JobServiceServicer):
     async def _job(self, job_id: str) -> types_pb2.Job:
         detail: JobDetail = await self._engine.job(job_id)
         return job_to_proto(detail.job)
+
+
+def _stands(state: State, job_id: JobId, since: int) -> tuple[bool, bool]:
+    """Whether the job has ended, and whether it changed after version ``since``."""
+    job = state.jobs.get(job_id)
+    return job is None or job.state.ended, state.touched.get(job_id, 0) > since
 
 
 def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
