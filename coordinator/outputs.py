@@ -66,15 +66,17 @@ class Outputs:
         self._engine = engine
         self._logs = logs
 
-    async def pieces(self, selection: Selection, *, follow: bool) -> AsyncIterator[Piece]:
+    async def pieces(self, selection: Selection, *, follow: bool, start: int = 0) -> AsyncIterator[Piece]:
         """What is stored, rank by rank; with ``follow`` also what comes, until all that is selected is complete.
 
-        Raises NotFound when the job does not exist (any more).
+        ``start``: leave out so many bytes of the attempts that are the latest now, not of later ones.
         """
-        offsets: dict[AllocationId, int] = {}
+        offsets: dict[AllocationId, int] | None = None
         while True:
             seen = self._logs.version(selection.job_id)
             look = await self._engine.read(lambda state: _look(state, selection))
+            if offsets is None:
+                offsets = {source.id: start for source in look.sources}
             complete = look.final
             for source in look.sources:
                 async for piece in self._rest(source, offsets.get(source.id, 0)):
@@ -121,11 +123,8 @@ class Outputs:
 
     async def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
         """Bytes of the node's output from ``offset`` on, until it is complete."""
-        async for piece in self.pieces(Selection(JobId(job_id), rank), follow=True):
-            end = piece.offset + len(piece.data)
-            if end > offset:
-                skip = max(0, offset - piece.offset)
-                yield piece.offset + skip, piece.data[skip:]
+        async for piece in self.pieces(Selection(JobId(job_id), rank), follow=True, start=offset):
+            yield piece.offset, piece.data
 
     async def _source(self, job_id: str, rank: int) -> _Source | None:
         look = await self._engine.read(lambda state: _look(state, Selection(JobId(job_id), rank)))

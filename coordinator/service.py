@@ -165,7 +165,7 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE)
     stack.callback(core.hub.reset)
-    http = await _start_http(core, stack)
+    http = await _start_http(core, stack, api_port)
     return Endpoints(
         settings.advertise, settings.listen, api_port, settings.agent_listen, agent_port, settings.http, http
     )
@@ -213,7 +213,7 @@ def _api_server(core: _Core, access: AccessParts) -> grpc.aio.Server:
     return server
 
 
-async def _start_http(core: _Core, stack: AsyncExitStack) -> int:
+async def _start_http(core: _Core, stack: AsyncExitStack, api_port: int) -> int:
     """Serve the web page; the port, or 0 when it is switched off."""
     if core.settings.http is None:
         return 0
@@ -225,7 +225,7 @@ async def _start_http(core: _Core, stack: AsyncExitStack) -> int:
         except Unauthenticated:
             return None
 
-    app = make_app(core.engine, core.outputs, authenticate, lambda: core.ready, __version__)
+    app = make_app(core.engine, core.outputs, authenticate, lambda: core.ready, __version__, join_port=api_port)
     context = core.identity.http_context(time.time())
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_GRACE)
     await runner.setup()

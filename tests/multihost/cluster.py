@@ -124,7 +124,7 @@ class Cluster:
         run: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> Agent:
-        """Join the host ``name`` and start its agent; ``join`` and ``run`` are further options, ``env`` is the agent's."""
+        """Join the host ``name`` and start its agent; ``join`` and ``run`` are more options, ``env`` is the agent's."""
         folder = self.folder / name
         (folder / "home").mkdir(parents=True)
         state = ["--state-dir", str(folder / "state")]
@@ -169,9 +169,7 @@ class Cluster:
     def run(self, *words: str, check: bool = True, timeout: float = COMMAND_SECONDS, cwd: Path | None = None) -> Ended:
         """Run a user's command to its end; ``check`` fails the test when its code is not 0."""
         env = environment(self.folder)
-        done = subprocess.run(
-            self.command(*words), env=env, capture_output=True, timeout=timeout, cwd=cwd, check=False
-        )
+        done = subprocess.run(self.command(*words), env=env, capture_output=True, timeout=timeout, cwd=cwd, check=False)
         ended = Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
         if check and ended.code:
             pytest.fail(f"coordinator {' '.join(words)} ended with {ended.code}: {ended.err}\n{ended.text}")

@@ -1,4 +1,4 @@
-"""The site that most tests share: networks ``a`` (4 hosts) and ``b`` (2, one with GPUs), their agents, a coordinator."""
+"""The site that most tests share: networks ``a`` (4 hosts) and ``b`` (2, one with GPUs), agents, a coordinator."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Site:
     @contextmanager
     def cut(self, source: str, target: str) -> Iterator[None]:
         """Let nothing from ``source`` to ``target`` through, silently; the other direction stays as it is."""
-        rules = f"add table ip cut\nadd chain ip cut out {{ type filter hook output priority 0; policy accept; }}\n"
+        rules = "add table ip cut\nadd chain ip cut out { type filter hook output priority 0; policy accept; }\n"
         # Only connections that begin here: answers to what the target begins still pass.
         rules += f"add rule ip cut out ip daddr {self.hosts[target].address} ct state new drop\n"
         inside = self.hosts[source].namespace

@@ -17,6 +17,11 @@ def hosts_of(cluster: Cluster, job: str) -> list[str]:
     return [node["host_name"] for node in cluster.nodes(job)]
 
 
+def last_lines(output: str) -> list[dict[str, str]]:
+    """The nodes' last lines, ``rank R loss L params P``, in pairs."""
+    return [numbers(line.partition("] ")[2]) for line in output.splitlines() if re.match(r"\[\d\] rank \d loss", line)]
+
+
 def test_torchrun_trains_one_model_on_four_hosts(cluster: Cluster, examples: Path) -> None:
     require_module("torch", "torch==2.13.0")
     done = cluster.run("submit", str(examples / "cluster/torchrun-ddp.yml"), "--env", "EPOCHS=4")
@@ -24,7 +29,9 @@ def test_torchrun_trains_one_model_on_four_hosts(cluster: Cluster, examples: Pat
     losses = [float(found) for found in re.findall(r"epoch \d+ loss ([\d.]+)", done.text)]
     assert len(losses) == 4
     assert losses[-1] < losses[0] / 2
-    ends = [numbers(line.partition("] ")[2]) for line in done.text.splitlines() if re.match(r"\[\d\] rank \d loss", line)]
+    ends = [
+        numbers(line.partition("] ")[2]) for line in done.text.splitlines() if re.match(r"\[\d\] rank \d loss", line)
+    ]
     assert sorted(end["rank"] for end in ends) == ["0", "1", "2", "3"]
     assert len({(end["loss"], end["params"]) for end in ends}) == 1
     assert sorted(hosts_of(cluster, "torchrun-ddp")) == ["a1", "a2", "a3", "a4"]
@@ -47,7 +54,9 @@ def test_mpi_runs_on_four_hosts_without_ssh(cluster: Cluster, examples: Path) ->
 def test_a_parameter_server_and_its_workers_agree(cluster: Cluster, examples: Path) -> None:
     done = cluster.run("submit", str(examples / "cluster/parameter-server.yml"), "--env", "STEPS=20")
 
-    ends = [numbers(line.partition("] ")[2]) for line in done.text.splitlines() if re.match(r"\[\d\] rank \d loss", line)]
+    ends = [
+        numbers(line.partition("] ")[2]) for line in done.text.splitlines() if re.match(r"\[\d\] rank \d loss", line)
+    ]
     assert sorted(end["rank"] for end in ends) == ["0", "1", "2"]
     assert len({end["params"] for end in ends}) == 1
     assert {host[0] for host in hosts_of(cluster, "parameter-server")} == {"a"}

@@ -35,7 +35,7 @@ def test_one_rank_exits_3_and_its_peers_are_stopped_at_once(cluster: Cluster) ->
           2) echo ready; while [ ! -e "$HOME/../../go" ]; do sleep 0.05; done; exit 3 ;;
         esac
     """
-    words = ["--nodes", "3", "--stop-duration", "2s", "--name", "one-fails", "--", "sh", "-c", script]
+    words = ["--nodes", "3", "--name", "one-fails", "--", "sh", "-c", script]
     with cluster.submitting(*words) as submit:
         for rank in range(3):
             cluster.await_output("one-fails", rank, b"ready")
@@ -114,7 +114,7 @@ def test_max_duration_ends_a_node(cluster: Cluster) -> None:
 def test_output_comes_back_as_it_was_written(cluster: Cluster) -> None:
     """Five megabytes of every byte, without a line's end for long stretches, and from two nodes at once."""
     script = "head -c 5000000 /dev/urandom | tee copy; sha256sum < copy > sum"
-    job = cluster.shell(f"{script}; cp sum \"$HOME/sum-$DSTACK_NODE_RANK\"", "--nodes", "2", "--placement", "any")
+    job = cluster.shell(f'{script}; cp sum "$HOME/sum-$DSTACK_NODE_RANK"', "--nodes", "2", "--placement", "any")
     assert cluster.wait(job) == 0
     for node in cluster.nodes(job):
         rank = int(node["rank"])
