@@ -34,18 +34,9 @@ def connect(context: str | None) -> Client:
 
 def document(**parts: Message | list[Message] | object) -> str:
     """A JSON document; messages are written with all their fields, under the names of the protocol."""
-    return json.dumps({"version": JSON_VERSION, **{name: _plain(part) for name, part in parts.items()}}, indent=2)
+    from coordinator.cli.shape import plain
 
-
-def _plain(part: object) -> object:
-    from google.protobuf.json_format import MessageToDict
-    from google.protobuf.message import Message
-
-    if isinstance(part, Message):
-        return MessageToDict(part, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    if isinstance(part, list | tuple):
-        return [_plain(each) for each in part]
-    return part
+    return json.dumps({"version": JSON_VERSION, **{name: plain(part) for name, part in parts.items()}}, indent=2)
 
 
 def say(text: str) -> None:

@@ -51,12 +51,15 @@ def impossible(state: State, spec: JobSpec) -> str:
         return ""
     shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
     more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return f"no host could ever hold a node of it, even when idle: {shown}{more}. Ask for less, or join such a host"
+    return f"no host could ever hold a node of this job, even when idle: {shown}{more}"
 
 
 def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
     """What the nodes that are not placed wait for, in one line; empty when they would all be placed now."""
     need = fit.Need.of(spec.resources)
+    never = impossible(state, spec)
+    if never:
+        return never
     if not state.hosts:
         return "waits for a host: none has joined; 'coordinator token create' makes a token for one"
     if spec.placement is Placement.ANY:
@@ -104,7 +107,7 @@ def _waiting_any(state: State, spec: JobSpec, need: fit.Need, placed: int) -> st
         return ""
     closest = usable[0]
     why = fit.not_now(closest, state.usage[closest.id], need) or "has no more room"
-    return f"{left - room} of {spec.nodes} nodes wait for room; {closest.name} {why}"
+    return f"{left - room} of {spec.nodes} nodes wait for room; {closest.name}: {why}"
 
 
 def _waiting_cluster(state: State, spec: JobSpec, need: fit.Need) -> str:
@@ -122,7 +125,7 @@ def _waiting_cluster(state: State, spec: JobSpec, need: fit.Need) -> str:
     if len(group) < nodes:
         return _no_network(state, usable, [state.hosts[h] for h in group], nodes)
     busy = [host for host in usable if host not in free]
-    reasons = "; ".join(f"{h.name} {fit.not_now(h, state.usage[h.id], need)}" for h in busy[:3])
+    reasons = "; ".join(f"{h.name}: {fit.not_now(h, state.usage[h.id], need)}" for h in busy[:3])
     return f"waits for {nodes} hosts of one network to be free at once: {reasons}"
 
 
@@ -145,7 +148,7 @@ def _nobody(state: State, need: fit.Need) -> str:
 
 def _others(state: State, need: fit.Need) -> str:
     reasons = [
-        f"{host.name} {reason}"
+        f"{host.name}: {reason}"
         for host in state.hosts.values()
         if (reason := fit.never(host, need) or fit.unusable(host)) is not None
     ]

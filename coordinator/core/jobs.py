@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import explain
 from coordinator.core.changes import JobCreated, JobUpdated
 from coordinator.core.ends import settle_job
 from coordinator.core.errors import Conflict, NotFound
@@ -45,9 +44,6 @@ def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
         spec=event.spec,
         submitted_at=turn.at.wall,
     )
-    impossible = explain.impossible(state, event.spec)
-    if impossible:
-        job = replace(job, state=JobState.FAILED, reason=impossible, ended_at=turn.at.wall)
     turn.record(JobCreated(job))
     return job
 

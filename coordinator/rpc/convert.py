@@ -18,9 +18,16 @@ _NODE_STATE = {state: pb.NodeState.Value(f"NODE_STATE_{state.name}") for state i
 _HOST_STATE = {state: pb.HostState.Value(f"HOST_STATE_{state.name}") for state in model.HostState}
 
 
+HIDDEN = "(hidden)"
+
+
 def job_to_proto(view: JobView) -> pb.Job:
     """A job with its counts; the reason is what it waits for now."""
     job, counts = view.job, view.counts
+    spec = spec_to_pb(job.spec)
+    for name in spec.env:
+        # Often a secret; whoever may look at jobs need not see it.
+        spec.env[name] = HIDDEN
     return pb.Job(
         id=job.id,
         name=job.name,
@@ -28,7 +35,7 @@ def job_to_proto(view: JobView) -> pb.Job:
         state=_JOB_STATE[job.state],
         reason=view.reason,
         exit_code=job.exit_code,
-        spec=spec_to_pb(job.spec),
+        spec=spec,
         counts=pb.NodeCounts(
             pending=counts.pending,
             placed=counts.placed,

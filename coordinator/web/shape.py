@@ -52,7 +52,7 @@ def job(view: JobView) -> Json:
         "name": record.name,
         "user": record.user,
         "state": record.state.value,
-        "reason": record.reason,
+        "reason": view.reason,
         "exit_code": record.exit_code,
         "spec": _spec(record.spec),
         "counts": asdict(view.counts),

@@ -66,12 +66,13 @@ def test_gpus_are_held_by_uuid_and_only_once() -> None:
         (Resources(disk_bytes=Range(1 << 40)), "needs 1.02e+03 GB of disk, has 0 GB"),
     ],
 )
-def test_what_no_host_could_ever_hold_fails_at_once_with_the_numbers(resources: Resources, words: str) -> None:
+def test_what_no_host_could_ever_hold_says_so_at_once_with_the_numbers(resources: Resources, words: str) -> None:
     world = World()
     world.add_host("one")
     job = world.submit(JobSpec(argv=("x",), placement=ANY, resources=resources))
-    assert job.state is JobState.FAILED
-    assert f"no host could ever hold a node of it, even when idle: one: {words}" in job.reason
+    said = f"no host could ever hold a node of this job, even when idle: one: {words}"
+    assert explain.impossible(world.state, job.spec) == said
+    assert explain.summary(world.state, job) == said
 
 
 def test_without_any_host_a_job_waits() -> None:
