@@ -57,6 +57,7 @@ class Work:
         self.desired: dict[AllocationId, Desired] = {}
         self.observed: dict[AllocationId, Observed] = {}
         self.lease: Lease | None = None
+        self._informed = False
         self._tools = tools
         self._on_change = on_change
         self._unreported: set[AllocationId] = set()
@@ -75,6 +76,7 @@ class Work:
         if update.complete:
             touched.update(dict.fromkeys(self.desired))
             touched.update(dict.fromkeys(self.observed))
+            self._informed = True
             self.desired.clear()
         for desired in update.allocations:
             self.desired[desired.id] = desired
@@ -183,8 +185,9 @@ class Work:
 
     def _reconcile(self, keys: Iterable[AllocationId]) -> None:
         pending = list(keys)
+        wanted = self.desired if self._informed else None
         while pending:
-            actions = rules.reconcile(pending, self.desired, self.observed, self.lease, now())
+            actions = rules.reconcile(pending, wanted, self.observed, self.lease, now())
             # An action that is done at once may make the next one due: `any` is prepared and started in one go.
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()

@@ -62,17 +62,24 @@ Action = Prepare | Start | Stop | End | Forget
 
 def reconcile(
     ids: Iterable[AllocationId],
-    desired: Mapping[AllocationId, Desired],
+    desired: Mapping[AllocationId, Desired] | None,
     observed: Mapping[AllocationId, Observed],
     lease: Lease | None,
     now: float,
 ) -> list[Action]:
-    """What to do for each of ``ids``; ``lease`` and ``now`` are on one monotonic clock."""
+    """What to do for each of ``ids``; ``lease`` and ``now`` are on one monotonic clock.
+
+    ``desired`` is ``None`` until the coordinator has said what it wants: until then only the end of the lease counts,
+    or a restarted agent would take its own ignorance for an order to stop.
+    """
     ended = lease is not None and expired(lease, now)
     actions: list[Action] = []
     for key in ids:
-        want, have = desired.get(key), observed.get(key)
-        action = _fenced(have, want, lease) if ended and lease is not None else _step(want, have)
+        want, have = None if desired is None else desired.get(key), observed.get(key)
+        if ended and lease is not None:
+            action = _fenced(have, want, lease)
+        else:
+            action = None if desired is None else _step(want, have)
         if action is not None:
             actions.append(action)
     return actions

@@ -1,0 +1,90 @@
+"""A real `agent run`, with its spawner, in a state directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support import eventually
+
+
+class AgentProcess:
+    """Starts, kills and ends one agent; what it logs is in ``state_dir/agent.err``."""
+
+    def __init__(self, state_dir: Path, *options: str) -> None:
+        self.state_dir = state_dir
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, **environ: str) -> None:
+        """Start it; it is not waited for."""
+        with open(self.state_dir / "agent.err", "ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "agent", "run", "--state-dir", str(self.state_dir), "--peer-listen", "127.0.0.1:0"),
+                *self._options,
+                stderr=log,
+                env={**os.environ, **environ},
+            )
+
+    async def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send it a signal and wait for its end; its exit code."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self._process.wait()
+
+    async def wait(self) -> int:
+        """Its exit code, when it ends by itself."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of the agent."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it said so far."""
+        return (self.state_dir / "agent.err").read_text()
+
+    def spawner_pid(self) -> int | None:
+        """Of its spawner, if one lives."""
+        for name in os.listdir("/proc"):
+            try:
+                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
+            except OSError:
+                continue
+            if b"agent.spawner" in words and str(self.state_dir).encode() in words:
+                return int(name)
+        return None
+
+    async def end(self) -> None:
+        """End it and its spawner, whatever they do."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+        spawner = self.spawner_pid()
+        if spawner is not None:
+            os.kill(spawner, signal.SIGKILL)
+            await asyncio.to_thread(eventually, lambda: self.spawner_pid() is None, what="end of the spawner")
+
+
+@asynccontextmanager
+async def agent(state_dir: Path, *options: str, **environ: str) -> AsyncIterator[AgentProcess]:
+    """A running agent, gone afterwards."""
+    process = AgentProcess(state_dir, *options)
+    await process.start(**environ)
+    try:
+        yield process
+    except AssertionError as error:
+        error.add_note(process.log[-4000:])
+        raise
+    finally:
+        await process.end()
