@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,9 @@ def local_cluster(spec: JobSpec) -> Iterator[Client]:
     """A client of a cluster of this one machine, ready for ``spec``. Raises ``CommandFailed`` when it can't be made."""
     from coordinator.client import Client
 
-    with ExitStack() as stack:
+    if sys.platform != "linux":
+        raise CommandFailed("--local needs Linux, where agents run; submit to a coordinator instead", exits.REFUSED)
+    with _ended_in_order(), ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rallypoint-", ignore_cleanup_errors=True))
         )
@@ -52,6 +55,20 @@ def local_cluster(spec: JobSpec) -> Iterator[Client]:
         stack.callback(agent.stop)
         agent.until(lambda: _online(client), "coming online")
         yield client
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A request to terminate leaves nothing behind: it unwinds as Ctrl-C does."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _cpus(spec: JobSpec) -> str:

@@ -5,6 +5,7 @@ YAML's own guesses about types (``yes``, ``1:30``, ``1e3``, ``012``) never apply
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,9 @@ def _compose(text: str, name: str) -> Node | None:
     try:
         return compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        # What was never closed is better named by where it was opened.
+        unclosed = re.search("stream end|end of stream", str(error.problem)) is not None
+        mark = error.context_mark if unclosed and error.context_mark else error.problem_mark or error.context_mark
         raise _failed(f"{name}:{mark.line + 1 if mark else 1}", _explain(error)) from None
     except RecursionError:
         raise _failed(

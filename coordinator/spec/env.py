@@ -54,9 +54,7 @@ def _entry(item: object) -> Entry:
     if isinstance(item, tuple):
         key, value = item
         if value is None:
-            raise Wrong(
-                f"env {key} has no value; write {key}: '' for an empty one, or a list with '- {key}' to take yours"
-            )
+            raise Wrong(f"env {key} has no value; write {key}: '' for an empty one, or '- {key}' in a list for yours")
         return check_env_key(key), plain_text(f"env {key}", value)
     if not isinstance(item, str):
         raise Wrong("env has an item that is not text; in a list write '- KEY=VALUE', quoted if it holds ': '")
@@ -66,7 +64,5 @@ def _entry(item: object) -> Entry:
 
 def _from_caller(key: str, environ: Mapping[str, str]) -> str:
     if key not in environ:
-        raise Wrong(
-            f"env {key} has no value here and is not set in your environment; export it first, or write {key}=VALUE"
-        )
+        raise Wrong(f"env {key} has no value here and is not set in your environment; export it, or write {key}=VALUE")
     return environ[key]

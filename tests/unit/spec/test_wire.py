@@ -1,0 +1,132 @@
+"""A specification keeps its meaning over the wire, and what comes in is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rallypoint.v1 import types_pb2 as pb
+
+from coordinator.core.errors import Invalid
+from coordinator.core.spec import (
+    FileArchive,
+    GpuRequest,
+    JobSpec,
+    Placement,
+    Range,
+    Resources,
+    StopCriteria,
+)
+from coordinator.spec.rules import SIGNALS
+from coordinator.wire import spec_from_pb, spec_to_pb
+
+pytestmark = pytest.mark.timeout(60)
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+filled = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+seconds = st.floats(min_value=1, max_value=1e6)
+
+
+def ranges(low: int) -> st.SearchStrategy[Range]:
+    ends = st.lists(st.integers(low, 2**50), min_size=2, max_size=2).map(sorted)
+    return st.one_of(
+        ends.map(lambda both: Range(both[0], both[1])),
+        ends.map(lambda both: Range(both[0], None)),
+    )
+
+
+gpus = st.builds(
+    GpuRequest,
+    vendor=st.sampled_from([None, "nvidia", "amd"]),
+    names=st.lists(filled, max_size=3).map(tuple),
+    count=ranges(1),
+    memory_bytes=ranges(0) | st.just(Range()),
+    total_memory_bytes=ranges(0),
+    min_compute_capability=st.none() | st.tuples(st.integers(1, 12), st.integers(0, 9)),
+)
+specs = st.builds(
+    JobSpec,
+    name=st.none() | st.from_regex(r"[a-z][a-z-]{0,40}", fullmatch=True),
+    nodes=st.integers(1, 1_000_000),
+    placement=st.sampled_from(Placement),
+    commands=st.lists(filled, min_size=1, max_size=3).map(tuple),
+    shell=st.sampled_from([None, "sh", "bash", "/usr/bin/zsh"]),
+    env=st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), texts).map(MappingProxyType),
+    working_dir=st.none() | filled,
+    resources=st.builds(
+        Resources,
+        cpu_arch=st.sampled_from([None, "x86", "arm"]),
+        cpus=ranges(1),
+        memory_bytes=ranges(0) | st.just(Range()),
+        disk_bytes=ranges(0),
+        shm_bytes=st.none() | st.integers(1, 2**40),
+        gpu=st.none() | gpus,
+    ),
+    max_duration=st.none() | seconds,
+    stop_duration=st.none() | seconds | st.just(0.0),
+    stop_signal=st.none() | st.sampled_from(sorted(SIGNALS)),
+    stop_criteria=st.sampled_from(StopCriteria),
+    files=st.none() | st.just(FileArchive("ab" * 32, 10)),
+)
+
+
+@given(specs)
+def test_there_and_back(spec: JobSpec) -> None:
+    message = pb.JobSpec.FromString(spec_to_pb(spec).SerializeToString())
+    assert spec_from_pb(message) == spec
+
+
+def test_argv_there_and_back() -> None:
+    spec = JobSpec(argv=("prog", "", "two words"))
+    assert spec_from_pb(spec_to_pb(spec)) == spec
+
+
+def test_what_is_left_out_has_the_defaults() -> None:
+    assert spec_from_pb(pb.JobSpec(nodes=1, commands=["x"])) == JobSpec(commands=("x",))
+
+
+def _no_commands(message: pb.JobSpec) -> None:
+    del message.commands[:]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda m: setattr(m, "nodes", 0), "nodes 0 can't be had; a job has 1 to 1000000 nodes"),
+        (lambda m: setattr(m, "nodes", 1_000_001), "nodes 1000001 can't be had"),
+        (_no_commands, "exactly one of commands and argv must be given"),
+        (lambda m: m.argv.append("x"), "exactly one of commands and argv must be given"),
+        (lambda m: setattr(m, "name", "../etc"), "name '../etc' can't be used"),
+        (lambda m: m.env.update({"A=B": "1"}), "env 'A=B' is not a variable's name"),
+        (lambda m: m.env.update({"A": "\0"}), "env A holds a NUL character; no program can be given one; remove it"),
+        (lambda m: m.commands.append("a\0b"), "a command holds a NUL character"),
+        (lambda m: m.commands.append("x" * 2**20), "bytes; at most 1048576 are taken"),
+        (lambda m: setattr(m, "placement", 9), "placement 9 is not known to this coordinator"),
+        (lambda m: setattr(m, "shell", "rm -rf"), "shell 'rm -rf' can't be used"),
+        (lambda m: setattr(m, "stop_signal", "FOO"), "signal 'FOO' is not known"),
+        (
+            lambda m: setattr(m, "max_duration_seconds", 0),
+            "max_duration_seconds 0.0 can't be used",
+        ),
+        (lambda m: setattr(m, "max_duration_seconds", math.inf), "max_duration_seconds inf can't be used"),
+        (lambda m: setattr(m, "stop_duration_seconds", math.nan), "stop_duration_seconds nan can't be used"),
+        (lambda m: setattr(m.resources, "cpu_arch", "risc"), "cpu_arch 'risc' is not known; it is x86 or arm"),
+        (lambda m: setattr(m.resources, "shm_bytes", -1), "shm_bytes -1 can't be had"),
+        (lambda m: setattr(m.resources.memory_bytes, "min", -1), "memory_bytes -1.. is below 0"),
+        (lambda m: m.resources.cpus.MergeFrom(pb.IntRange(min=4, max=2)), "cpus 4..2 is the wrong way round"),
+        (lambda m: m.resources.gpu.count.MergeFrom(pb.IntRange(min=0)), "gpu.count begins at 0"),
+        (lambda m: setattr(m.resources.gpu, "vendor", "NVIDIA"), "gpu.vendor 'NVIDIA' is not known"),
+        (lambda m: setattr(m.files, "sha256", "../x"), "files names no archive"),
+    ],
+)
+def test_bad_specifications_are_refused(spoil: Callable[[pb.JobSpec], None], text: str) -> None:
+    message = pb.JobSpec(nodes=1, commands=["x"])
+    spoil(message)
+    with pytest.raises(Invalid) as caught:
+        spec_from_pb(message)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
