@@ -102,9 +102,7 @@ def _task(files: tuple[str, ...], program: tuple[str, ...], given: dict[str, obj
 
     options: Options = Options(**given)  # type: ignore[arg-type]  # click's names are those of Options
     if len(files) > 1:
-        raise click.UsageError(
-            f"several files; to run a program put '--' first: coordinator submit -- {' '.join(files)}"
-        )
+        raise click.UsageError(f"several files; to run a program put '--' before it: -- {' '.join(files)}")
     if files and program:
         raise click.UsageError("both a task file and a program; put the program into the file, or leave the file out")
     if files:
@@ -206,6 +204,4 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
 
 
 def _impossible(plan: job_pb.PlanJobResponse) -> str:
-    return (
-        f"no host can ever hold this job: {plan.impossible}; ask for less, join a host that fits, or wait with --queue"
-    )
+    return f"no host can ever hold this job: {plan.impossible}; ask for less, join such a host, or wait with --queue"

@@ -1,0 +1,216 @@
+"""From a task file or a command line to the job's own exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from rallypoint.v1 import job_service_pb2 as job_pb
+from rallypoint.v1 import types_pb2 as pb
+
+from tests.fakes.job_server import JobServer, away, ended_job, refuse
+from tests.support import eventually
+from tests.unit.cli.conftest import Command
+
+pytestmark = pytest.mark.timeout(60)
+
+DONE, FAILED, STOPPED = pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_STOPPED
+
+
+def piece(rank: int, offset: int, data: bytes, attempt: int = 1) -> job_pb.TailLogsResponse:
+    return job_pb.TailLogsResponse(rank=rank, attempt=attempt, offset=offset, data=data)
+
+
+def plan() -> job_pb.PlanJobResponse:
+    offer = job_pb.Offer(host_name="gpu-1", network="lab", gpus="H100:8", cpus=8, memory_bytes=2**30, nodes_chosen=2)
+    offer.price_per_hour = 2.0
+    answer = job_pb.PlanJobResponse(offers=[offer, job_pb.Offer(host_name="cpu-1", rejection="has no GPU")])
+    answer.nodes_placed, answer.price_per_hour, answer.waiting_for = 2, 2.0, "2 more GPUs"
+    return answer
+
+
+def submitted(server: JobServer) -> job_pb.SubmitJobRequest:
+    request = server.canned.requests("SubmitJob")[-1]
+    assert isinstance(request, job_pb.SubmitJobRequest)
+    return request
+
+
+def test_plan_then_output_then_end(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.plan = plan()
+    server.canned.logs = [piece(0, 0, b"hel"), piece(0, 3, b"lo\nwithout end")]
+    result = command("submit", "--", "echo", "--lr", "0.1")
+    assert result.code == 0
+    assert result.out == "hello\nwithout end"
+    assert "gpu-1" in result.err
+    assert "2 of the nodes would start now, $2.00/h in all" in result.err
+    assert "waiting: 2 more GPUs" in result.err
+    assert result.err.endswith("job j-1 (digits): done after 12s\n")
+    assert list(submitted(server).spec.argv) == ["echo", "--lr", "0.1"]
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        (ended_job(FAILED, 3), 3),
+        (ended_job(FAILED, 137), 137),
+        (ended_job(FAILED, 256), 1),
+        (ended_job(FAILED), 1),
+        (ended_job(STOPPED, 143), 76),
+        (ended_job(DONE, 0), 0),
+    ],
+)
+def test_exit_codes_of_jobs(server: JobServer, command: Command, job: pb.Job, code: int) -> None:
+    server.canned.jobs = [job]
+    assert command("submit", "--", "x").code == code
+    assert command("wait", "j-1").code == code
+
+
+def test_ranks_before_lines_and_a_table_of_failed_ones(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(FAILED, 3, reason="rank 1 exited with 3")]
+    failed = pb.Node(rank=1, state=pb.NODE_STATE_FAILED, host_name="gpu-2", reason="exited with 3")
+    failed.exit_code = 3
+    server.canned.nodes = [pb.Node(rank=0, state=pb.NODE_STATE_DONE), failed]
+    server.canned.logs = [piece(0, 0, b"a\nb"), piece(1, 0, b"\xff\xfe\n"), piece(0, 3, b"c\n"), piece(1, 3, b"last")]
+    result = command("submit", "--nodes", "2", "--", "x")
+    assert result.code == 3
+    assert result.out.splitlines() == ["[0] a", "[1] \ufffd\ufffd", "[0] bc", "[1] last"]
+    assert "1     failed  gpu-2  3" in result.err
+    assert "0     done" not in result.err
+    assert result.err.endswith("job j-1 (digits): failed with exit code 3 after 12s: rank 1 exited with 3\n")
+
+
+def test_detach_prints_the_id_alone(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(pb.JOB_STATE_QUEUED)]
+    result = command("submit", "--detach", "--name", "digits", "--", "x")
+    assert (result.code, result.out, result.err) == (0, "j-1\n", "")
+    assert json.loads(command("submit", "-d", "--json", "--", "x").out)["job"]["id"] == "j-1"
+
+
+def test_json_is_one_document_at_the_end(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(FAILED, 4)]
+    server.canned.nodes = [pb.Node(rank=0, state=pb.NODE_STATE_FAILED)]
+    server.canned.logs = [piece(0, 0, b"noise\n")]
+    result = command("submit", "--json", "--", "x")
+    document = json.loads(result.out)
+    assert result.code == 4
+    assert (document["version"], document["job"]["exit_code"], document["nodes"][0]["rank"]) == (1, 4, 0)
+
+
+def test_dry_run_shows_every_offer_and_submits_nothing(server: JobServer, command: Command) -> None:
+    server.canned.plan = plan()
+    result = command("submit", "--dry-run", "--", "x")
+    assert "has no GPU" in result.out
+    assert result.out.endswith("waiting: 2 more GPUs\n")
+    assert not server.canned.requests("SubmitJob")
+    assert json.loads(command("submit", "--dry-run", "--json", "--", "x").out)["plan"]["nodes_placed"] == 2
+
+
+def test_what_no_host_can_hold_is_said_at_once(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.plan = job_pb.PlanJobResponse(impossible="needs 8 GPUs, the largest host has 4")
+    result = command("submit", "--", "x")
+    assert result.code == 73
+    assert result.err == (
+        "Error: no host can ever hold this job: needs 8 GPUs, the largest host has 4;"
+        " ask for less, join such a host, or wait with --queue\n"
+    )
+    assert not server.canned.requests("SubmitJob")
+    assert command("submit", "--dry-run", "--", "x").code == 73
+    assert command("submit", "--queue", "--", "x").code == 0
+
+
+def test_files_are_packed_and_sent_before_the_job(server: JobServer, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print()")
+    (tmp_path / "job.yml").write_text("type: task\ncommands: [python train.py]\nfiles: [train.py]\n")
+    server.canned.jobs = [ended_job(DONE)]
+    assert command("submit", str(tmp_path / "job.yml"), "--env", "A=1").code == 0
+    with tarfile.open(fileobj=io.BytesIO(server.canned.uploaded)) as archive:
+        assert archive.getnames() == ["train.py"]
+    methods = [method for method, _ in server.canned.asked]
+    assert methods.index("UploadArchive") < methods.index("SubmitJob")
+    assert submitted(server).spec.files == pb.FileArchive(sha256="ab" * 32, size_bytes=len(server.canned.uploaded))
+    assert dict(submitted(server).spec.env) == {"A": "1"}
+
+
+def test_a_cut_off_submit_is_repeated_under_the_same_id(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.interrupts["SubmitJob"] = [away, away]
+    assert command("submit", "--", "x").code == 0
+    requests = server.canned.requests("SubmitJob")
+    assert len(requests) == 3
+    assert len({request.request_id for request in requests if isinstance(request, job_pb.SubmitJobRequest)}) == 1
+    assert submitted(server).request_id
+
+
+def test_output_goes_on_after_a_restart_of_the_coordinator(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.logs = [piece(0, 0, b"one\n"), piece(0, 4, b"two\n"), piece(0, 8, b"three\n")]
+    server.canned.cut_logs_after = [2]
+    result = command("submit", "--", "x")
+    assert (result.code, result.out) == (0, "one\ntwo\nthree\n")
+
+
+def test_a_refused_submit_is_one_line(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.interrupts["SubmitJob"] = [
+        refuse(grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT", "the disk is full; free some room on the coordinator")
+    ]
+    result = command("submit", "--", "x")
+    assert (result.code, result.err) == (74, "Error: the disk is full; free some room on the coordinator\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "nothing to submit; name a task file, or a program after '--'"),
+        (["python", "x.py"], "several files; to run a program put '--' before it: -- python x.py"),
+        (["job.yml", "--", "x"], "both a task file and a program"),
+        (["--local", "--detach", "--", "x"], "--local and --detach exclude each other"),
+        (["--bogus"], "No such option"),
+    ],
+)
+def test_usage(server: JobServer, command: Command, arguments: list[str], text: str) -> None:
+    result = command("submit", *arguments)
+    assert result.code == 2
+    assert text in result.err
+
+
+def test_a_wrong_task_has_its_own_code_and_all_its_problems(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "job.yml"
+    file.write_text("type: task\ncomands: [x]\nnodes: 0\n")
+    result = command("submit", str(file))
+    assert result.code == 65
+    assert f"Error: {file}:2: unknown field 'comands'; a task has no such field; did you mean 'commands'?" in result.err
+    assert f"Error: {file}:3: nodes 0 can't be had" in result.err
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(server: JobServer) -> None:
+    server.canned.jobs = [ended_job(pb.JOB_STATE_RUNNING)]
+    server.canned.logs = [piece(0, 0, b"working\n")]
+    server.canned.hold_logs = threading.Event()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coordinator", "submit", "--", "x"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "RALLYPOINT_CONTEXT": str(server.context)},
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    eventually(lambda: server.canned.requests("TailLogs"), what="follow")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "job j-1 goes on; follow it: coordinator logs -f j-1; end it: coordinator stop j-1" in err
+    assert "Traceback" not in err
+    assert not server.canned.requests("StopJob")
