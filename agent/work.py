@@ -215,7 +215,7 @@ class Work:
         except (OSError, UnsafeId) as error:
             self._end(desired.id, Cause.HOST, f"its working directory could not be made: {error}")
             return None
-        if not desired.spec.archive and not desired.members:
+        if not desired.spec.archive and not desired.spec.cluster:
             self._observe(Observed(desired.id, Phase.PREPARED), news=False)
             return desired.id
         self._preparing[desired.id] = asyncio.create_task(self._prepare_slowly(desired))
@@ -226,7 +226,7 @@ class Work:
         try:
             port = 0
             probes: tuple[Probe, ...] = ()
-            if desired.members:
+            if desired.spec.cluster:  # a group of one, too, has a master and waits to be formed
                 port = self._tools.ports.hold(key)
                 probes = tuple(await self._tools.probe(desired.members))
             if desired.spec.archive:
