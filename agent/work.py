@@ -17,7 +17,7 @@ from agent.core.lease import Lease, expired, renewed
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
-from agent.spawner.wire import now
+from agent.spawner.wire import now as boot_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +37,10 @@ LEASE_STEP = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order."""
+    """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order.
+
+    ``now`` is the clock that the spawner shares, ``wall`` the one that people see (Unix seconds).
+    """
 
     places: Places
     nodes: NodeMaker
@@ -45,6 +48,8 @@ class Tools:
     archives: ArchiveCache
     send: Callable[[Message], None]
     probe: Callable[[Sequence[Member]], asyncio.Future[list[Probe]] | asyncio.Task[list[Probe]]]
+    now: Callable[[], float] = boot_clock
+    wall: Callable[[], float] = time.time
 
 
 class Work:
@@ -110,13 +115,15 @@ class Work:
 
     def _watch_lease(self) -> None:
         assert self.lease is not None
-        if expired(self.lease, now()):
+        if expired(self.lease, self._tools.now()):
             self._fence = None
             log.error("lease.ended", hint="no report was answered in time: all work on this host is stopped")
             self._reconcile(list(self.observed))
             return
         # The timer is not moved at each renewal; when it fires it looks how far the lease has gone meanwhile.
-        self._fence = asyncio.get_running_loop().call_later(self.lease.until - now() + 0.01, self._watch_lease)
+        self._fence = asyncio.get_running_loop().call_later(
+            self.lease.until - self._tools.now() + 0.01, self._watch_lease
+        )
 
     # --- what goes out ----------------------------------------------------------------------------------------
 
@@ -187,7 +194,7 @@ class Work:
         pending = list(keys)
         wanted = self.desired if self._informed else None
         while pending:
-            actions = rules.reconcile(pending, wanted, self.observed, self.lease, now())
+            actions = rules.reconcile(pending, wanted, self.observed, self.lease, self._tools.now())
             # An action that is done at once may make the next one due: `any` is prepared and started in one go.
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
@@ -265,7 +272,7 @@ class Work:
         if preparing is not None and preparing is not asyncio.current_task():
             preparing.cancel()
         self._tools.ports.release(key)
-        ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=time.time(), log_done=True)
+        ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=self._tools.wall(), log_done=True)
         self._observe(ended)
         self._tidy(key)
 
