@@ -1,0 +1,341 @@
+"""The agent's daemon of a history: the production `Work` on a virtual loop, the rules of `agent.session.contact` and
+`agent.runner` around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rallypoint.v1 import agent_service_pb2 as pb
+
+from agent.core.model import AllocationId, Desired, Member, Observed, Phase, Probe
+from agent.session import convert
+from agent.session.contact import SessionTimes
+from agent.work import Tools, Work
+from coordinator.core.events import HostReported, SessionOpened
+from coordinator.rpc.orders import all_probes, statuses_from_proto
+from tests.sim.clock import Process, Timer
+from tests.sim.network import Stream
+
+if TYPE_CHECKING:
+    from agent.spawner.wire import Message
+    from tests.sim.host import Host
+    from tests.sim.spawner import Spawner
+
+DEFAULT_GRACE = 10.0
+
+
+class Places:
+    """Directories that need no disk."""
+
+    def make_work(self, key: AllocationId) -> str:
+        """See `agent.places`."""
+        return key
+
+    def work_of(self, key: AllocationId) -> str:
+        """See `agent.places`."""
+        return key
+
+    def drop_work(self, key: AllocationId) -> None:
+        """See `agent.places`."""
+
+    def drop_log(self, key: AllocationId) -> None:
+        """See `agent.places`."""
+
+
+class Ports:
+    """Ports for masters, of which there are always more."""
+
+    def __init__(self) -> None:
+        self._last = 20000
+
+    def hold(self, key: str) -> int:
+        """See `agent.ports`."""
+        self._last += 1
+        return self._last
+
+    def release(self, key: str) -> None:
+        """See `agent.ports`."""
+
+
+class Nodes:
+    """Orders for the spawner, with the desired allocation itself for the ledger to look at."""
+
+    def order(self, desired: Desired) -> Message:
+        """See `agent.nodes`."""
+        spec = desired.spec
+        grace = DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration
+        return {
+            "op": "spawn",
+            "id": desired.id,
+            "signal": spec.stop_signal or "TERM",
+            "grace": grace,
+            "limit": spec.max_duration,
+            "desired": desired,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Contact:
+    """One session, from the call that opens it to its first failure. ``call`` is the report under way."""
+
+    stream: Stream
+    sent_at: float
+    epoch: int = 0
+    opened: bool = False
+    over: bool = False
+    call: object | None = None
+    heartbeat: Timer | None = None
+    limit: Timer | None = None
+
+
+class Agent:
+    """One life of the daemon."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.world = host.world
+        self.process = Process(f"{host.name} agent", self.world.clock)
+        self.work: Work = self.world.parts.work(self._tools(), self._changed)
+        self._times = SessionTimes()
+        self._orders: list[Message] = []
+        self._spawner: Spawner | None = None
+        self._contact: Contact | None = None
+        self._failures = 0
+        self._news = False
+        self._soon: Timer | None = None
+        self._probes: list[Probe] = []
+        self._publishing: set[AllocationId] = set()
+        self._greeted = False
+        self._connect()
+
+    def die(self) -> None:
+        """The process is gone; the coordinator's end of its stream breaks."""
+        self.process.kill()
+        if self._contact is not None:
+            self._contact.stream.close()
+
+    def _tools(self) -> Tools:
+        parts: Any = (Places(), Nodes(), Ports(), None)
+        return Tools(*parts, self._send, self._probe, now=self.host.now, wall=self.host.wall)
+
+    def _after(self, seconds: float, call: Any, *args: Any) -> Timer:
+        return self.world.clock.after(seconds, self.process, call, *args)
+
+    # --- the spawner --------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self._after(0.05, lambda: self.host.start_spawner().accept(self))
+
+    def spawner_lost(self) -> None:
+        """The spawner died: start another."""
+        self._spawner = None
+        self._after(0.02, self._connect)
+
+    def hear(self, spawner: Spawner, news: list[Message]) -> None:
+        """News of the spawner; the first is its snapshot."""
+        if spawner is not self.host.spawner:
+            return
+        if news[0]["ev"] == "snapshot":
+            self._spawner = spawner
+        self.work.hear(news)
+        self._publish()
+        if not self._greeted:
+            self._greeted = True
+            self._open()
+
+    def _send(self, order: Message) -> None:
+        if not self._orders:
+            self._after(0.0, self._flush)
+        self._orders.append(order)
+
+    def _flush(self) -> None:
+        orders, self._orders = self._orders, []
+        if self._spawner is not None:
+            self.world.clock.after(0.0005, self._spawner.process, self._spawner.obey, orders)
+
+    # --- sessions -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        stream = Stream(self.world.network, self.host.link, self.process, lambda message: self._take(contact, message))
+        contact = self._contact = Contact(stream, self.host.now())
+        contact.limit = self._after(self._times.answer, self._lost, contact)
+        event = SessionOpened(self.host.id, self.host.facts, self.host.hardware(), self.host.peer, "sim")
+        self.world.call_up(self.host.link, self._deliver_open, event, contact)
+
+    def _deliver_open(self, event: SessionOpened, contact: Contact) -> None:
+        if self.world.coordinator is None or contact.stream.closed:
+            self._answer(self._lost, contact)
+            return
+        contact.stream.server = self.world.coordinator
+        self.world.coordinator.open_session(event, contact.stream, lambda error: self._answer(self._lost, contact))
+
+    def _answer(self, call: Any, *args: Any) -> None:
+        self.world.network.down(self.host.link, self.process, call, *args)
+
+    def _take(self, contact: Contact, message: pb.OpenSessionResponse | None) -> None:
+        if contact is not self._contact or contact.over:
+            return
+        if message is None:
+            self._lost(contact)
+        elif message.HasField("welcome"):
+            self._welcome(contact, message.welcome)
+        elif message.HasField("desired"):
+            self.work.want(convert.desired_update(message.desired))
+        elif message.HasField("probe"):
+            targets = convert.members(message.probe.targets)
+            self._probe(targets).add_done_callback(lambda done: self._probed(done.result()))
+
+    def _welcome(self, contact: Contact, welcome: pb.Welcome) -> None:
+        contact.epoch, contact.opened = welcome.epoch, True
+        self._failures = 0
+        if contact.limit is not None:
+            contact.limit.cancel()
+        self._publish()
+        self._report(contact, complete=True)
+
+    def _lost(self, contact: Contact) -> None:
+        if contact.over:
+            return
+        contact.over = True
+        contact.stream.close()
+        for timer in (contact.heartbeat, contact.limit):
+            if timer is not None:
+                timer.cancel()
+        self._failures += 1
+        longest = min(self._times.longest_backoff, self._times.first_backoff * 2.0 ** min(self._failures, 10))
+        self._after(longest * self.world.random.uniform(0.3, 1.0), self._open)
+
+    def coordinator_lost(self, server: object) -> None:
+        """The process at the other end died: its machine resets the connection."""
+        contact = self._contact
+        if contact is not None and contact.stream.server is server:
+            self._answer(self._lost, contact)
+
+    # --- reports ------------------------------------------------------------------------------------------------
+
+    def _changed(self, urgent: bool) -> None:
+        self._wake(urgent)
+        self._publish()
+
+    def _wake(self, urgent: bool = True) -> None:
+        if urgent:
+            self._news = True
+            self._report_if_idle()
+        elif self._soon is None and not self._news:
+            self._soon = self._after(self._times.gather, self._wake)
+
+    def _report_if_idle(self) -> None:
+        contact = self._contact
+        if contact is not None and contact.opened and not contact.over and contact.call is None:
+            # Later in this moment: what else happens now goes along.
+            contact.call = self
+            self._after(0.0, self._report, contact, False)
+
+    def _beat(self, contact: Contact) -> None:
+        if contact.call is None and not contact.over:
+            self._report(contact, complete=False)
+
+    def _report(self, contact: Contact, complete: bool) -> None:
+        if contact.over:
+            return
+        self._news = False
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if contact.heartbeat is not None:
+            contact.heartbeat.cancel()
+        statuses = self.work.everything() if complete else self.work.unreported(1000)
+        probes, self._probes = self._probes, []
+        for seen in statuses:
+            if seen.phase is Phase.PREPARED:
+                self.world.ledger.prepared(seen.id)
+        call = contact.call = object()
+        contact.limit = self._after(self._times.report, self._unanswered, contact, probes)
+        event = self._reported(contact.epoch, statuses, probes)
+        sent_at = self.host.now()
+        self.world.call_up(self.host.link, self._deliver_report, event, contact, call, statuses, sent_at, probes)
+
+    def _reported(
+        self, epoch: int, statuses: Sequence[Observed], probes: Sequence[Probe], goodbye: bool = False
+    ) -> HostReported:
+        if not statuses and not probes:
+            return HostReported(self.host.id, epoch, goodbye=goodbye)
+        found = [convert.status(seen) for seen in statuses]
+        request = pb.ReportRequest(epoch=epoch, statuses=found, probes=[convert.probe(p) for p in probes])
+        seen = statuses_from_proto(request.statuses)
+        return HostReported(self.host.id, epoch, seen, all_probes(self.host.id, request), goodbye=goodbye)
+
+    def _deliver_report(self, event: HostReported, contact: Contact, call: object, *sent: Any) -> None:
+        if self.world.coordinator is None:
+            return
+
+        def answered(answer: Any) -> None:
+            self._answer(self._answered, contact, call, answer, *sent)
+
+        self.world.coordinator.post(event, answered)
+
+    def _answered(
+        self, contact: Contact, call: object, lease: Any, statuses: Sequence[Observed], sent_at: float, probes: list[Probe]
+    ) -> None:
+        if contact.call is not call or contact.over:
+            return
+        if isinstance(lease, Exception):
+            self._unanswered(contact, probes)
+            return
+        if contact.limit is not None:
+            contact.limit.cancel()
+        contact.call = None
+        self.world.ledger.acknowledged(statuses)
+        self.work.renew(sent_at, lease, self.world.timing.lease_grace)
+        self.work.acknowledge(statuses)
+        jitter = self.world.random.uniform(0.85, 1.0)
+        contact.heartbeat = self._after(self.world.timing.heartbeat * jitter, self._beat, contact)
+        if self._probes or self._news:
+            self._wake()
+        elif self.work.unreported(1):
+            self._wake(self.work.urgent())
+
+    def _unanswered(self, contact: Contact, probes: list[Probe]) -> None:
+        if not contact.over:
+            self._probes = probes + self._probes
+            self._lost(contact)
+
+    def goodbye(self) -> None:
+        """Leave on purpose: the last report says so."""
+        contact = self._contact
+        if contact is not None and contact.opened and not contact.over:
+            event = self._reported(contact.epoch, self.work.unreported(1000), (), goodbye=True)
+            self.world.call_up(self.host.link, self._deliver_report, event, contact, object(), (), 0.0, [])
+
+    # --- logs and probes ----------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        for key, seen in self.work.observed.items():
+            if seen.phase is Phase.ENDED and not seen.log_done and key not in self._publishing:
+                self._publishing.add(key)
+                self._after(self.world.random.uniform(0.01, 0.5), self._published, key)
+
+    def _published(self, key: AllocationId) -> None:
+        contact = self._contact
+        if contact is None or contact.over or not contact.opened or self.host.link.up_cut or self.host.link.down_cut:
+            self._after(1.0, self._published, key)
+            return
+        self._publishing.discard(key)
+        self.work.log_done(key)
+
+    def _probe(self, members: Sequence[Member]) -> asyncio.Future[list[Probe]]:
+        assert self.process.loop is not None
+        done = self.process.loop.create_future()
+        self._after(self.world.random.uniform(0.005, 0.05), self._look_around, members, done)
+        return done
+
+    def _look_around(self, members: Sequence[Member], done: asyncio.Future[list[Probe]]) -> None:
+        if not done.done():
+            done.set_result([self.world.reach(self.host, member) for member in members])
+
+    def _probed(self, probes: list[Probe]) -> None:
+        self._probes += probes
+        self._wake()

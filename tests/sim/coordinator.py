@@ -1,0 +1,254 @@
+"""The coordinator of a history: the turns of `coordinator.engine` around the production core, without its asyncio.
+
+A turn takes all that arrived, is decided in memory, then committed, then told, then answered; it can die between any
+two of these. Sessions are the production hub's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rallypoint.v1 import agent_service_pb2 as pb
+
+from coordinator.core.changes import VOLATILE, DeadlineSet
+from coordinator.core.decide import next_deadline, settle
+from coordinator.core.desired import Desired, desired_of
+from coordinator.core.effects import DesiredChanged, Effect, ProbesWanted, SessionSuperseded
+from coordinator.core.errors import Refused
+from coordinator.core.events import CoordinatorStarted, Event, HostReported, SessionOpened, Ticked
+from coordinator.core.ids import AllocationId
+from coordinator.core.invariants import check_invariants
+from coordinator.core.model import Host, Instant
+from coordinator.core.restore import Records, carry_over, restore
+from coordinator.core.state import State
+from coordinator.core.turn import Turn
+from coordinator.rpc.hub import Hub, Session
+from coordinator.rpc.orders import SpecCache, desired_to_proto, member_to_proto
+from tests.fakes.memory_store import MemoryStore
+from tests.sim.clock import Process, Timer
+
+if TYPE_CHECKING:
+    from tests.sim.network import Stream
+    from tests.sim.world import World
+
+# Where a turn can die.
+BEFORE_COMMIT, AFTER_COMMIT, AFTER_EFFECTS = "before commit", "after commit", "after effects"
+
+Reply = Callable[[Any], None]
+
+
+class Failed(Exception):
+    """The coordinator could not commit."""
+
+
+class Coordinator:
+    """One life of the coordinator's process, from the disk that the last one left."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.process = Process("coordinator", world.clock)
+        self.hub = Hub()
+        self.state = State(world.timing)
+        self.doomed = ""
+        self.disk_fails = False
+        self._store = MemoryStore(world.disk)
+        self._specs = SpecCache()
+        self._inbox: list[tuple[Event | Callable[[State], Any], Reply]] = []
+        self._busy = False
+        self._due: float | None = None
+        self._timer: Timer | None = None
+        self._load()
+        world.parts.decide(Turn(self.state, self._now()), CoordinatorStarted())
+        self._due = next_deadline(self.state)
+        self._wake()
+
+    # --- as seen from the network -------------------------------------------------------------------------------
+
+    def post(self, event: Event, reply: Reply) -> None:
+        """Have an event decided; ``reply`` gets the answer, or the error."""
+        self._inbox.append((event, reply))
+        self._wake()
+
+    def open_session(self, event: SessionOpened, stream: Stream, refused: Reply) -> None:
+        """Begin a session: what is wanted goes down ``stream``."""
+
+        def opened(answer: Any) -> None:
+            if isinstance(answer, Exception):
+                refused(answer)
+                return
+            self._inbox.append((lambda state: self._begin(state, answer), lambda session: self._serve(answer, session, stream)))
+            self._wake()
+
+        self.post(event, opened)
+
+    def _begin(self, state: State, host: Host) -> Session:
+        held = state.usage[host.id].allocations if host.id in state.usage else set()
+        orders = [(a, order) for a in sorted(held) if (order := desired_of(state, a)) is not None]
+        return self.hub.open(host.id, host.epoch, orders)
+
+    def _serve(self, host: Host, session: Session, stream: Stream) -> None:
+        assert self.process.loop is not None
+        self.process.loop.create_task(self._follow(host, session, stream))
+
+    async def _follow(self, host: Host, session: Session, stream: Stream) -> None:
+        timing = self.world.timing
+        welcome = pb.Welcome(
+            epoch=host.epoch,
+            host_id=host.id,
+            heartbeat_seconds=timing.heartbeat,
+            lease_seconds=timing.lease,
+            lease_grace_seconds=timing.lease_grace,
+        )
+        stream.send(pb.OpenSessionResponse(welcome=welcome))
+        session.probe(())
+        revision = 0
+        while not stream.closed:
+            orders, probes = await session.take()
+            if session.closed:
+                break
+            if orders or revision == 0:
+                revision += 1
+                stream.send(pb.OpenSessionResponse(desired=self._desired(orders, revision)))
+            if probes:
+                stream.send(pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes])))
+        self.hub.leave(host.id, session)
+        stream.send(None)
+
+    def _desired(self, orders: dict[AllocationId, Desired | None], revision: int) -> pb.DesiredState:
+        return pb.DesiredState(
+            revision=revision,
+            complete=revision == 1,
+            allocations=[desired_to_proto(order, self._specs) for order in orders.values() if order is not None],
+            removed_allocation_ids=[allocation for allocation, order in orders.items() if order is None],
+        )
+
+    # --- turns --------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._busy:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._inbox:
+            self._busy = True
+            self.world.clock.after(0.0, self.process, self._take_turn)
+        elif self._due is not None:
+            self._timer = self.world.clock.after(
+                max(0.0, self._due - self.world.clock.now), self.process, self._take_turn
+            )
+
+    def _take_turn(self) -> None:
+        self._busy = True
+        batch, self._inbox = self._inbox, []
+        for item, reply in batch:
+            if callable(item):
+                reply(item(self.state))
+        posted = [(item, reply) for item, reply in batch if not callable(item)]
+        turn = Turn(self.state, self._now())
+        answers: list[tuple[Reply, Any]] = []
+        self._decide(turn, posted, answers)
+        check_invariants(self.state)
+        self.decided(turn, posted, answers)
+
+    def _decide(self, turn: Turn, posted: list[tuple[Any, Reply]], answers: list[tuple[Reply, Any]]) -> None:
+        if self._due is not None and turn.at.mono >= self._due:
+            self.world.parts.decide(turn, Ticked())
+        for event, reply in posted:
+            try:
+                answers.append((reply, self.world.parts.decide(turn, event)))
+            except Refused as refusal:
+                reply(refusal)
+            else:
+                if isinstance(event, HostReported | SessionOpened):
+                    self.world.ledger.heard(event.host_id)
+        settle(turn)
+        earliest = [c.at for c in turn.changes if isinstance(c, DeadlineSet) and c.at is not None]
+        if self._due is None or turn.at.mono >= self._due:
+            self._due = next_deadline(turn.state)
+        elif earliest:
+            self._due = min(self._due, *earliest)
+
+    def decided(self, turn: Turn, posted: list[tuple[Any, Reply]], answers: list[tuple[Reply, Any]]) -> None:
+        """What follows a decision: commit, then tell, then answer."""
+        durable = [c for c in turn.changes if not isinstance(c, VOLATILE)]
+        if not durable:
+            self.tell(turn.effects)
+            self.answer(answers)
+            return
+        if self._dies(BEFORE_COMMIT):
+            return
+        self.world.clock.after(self.world.commit_seconds(), self.process, self.commit, turn, durable, posted, answers)
+
+    def commit(
+        self, turn: Turn, durable: list[Any], posted: list[tuple[Any, Reply]], answers: list[tuple[Reply, Any]]
+    ) -> None:
+        """Bring the changes to the disk, and go on as far as fate lets."""
+        if self.disk_fails:
+            self.disk_fails = False
+            self._start_over(posted)
+            return
+        self._store.commit(durable)
+        self.world.ledger.committed(durable)
+        if self._dies(AFTER_COMMIT):
+            return
+        self.tell(turn.effects)
+        if self._dies(AFTER_EFFECTS):
+            return
+        self.answer(answers)
+
+    def answer(self, answers: list[tuple[Reply, Any]]) -> None:
+        """Answer the callers; the turn is over."""
+        for reply, answer in answers:
+            reply(answer)
+        self._busy = False
+        self._wake()
+
+    def tell(self, effects: list[Effect]) -> None:
+        """Pass orders on to the sessions, as the engine does."""
+        told: set[AllocationId] = set()
+        for effect in reversed(effects):
+            if isinstance(effect, DesiredChanged) and effect.allocation_id not in told:
+                told.add(effect.allocation_id)
+                self.hub.desired(effect.host_id, effect.allocation_id, desired_of(self.state, effect.allocation_id))
+        for effect in effects:
+            if isinstance(effect, ProbesWanted):
+                hosts = tuple(self.state.hosts[t] for t in effect.targets if t in self.state.hosts)
+                self.hub.probe(effect.host_id, hosts)
+            elif isinstance(effect, SessionSuperseded):
+                self.hub.supersede(effect.host_id, effect.epoch)
+
+    # --- disk ---------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        loaded = self._store.load()
+        records = Records(
+            jobs=loaded.jobs,
+            nodes=loaded.nodes,
+            allocations=loaded.allocations,
+            gangs=loaded.gangs,
+            hosts=loaded.hosts,
+            last_job_number=loaded.counters.jobs,
+            last_host_number=loaded.counters.hosts,
+        )
+        self.state = restore(records, self.world.timing)
+
+    def _start_over(self, posted: list[tuple[Any, Reply]]) -> None:
+        half_done = self.state
+        self._load()
+        carry_over(half_done, self.state)
+        self._due = next_deadline(self.state)
+        for _, reply in posted:
+            reply(Failed("the disk failed"))
+        self._busy = False
+        self._wake()
+
+    def _dies(self, point: str) -> bool:
+        if self.doomed != point:
+            return False
+        self.world.kill_coordinator()
+        return True
+
+    def _now(self) -> Instant:
+        return Instant(self.world.clock.now, self.world.wall())

@@ -1,0 +1,184 @@
+"""What goes wrong: each fault is one function that breaks something and plans its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.sim.coordinator import AFTER_COMMIT, AFTER_EFFECTS, BEFORE_COMMIT
+
+if TYPE_CHECKING:
+    from tests.sim.host import Host
+    from tests.sim.world import World
+
+DAY = 86400.0
+
+
+def plan(world: World, count: int, until: float) -> None:
+    """``count`` faults at random moments before ``until``, after which everything is whole again."""
+    kinds, weights = list(KINDS), list(KINDS.values())
+    for fault in world.random.choices(kinds, weights, k=count):
+        world.clock.after(world.random.uniform(0.5, until), None, fault, world)
+    world.clock.after(until, None, heal, world)
+
+
+def heal(world: World) -> None:
+    """Mend what does not mend itself."""
+    world.trace("--- faults stop")
+    world.slowness.commit = 0.003
+    world.cut.clear()
+    for host in world.hosts.values():
+        host.link.mend()
+        host.boot()
+    if world.coordinator is not None:
+        world.coordinator.doomed, world.coordinator.disk_fails = "", False
+    world.start_coordinator()
+
+
+def _a_host(world: World) -> Host:
+    return world.random.choice(list(world.hosts.values()))
+
+
+def _a_while(world: World) -> float:
+    # Often short; sometimes longer than any lease.
+    return world.random.choice([0.05, 0.5, 2.0, 7.0, 14.0, 25.0, 45.0]) * world.random.uniform(0.5, 1.5)
+
+
+def _later(world: World, call: Callable[[], object]) -> None:
+    world.clock.after(_a_while(world), None, call)
+
+
+# --- the network ----------------------------------------------------------------------------------------------------
+
+
+def cut_link(world: World) -> None:
+    """A host does not reach the coordinator, or the other way round, or both."""
+    host = _a_host(world)
+    up, down = world.random.choice([(True, True), (True, True), (True, False), (False, True)])
+    world.trace(host.name, "is cut off", "up" * up, "down" * down)
+    host.link.up_cut, host.link.down_cut = up, down
+
+    def mend() -> None:
+        world.trace(host.name, "is connected")
+        host.link.up_cut = host.link.down_cut = False
+
+    _later(world, mend)
+
+
+def spoil_link(world: World) -> None:
+    """Losses, repeats and delays."""
+    link, random = _a_host(world).link, world.random
+    link.loss, link.repeat = random.choice([0.0, 0.05, 0.3]), random.choice([0.0, 0.1, 0.4])
+    link.delay, link.jitter = random.choice([0.002, 0.15, 1.0]), random.choice([0.002, 0.3, 3.0])
+    _later(world, link.mend)
+
+
+def cut_peers(world: World) -> None:
+    """One host does not reach another; the way back is open."""
+    one, other = _a_host(world), _a_host(world)
+    world.cut.add((one.id, other.id))
+    _later(world, lambda: world.cut.discard((one.id, other.id)))
+
+
+# --- hosts and agents -----------------------------------------------------------------------------------------------
+
+
+def crash_host(world: World) -> None:
+    """The power goes, and comes back."""
+    host = _a_host(world)
+    host.crash()
+    _later(world, host.boot)
+
+
+def kill_agent(world: World) -> None:
+    """Kill -9 of the daemon."""
+    host = _a_host(world)
+    host.kill_agent()
+    _later(world, host.start_agent)
+
+
+def upgrade_agent(world: World) -> None:
+    """The daemon leaves on purpose, and comes back."""
+    host = _a_host(world)
+    if host.agent is not None:
+        world.trace(host.name, "agent says goodbye")
+        host.agent.goodbye()
+        world.clock.after(0.05, None, host.kill_agent)
+        _later(world, host.start_agent)
+
+
+def freeze_agent(world: World) -> None:
+    """The daemon does nothing for a while."""
+    host = _a_host(world)
+    if host.agent is not None:
+        world.trace(host.name, "agent freezes")
+        host.agent.process.frozen_until = world.clock.now + _a_while(world)
+
+
+def kill_spawner(world: World) -> None:
+    """Kill -9 of the spawner, now or right after its next spawn."""
+    host = _a_host(world)
+    if world.random.random() < 0.5:
+        host.spawner_doomed = True
+    else:
+        host.kill_spawner()
+
+
+# --- the coordinator ------------------------------------------------------------------------------------------------
+
+
+def kill_coordinator(world: World) -> None:
+    """Kill -9, now or in the middle of its next turn."""
+    point = world.random.choice(["", BEFORE_COMMIT, AFTER_COMMIT, AFTER_EFFECTS])
+    if world.coordinator is None:
+        return
+    if point:
+        world.coordinator.doomed = point
+    else:
+        world.kill_coordinator()
+    _later(world, world.start_coordinator)
+
+
+def freeze_coordinator(world: World) -> None:
+    """The coordinator does nothing for a while."""
+    if world.coordinator is not None:
+        world.trace("coordinator freezes")
+        world.coordinator.process.frozen_until = world.clock.now + _a_while(world)
+
+
+def fail_disk(world: World) -> None:
+    """The coordinator's next commit fails."""
+    if world.coordinator is not None:
+        world.coordinator.disk_fails = True
+
+
+def slow_disk(world: World) -> None:
+    """Commits take long."""
+    world.slowness.commit = world.random.choice([0.1, 1.0, 4.0])
+
+    def recover() -> None:
+        world.slowness.commit = 0.003
+
+    _later(world, recover)
+
+
+def jump_wall_clock(world: World) -> None:
+    """Somebody sets the clocks."""
+    world.wall_offset += world.random.choice([-DAY, -60.0, 60.0, DAY])
+
+
+KINDS: dict[Callable[[World], None], float] = {
+    cut_link: 4,
+    spoil_link: 2,
+    cut_peers: 2,
+    crash_host: 2,
+    kill_agent: 3,
+    upgrade_agent: 1.5,
+    freeze_agent: 1.5,
+    kill_spawner: 1,
+    kill_coordinator: 4,
+    freeze_coordinator: 0.7,
+    fail_disk: 1,
+    slow_disk: 0.7,
+    jump_wall_clock: 0.7,
+}

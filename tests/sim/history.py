@@ -1,0 +1,155 @@
+"""One history from one seed: a small fleet, a few jobs, faults for a while, then peace until all have ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from coordinator.core.events import HostJoined
+from coordinator.core.model import HostFacts
+from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
+from tests.sim import faults
+from tests.sim.host import Program
+from tests.sim.ledger import Violated
+from tests.sim.user import User
+from tests.sim.world import Parts, World
+
+SWEEP_SECONDS = 5.0
+# All jobs must have ended so long after the last fault.
+PEACE_SECONDS = 300.0
+
+
+class Broken(AssertionError):
+    """A history in which something happened that must never happen. The message has the seed and the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a history is."""
+
+    hosts: int = 3
+    jobs: int = 4
+    faults: int = 7
+    seconds: float = 40.0
+
+
+def run(seed: int, parts: Parts | None = None, tell: Callable[[str], None] | None = None) -> World:
+    """Run one history to its end. Raises Broken."""
+    world = World(seed, parts or Parts(), tell)
+    try:
+        with _quiet():
+            _play(world)
+    except Broken:
+        raise
+    except Exception as error:
+        # Whatever the code under test raises is a finding; it is told with the seed that replays it.
+        raise Broken(f"seed {seed}, at {world.clock.now:.3f} s: {type(error).__name__}: {error}") from error
+    return world
+
+
+def _play(world: World) -> None:
+    shape = Shape()
+    user = User(world)
+    world.start_coordinator()
+    _join_hosts(world, world.random.randint(1, shape.hosts))
+    for number in range(world.random.randint(1, shape.jobs)):
+        _plan_job(world, user, number, shape.seconds)
+    faults.plan(world, world.random.randint(0, shape.faults), shape.seconds)
+    _sweep_on(world)
+    world.clock.run(shape.seconds + 0.001)
+    if not world.clock.run(shape.seconds + PEACE_SECONDS, lambda: _at_rest(world, user)):
+        raise Violated(f"no end in {PEACE_SECONDS:g} s of peace: {_what_is_left(world, user)}")
+    world.ledger.check_jobs()
+
+
+def _join_hosts(world: World, count: int) -> None:
+    networks = world.random.choice([(None,), (None,), ("x",), ("x", "y")])
+    for number in range(count):
+        gpus, cpus = world.random.choice([0, 1, 2]), world.random.randint(1, 4)
+        facts = HostFacts(network=networks[number % len(networks)], region=f"r{number % 2}")
+        host = world.add_host(cpus, gpus, facts)
+        assert world.coordinator is not None
+        world.coordinator.post(HostJoined(host.name, facts, host.name), lambda _, host=host: host.start_agent())
+
+
+def _plan_job(world: World, user: User, number: int, until: float) -> None:
+    random, name = world.random, f"job{number}"
+    placement = random.choice([Placement.ANY, Placement.CLUSTER])
+    most = len(world.hosts) if placement is Placement.CLUSTER else 4
+    gpu = GpuRequest(count=Range(1, 1)) if random.random() < 0.4 else None
+    spec = JobSpec(
+        name=name,
+        argv=("x",),
+        nodes=random.randint(1, most),
+        placement=placement,
+        resources=Resources(cpus=Range(random.randint(1, 2)), gpu=gpu),
+        stop_criteria=random.choice([StopCriteria.ALL_DONE, StopCriteria.ALL_DONE, StopCriteria.MASTER_DONE]),
+        max_duration=random.choice([None, None, 6.0]),
+        stop_duration=random.choice([None, 0.0, 1.0, 6.0]),
+    )
+    world.programs[name] = Program(
+        seconds=random.choice([0.0, 0.1, 2.0, 8.0, 30.0, 1e9]),
+        code=random.choice([0, 0, 0, 3]),
+        term_seconds=random.choice([0.0, 0.1, 2.0, None]),
+        log_bytes=random.choice([0, 100]),
+        failing_rank=random.choice([None, 0, 1]),
+    )
+    stop_after = random.uniform(0.0, 20.0) if random.random() < 0.25 else None
+    if not _ends_by_itself(world, spec):
+        stop_after = until + 30.0
+    world.clock.after(random.uniform(0.1, until * 0.6), None, user.submit, spec, stop_after, random.random() < 0.2)
+
+
+def _ends_by_itself(world: World, spec: JobSpec) -> bool:
+    """Whether the fleet can hold it and its program ends; a user gives up on any other."""
+    if world.programs[spec.name or ""].seconds > 1e6 and spec.max_duration is None:
+        return False
+    gpus = 0 if spec.resources.gpu is None else 1
+    able = [h for h in world.hosts.values() if h.cpus >= (spec.resources.cpus.min or 1) and h.gpus >= gpus]
+    if spec.placement is Placement.ANY:
+        return bool(able)
+    stated = {host.facts.network for host in able}
+    return any(sum(host.facts.network == name for host in able) >= spec.nodes for name in stated)
+
+
+def _sweep_on(world: World) -> None:
+    world.ledger.sweep()
+    world.clock.after(SWEEP_SECONDS, None, _sweep_on, world)
+
+
+def _at_rest(world: World, user: User) -> bool:
+    return not _what_is_left(world, user)
+
+
+def _what_is_left(world: World, user: User) -> list[str]:
+    left = [f"{user.busy} requests"] if user.busy else []
+    left += [f"{job.id} {job.state.value}: {job.reason}" for job in world.disk.jobs.values() if not job.state.ended]
+    left += [f"{key} held" for key in world.disk.allocations]
+    left += [f"{key} running" for key in world.ledger.live]
+    left += [f"request of {name} unknown" for name in world.programs if not _known(world, name)]
+    for host in world.hosts.values():
+        if host.agent is None or host.spawner is None:
+            left.append(f"{host.name} without agent")
+            continue
+        left += [f"{seen.id} {seen.phase.name} on {host.name}" for seen in host.agent.work.observed.values()]
+        left += [f"record of {key} on {host.name}" for key in host.spawner.records]
+    return left
+
+
+def _known(world: World, name: str) -> bool:
+    return f"request-{name}" in world.ledger.requests
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Production logs as it does; a history has thousands of lines of it that nobody reads."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(wrapper_class=before)

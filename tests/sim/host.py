@@ -1,0 +1,165 @@
+"""A host of a history: its hardware, its disk, what runs on it, and how it dies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coordinator.core.ids import HostId
+from coordinator.core.model import Gpu, Hardware, HostFacts, PeerEndpoint
+from tests.sim.network import Link
+from tests.sim.spawner import Journal, LeaseFile, Running, Spawner
+
+if TYPE_CHECKING:
+    from tests.sim.agent import Agent
+    from tests.sim.world import World
+
+PEER_PORT = 7000
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a node does. ``term_seconds``: how long it takes to end after TERM; None: it ignores it."""
+
+    seconds: float = 5.0
+    code: int = 0
+    term_seconds: float | None = 0.1
+    log_bytes: int = 0
+    # The rank that ends with ``code`` at ``seconds``; the others end with 0.
+    failing_rank: int | None = None
+
+
+class Host:
+    """A machine. ``now`` is its own clock, which starts anew with each boot."""
+
+    def __init__(self, world: World, number: int, cpus: int, gpus: int, facts: HostFacts) -> None:
+        self.world = world
+        self.id = HostId(f"h-{number}")
+        self.name = f"host{number}"
+        self.facts = facts
+        self.cpus = cpus
+        self.gpus = gpus
+        self.link = Link()
+        self.address = f"10.0.0.{number}"
+        self.peer = PeerEndpoint((self.address,), PEER_PORT)
+        self.journal = Journal()
+        self.lease_file = LeaseFile()
+        self.boots = 1
+        self.up = True
+        self.processes: dict[str, Running] = {}
+        self.spawner: Spawner | None = None
+        self.agent: Agent | None = None
+        self.spawner_doomed = False
+        self._booted_at = world.clock.now - 100.0 * number
+        cards = tuple(Gpu(f"GPU-{number}-{i}", i, "NVIDIA H100", memory_bytes=80 << 30) for i in range(gpus))
+        self._hardware: dict[str, Any] = {"hostname": self.name, "cpus": cpus, "memory_bytes": 16 << 30, "gpus": cards}
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        return self.world.clock.now - self._booted_at
+
+    def wall(self) -> float:
+        """What its wall clock shows."""
+        return self.world.wall()
+
+    def hardware(self) -> Hardware:
+        """What its agent reports."""
+        return Hardware(arch="x86_64", boot_id=f"boot-{self.boots}", machine_id=self.name, **self._hardware)
+
+    # --- processes ----------------------------------------------------------------------------------------------
+
+    def start(self, key: str, desired: Any) -> Running:
+        """A process begins."""
+        program = self.world.programs[desired.job_name]
+        process = Running(key, self, desired, program, self.world.clock.now)
+        self.world.trace(self.name, "starts", key)
+        self.world.ledger.started(process)
+        self.processes[key] = process
+        code = program.code if program.failing_rank in (None, desired.rank) else 0
+        self.world.clock.after(program.seconds, None, self._exit, process, code)
+        if self.spawner_doomed:
+            self.spawner_doomed = False
+            self.world.clock.after(0.0, None, self.kill_spawner)
+        return process
+
+    def terminate(self, process: Running) -> None:
+        """TERM: it ends when it pleases."""
+        seconds = process.program.term_seconds
+        if seconds is not None:
+            self.world.clock.after(seconds, None, self._exit, process, 143)
+
+    def kill(self, process: Running) -> None:
+        """KILL: it ends at once."""
+        self.world.clock.after(0.0, None, self._exit, process, 137)
+
+    def log_bytes(self, key: str) -> int:
+        """Its output so far."""
+        process = self.processes.get(key)
+        return 0 if process is None else process.program.log_bytes
+
+    def _exit(self, process: Running, code: int) -> None:
+        if not process.alive:
+            return
+        process.alive, process.code = False, code
+        self.world.trace(self.name, "ends", process.id, code)
+        self.world.ledger.ended(process)
+        if self.spawner is not None:
+            self.world.clock.after(0.0005, self.spawner.process, self.spawner.reap, process)
+
+    # --- deaths -------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """The machine comes up, and systemd starts the agent."""
+        if not self.up:
+            self.up = True
+            self.boots += 1
+            self._booted_at = self.world.clock.now
+            self.world.trace(self.name, "boots")
+        self.start_agent()
+
+    def crash(self) -> None:
+        """The power goes: all processes die, the disk keeps what was synced and perhaps a little more."""
+        if not self.up:
+            return
+        self.world.trace(self.name, "crashes")
+        self.up = False
+        self.kill_agent()
+        self.kill_spawner()
+        for process in self.processes.values():
+            if process.alive:
+                process.alive = False
+                self.world.ledger.ended(process)
+        unsynced = len(self.journal.written) - self.journal.synced
+        self.journal.crash(self.world.random.randint(0, unsynced))
+
+    def start_agent(self) -> None:
+        """Start the daemon, unless it runs or the machine is down."""
+        if self.up and self.agent is None:
+            self.world.trace(self.name, "agent starts")
+            self.agent = self.world.parts.agent(self)
+
+    def kill_agent(self) -> None:
+        """Kill -9 of the daemon; its spawner and tasks go on."""
+        if self.agent is None:
+            return
+        self.world.trace(self.name, "agent dies")
+        self.agent.die()
+        self.agent = None
+        if self.spawner is not None:
+            self.spawner.daemon = None
+
+    def start_spawner(self) -> Spawner:
+        """The spawner, which is started if there is none."""
+        if self.spawner is None:
+            self.spawner = Spawner(self)
+        return self.spawner
+
+    def kill_spawner(self) -> None:
+        """Kill -9 of the spawner; tasks go on, and the daemon starts a new one."""
+        if self.spawner is None:
+            return
+        self.world.trace(self.name, "spawner dies")
+        self.spawner.process.kill()
+        self.spawner = None
+        if self.agent is not None:
+            self.agent.spawner_lost()

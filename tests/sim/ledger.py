@@ -1,0 +1,189 @@
+"""What must never happen, seen from outside: by the processes that really run, by what is on disks, and by what was
+acknowledged. Nothing here asks the code under test what it believes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.model import Observed, Phase
+from coordinator.core.changes import AllocationFreed, AllocationReserved, JobUpdated, NodeUpdated
+from coordinator.core.model import EndCause, Job, JobState, Node
+
+if TYPE_CHECKING:
+    from agent.spawner.wire import Message
+    from tests.sim.host import Host
+    from tests.sim.spawner import Running
+    from tests.sim.world import World
+
+# What delays of messages, daemons and disks may add to a promised time.
+SLACK = 3.0
+
+
+class Violated(AssertionError):
+    """Something happened that must never happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as the coordinator has it on its disk."""
+
+    exit_code: int | None
+    cause: EndCause | None
+
+
+class Ledger:
+    """Watches one history and raises Violated at once."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.jobs: dict[str, Job] = {}
+        self.requests: dict[str, str] = {}
+        self.live: dict[str, Running] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self._ended: dict[str, Running] = {}
+        self._starts: dict[str, tuple[str, int]] = {}
+        self._prepared: set[str] = set()
+        self._groups: dict[tuple[str, int], Any] = {}
+        self._recorded: dict[str, Outcome] = {}
+        self._heard: dict[str, float] = {}
+        self._stopping: set[str] = set()
+        self._unwanted: dict[str, float] = {}
+
+    # --- processes ----------------------------------------------------------------------------------------------
+
+    def started(self, process: Running) -> None:
+        """A process begins on a host."""
+        desired, host, key = process.desired, process.host, process.id
+        for other in self.live.values():
+            if (other.desired.job_id, other.desired.rank) == (desired.job_id, desired.rank):
+                raise Violated(f"{key} starts on {host.name} while {other.id} runs on {other.host.name}")
+            shared = set(other.desired.gpu_uuids) & set(desired.gpu_uuids)
+            if other.host is host and shared:
+                raise Violated(f"{key} starts on {host.name} with {sorted(shared)}, which {other.id} uses")
+        before = self._starts.get(key)
+        if before is not None and (before[0] != host.id or before[1] == host.boots):
+            raise Violated(f"{key} is started a second time, on {host.name}")
+        self._starts[key] = (host.id, host.boots)
+        self.live[key] = process
+        if desired.spec.cluster:
+            self._check_member(desired)
+        elif desired.group is not None or desired.members:
+            raise Violated(f"{key} may run anywhere but was told of a group")
+
+    def _check_member(self, desired: Any) -> None:
+        job, generation, group = desired.job_id, desired.attempt, desired.group
+        if group is None or group.generation != generation:
+            raise Violated(f"{desired.id} starts without its group: {group}")
+        if self._groups.setdefault((job, generation), group) != group:
+            raise Violated(f"{desired.id} was told of another group than its peers")
+        if [member.rank for member in group.members] != list(range(desired.spec.nodes)):
+            raise Violated(f"{desired.id} starts in a group of {len(group.members)}, not {desired.spec.nodes}")
+        for rank in range(desired.spec.nodes):
+            if f"{job}.{rank}.{generation}" not in self._prepared:
+                raise Violated(f"{desired.id} starts before rank {rank} was prepared")
+
+    def ended(self, process: Running) -> None:
+        """A process is gone."""
+        del self.live[process.id]
+        self._ended[process.id] = process
+
+    def prepared(self, key: str) -> None:
+        """An agent says that this allocation is prepared."""
+        self._prepared.add(key)
+
+    def recorded(self, host: Host, news: Message) -> None:
+        """An end is on a host's disk for good."""
+        code: Any = news["code"]
+        if news["cause"] == "exit":
+            self._recorded[str(news["id"])] = Outcome(code, EndCause.EXIT)
+
+    # --- what the coordinator has on disk -----------------------------------------------------------------------
+
+    def heard(self, host: str) -> None:
+        """The coordinator decided on a call of this host's session."""
+        self._heard[host] = self.world.clock.now
+
+    def committed(self, changes: Iterable[Any]) -> None:
+        """These changes are on the coordinator's disk, and were not before."""
+        for change in changes:
+            if isinstance(change, AllocationFreed):
+                if change.id in self.live:
+                    raise Violated(f"{change.id} is freed while it runs on {self.live[change.id].host.name}")
+            elif isinstance(change, AllocationReserved):
+                if change.allocation.job_id in self._stopping:
+                    raise Violated(f"{change.allocation.id} is placed after its job was stopped")
+            elif isinstance(change, NodeUpdated):
+                self._check_node(change.node)
+            elif isinstance(change, JobUpdated):
+                self._check_job(change.job)
+
+    def _check_node(self, node: Node) -> None:
+        if node.cause is None:
+            return
+        key = f"{node.job_id}.{node.rank}.{node.attempt}"
+        outcome = Outcome(node.exit_code, node.cause)
+        known = self.outcomes.setdefault(key, outcome)
+        if known != outcome:
+            raise Violated(f"the end of {key} was {known} and is changed to {outcome}")
+        silent = "not heard of for" in node.reason
+        process = self._ended.get(key)
+        if node.exit_code is not None and (process is None or process.code != node.exit_code):
+            raise Violated(f"{key} is said to have ended with {node.exit_code}, it ended with {process and process.code}")
+        if silent:
+            timing = self.world.timing
+            for_seconds = self.world.clock.now - self._heard.get(str(node.host_id), -1000.0)
+            if for_seconds < timing.lease:
+                raise Violated(f"{key} is given up {for_seconds:.1f} s after {node.host_id} was heard of")
+        exited = self._recorded.get(key)
+        if exited is not None and exited != outcome and not silent:
+            raise Violated(f"{key} ended with {exited} on its host's disk, and with {outcome} on the coordinator's")
+
+    def _check_job(self, job: Job) -> None:
+        if job.state is JobState.STOPPING:
+            self._stopping.add(job.id)
+        if job.id in self._stopping and job.state is JobState.FAILED:
+            raise Violated(f"{job.id} was stopped but becomes {job.state.value}: {job.reason}")
+
+    # --- what was acknowledged ----------------------------------------------------------------------------------
+
+    def submitted(self, job: Job) -> None:
+        """A user was told that this job is accepted."""
+        if self.requests.setdefault(job.request_id, job.id) != job.id:
+            raise Violated(f"request {job.request_id} made both {self.requests[job.request_id]} and {job.id}")
+        self.jobs[job.id] = job
+        self.check_jobs()
+
+    def stopped(self, job_id: str) -> None:
+        """A user was told that this job is being stopped."""
+        state = self.world.disk.jobs[job_id].state
+        if not state.ended and state is not JobState.STOPPING:
+            raise Violated(f"the stop of {job_id} was acknowledged, but on disk it is {state.value}")
+
+    def acknowledged(self, statuses: Sequence[Observed]) -> None:
+        """An agent was told that the coordinator has these."""
+        for seen in statuses:
+            if seen.phase is Phase.ENDED and str(seen.id) in self.world.disk.allocations:
+                raise Violated(f"the end of {seen.id} was acknowledged, but is not on the coordinator's disk")
+
+    def check_jobs(self) -> None:
+        """Every acknowledged job is on disk as it was submitted."""
+        for job in self.jobs.values():
+            kept = self.world.disk.jobs.get(job.id)
+            if kept is None or kept.spec != job.spec:
+                raise Violated(f"acknowledged job {job.id} is lost")
+
+    # --- from time to time --------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Whatever runs is wanted, or about to end."""
+        now, timing = self.world.clock.now, self.world.timing
+        for key in [key for key in self._unwanted if key not in self.live]:
+            del self._unwanted[key]
+        for key, process in self.live.items():
+            if key in self.world.disk.allocations:
+                continue
+            since = self._unwanted.setdefault(key, now)
+            if now - since > timing.lease + timing.lease_grace + SLACK:
+                raise Violated(f"{key} runs on {process.host.name}, wanted by nobody for {now - since:.0f} s")

@@ -1,0 +1,278 @@
+"""The spawner of a history: the rules of `agent.spawner.keeper` without an operating system, and its journal's disk.
+
+It outlives the daemon. Its journal's lines survive its own death once written and the host's once synced; a process
+whose spawner died is watched by the next one, which can't learn its exit code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.spawner import journal as production
+from agent.spawner.keeper import LEASE_ENDED, LOST, REBOOTED
+from tests.sim.clock import Process
+
+if TYPE_CHECKING:
+    from agent.spawner.wire import Message
+    from tests.sim.agent import Agent
+    from tests.sim.host import Host, Program
+
+
+class Journal:
+    """The lines of the spawner's journal, as they would be on the disk."""
+
+    def __init__(self) -> None:
+        self.written: list[Message] = []
+        self.synced = 0
+
+    def records(self) -> dict[str, Message]:
+        """What opening it anew would find."""
+        records: dict[str, Message] = {}
+        for line in self.written:
+            production._apply(records, dict(line))
+        return records
+
+    def open(self) -> dict[str, Message]:
+        """Open it as a new spawner does: what was forgotten is dropped, the rest is written anew and synced."""
+        records = self.records()
+        self.written = [{"kind": "whole", "id": key, **record} for key, record in records.items()]
+        self.synced = len(self.written)
+        return records
+
+    def crash(self, kept: int) -> None:
+        """The machine dies: what was not synced is gone but for its first ``kept`` lines."""
+        del self.written[self.synced + kept :]
+        self.synced = len(self.written)
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A real process on a host."""
+
+    id: str
+    host: Host
+    desired: Any
+    program: Program
+    started_at: float
+    alive: bool = True
+    code: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """What the spawner knows of a process."""
+
+    id: str
+    process: Running | None
+    signal: str
+    grace: float
+    adopted: bool = False
+    cause: str = "exit"
+    reason: str = ""
+    kill_at: float | None = None
+    limit_at: float | None = None
+
+
+@dataclass(slots=True)
+class LeaseFile:
+    """The lease that a spawner leaves to the next one."""
+
+    boot: int = -1
+    until: float = 0.0
+    grace: float = 0.0
+
+
+class Spawner:
+    """One life of a spawner's process. Times are the host's own, since its boot."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.process = Process(f"{host.name} spawner")
+        self.daemon: Agent | None = None
+        self.tasks: dict[str, Task] = {}
+        self.records = host.journal.open()
+        self._unwritten: list[Message] = []
+        self._news: list[Message] = []
+        self._must_sync = False
+        self._committing = False
+        saved = host.lease_file
+        self.lease_until: float | None = saved.until if saved.boot == host.boots else None
+        self.lease_grace = saved.grace
+        for task, record in list(self.records.items()):
+            if "at_end" not in record:
+                self._pick_up(task, record)
+        self._soon()
+
+    def accept(self, daemon: Agent) -> None:
+        """A daemon connects: it is told everything."""
+        self.daemon = daemon
+        self._commit()
+        self._news.clear()
+        records = {task: dict(record) for task, record in self.records.items()}
+        self._push([{"ev": "snapshot", "records": records, "boot": str(self.host.boots)}])
+
+    def obey(self, orders: list[Message]) -> None:
+        """Carry out what the daemon orders."""
+        for order in orders:
+            getattr(self, f"_{order['op']}")(order)
+        self._soon()
+
+    # --- orders -------------------------------------------------------------------------------------------------
+
+    def _spawn(self, order: Message) -> None:
+        key = str(order["id"])
+        if key in self.records:
+            return
+        limit: Any = order["limit"]
+        limit_at = None if limit is None else self.host.now() + limit
+        self._add("starting", key, boot=self.host.boots, signal="TERM", grace=order["grace"], limit_at=limit_at)
+        self._write()
+        process = self.host.start(key, order["desired"])
+        self._add("started", key, pid=1, at=self.host.wall())
+        grace: Any = order["grace"]
+        task = self.tasks[key] = Task(key, process, str(order["signal"]), grace, limit_at=limit_at)
+        self._watch(task)
+        self._news.append({"ev": "started", "id": key, "pid": 1, "at": self.host.wall()})
+
+    def _stop(self, order: Message) -> None:
+        task = self.tasks.get(str(order["id"]))
+        if task is not None:
+            grace: Any = order["grace"]
+            self._end_task(task, grace, str(order["cause"]), str(order["reason"]))
+
+    def _forget(self, order: Message) -> None:
+        key = str(order["id"])
+        if key in self.records and key not in self.tasks:
+            self._add("forgotten", key)
+
+    def _lease(self, order: Message) -> None:
+        until: Any = order["until"]
+        grace: Any = order["grace"]
+        self.lease_until, self.lease_grace = until, grace
+        self._at(until, self._check_lease)
+        saved = self.host.lease_file
+        if saved.boot != self.host.boots or until - saved.until >= 1.0:
+            self.host.lease_file = LeaseFile(self.host.boots, until, grace)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _at(self, when: float, call: Any, *args: Any) -> None:
+        self.host.world.clock.after(max(0.0, when - self.host.now()), self.process, call, *args)
+
+    def _watch(self, task: Task) -> None:
+        if task.limit_at is not None:
+            self._at(task.limit_at, self._limit, task)
+        if self.lease_until is not None:
+            self._at(self.lease_until, self._check_lease)
+
+    def _check_lease(self) -> None:
+        if self.lease_until is None or self.host.now() < self.lease_until:
+            return
+        for task in list(self.tasks.values()):
+            self._end_task(task, min(task.grace, self.lease_grace), "host", LEASE_ENDED)
+        self._soon()
+
+    def _limit(self, task: Task) -> None:
+        if task.id in self.tasks and task.kill_at is None:
+            self._end_task(task, task.grace, "max_duration", "max_duration reached")
+            self._soon()
+
+    def _end_task(self, task: Task, grace: float, cause: str, reason: str) -> None:
+        kill_at = self.host.now() + grace
+        if task.kill_at is not None:
+            if kill_at < task.kill_at:
+                task.kill_at = kill_at
+                self._at(kill_at, self._kill, task)
+            return
+        task.kill_at = kill_at
+        task.cause, task.reason = cause, reason
+        self._add("stopping", task.id, cause=cause, reason=reason)
+        self._news.append({"ev": "stopping", "id": task.id})
+        if grace > 0 and task.process is not None:
+            self.host.terminate(task.process)
+        self._at(kill_at, self._kill, task)
+
+    def _kill(self, task: Task) -> None:
+        if task.id in self.tasks and task.kill_at is not None and self.host.now() >= task.kill_at - 1e-9:
+            assert task.process is not None
+            self.host.kill(task.process)
+
+    # --- ends ---------------------------------------------------------------------------------------------------
+
+    def reap(self, process: Running) -> None:
+        """A process has ended."""
+        task = self.tasks.pop(process.id, None)
+        if task is None:
+            return
+        code = process.code
+        if task.adopted:
+            code = None
+            if task.cause == "exit":
+                task.cause, task.reason = "host", LOST
+        self._record_end(task.id, code, task.cause, task.reason)
+        self._soon()
+
+    def _record_end(self, key: str, code: int | None, cause: str, reason: str) -> None:
+        end = {"code": code, "cause": cause, "reason": reason, "log_bytes": self.host.log_bytes(key)}
+        at = self.host.wall()
+        self._add("exited", key, at_end=at, **end)
+        self._must_sync = True
+        self._news.append({"ev": "exited", "id": key, "at": at, **end})
+
+    def _pick_up(self, key: str, record: Message) -> None:
+        if record.get("boot") != self.host.boots:
+            self._record_end(key, None, "host", REBOOTED)
+            return
+        process = self.host.processes.get(key)
+        grace: Any = record["grace"]
+        task = Task(key, process, str(record["signal"]), grace, adopted=True)
+        task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
+        if process is None or not process.alive:
+            self._record_end(key, None, "host", LOST)
+            return
+        self.tasks[key] = task
+        if "pid" not in record:
+            # Died between the spawn and noting its pid: found by its mark, and swept.
+            self.host.kill(process)
+            return
+        limit_at: Any = record.get("limit_at")
+        task.limit_at = limit_at
+        self._watch(task)
+        if "cause" in record:
+            self._end_task(task, task.grace, task.cause, task.reason)
+
+    # --- the journal --------------------------------------------------------------------------------------------
+
+    def _add(self, kind: str, key: str, **fields: object) -> None:
+        line: Message = {"kind": kind, "id": key, **fields}
+        production._apply(self.records, dict(line))
+        self._unwritten.append(line)
+
+    def _write(self) -> None:
+        self.host.journal.written += self._unwritten
+        self._unwritten.clear()
+
+    def _soon(self) -> None:
+        # What happens until then is committed and told together, or lost together.
+        if not self._committing:
+            self._committing = True
+            self.host.world.clock.after(0.001, self.process, self._commit)
+
+    def _commit(self) -> None:
+        self._committing = False
+        self._write()
+        if self._must_sync:
+            self._must_sync = False
+            self.host.journal.synced = len(self.host.journal.written)
+            for news in self._news:
+                if news["ev"] == "exited":
+                    self.host.world.ledger.recorded(self.host, news)
+        news, self._news = self._news, []
+        if news:
+            self._push(news)
+
+    def _push(self, messages: list[Message]) -> None:
+        if self.daemon is not None:
+            self.host.world.clock.after(0.0005, self.daemon.process, self.daemon.hear, self, messages)
+

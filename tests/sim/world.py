@@ -1,0 +1,117 @@
+"""Everything of one history, and the parts of production that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from agent.core.model import Member, Probe
+from agent.work import Work
+from coordinator.core.decide import decide
+from coordinator.core.events import Event
+from coordinator.core.model import HostFacts
+from coordinator.core.state import Timing
+from coordinator.core.turn import Turn
+from tests.fakes.memory_store import MemoryDisk
+from tests.sim.agent import Agent
+from tests.sim.clock import Clock
+from tests.sim.coordinator import Coordinator
+from tests.sim.host import Host, Program
+from tests.sim.ledger import Ledger
+from tests.sim.network import Link, Network
+
+DAY = 86400.0
+
+TIMING = Timing(heartbeat=5.0, suspect=10.0, lease=15.0, lease_grace=4.0, prepare=20.0, probe_interval=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a history is made of; a test of the tests puts something broken in here."""
+
+    decide: Callable[[Turn, Event], Any] = decide
+    work: Callable[..., Work] = Work
+    agent: Callable[[Host], Agent] = Agent
+    coordinator: Callable[[World], Coordinator] = Coordinator
+
+
+@dataclass(slots=True)
+class Slowness:
+    """How long the coordinator's disk takes, at most, in seconds."""
+
+    commit: float = 0.003
+
+
+class World:
+    """One history's state, the simulated and the real."""
+
+    def __init__(self, seed: int, parts: Parts, tell: Callable[[str], None] | None = None) -> None:
+        self.random = Random(seed)
+        self.parts = parts
+        self.timing = TIMING
+        self.clock = Clock()
+        self.network = Network(self.clock, self.random)
+        self.disk = MemoryDisk()
+        self.ledger = Ledger(self)
+        self.hosts: dict[str, Host] = {}
+        self.programs: dict[str, Program] = {}
+        self.coordinator: Coordinator | None = None
+        self.slowness = Slowness()
+        self.wall_offset = 1_800_000_000.0
+        # Directed pairs of hosts that do not reach each other.
+        self.cut: set[tuple[str, str]] = set()
+        self._tell = tell
+
+    def trace(self, *what: object) -> None:
+        """Say what happens, if anyone listens."""
+        if self._tell is not None:
+            self._tell(f"{self.clock.now:9.4f}  {' '.join(map(str, what))}")
+
+    def wall(self) -> float:
+        """What every wall clock shows; it may jump."""
+        return self.clock.now + self.wall_offset
+
+    def add_host(self, cpus: int, gpus: int, facts: HostFacts) -> Host:
+        """A machine, which is not yet known to anyone."""
+        host = Host(self, len(self.hosts) + 1, cpus, gpus, facts)
+        self.hosts[host.id] = host
+        return host
+
+    def call_up(self, link: Link, call: Callable[..., object], *args: Any) -> None:
+        """A call over ``link`` to whichever coordinator lives when it arrives."""
+        self.network.up(link, call, *args)
+
+    def commit_seconds(self) -> float:
+        """What the next commit takes."""
+        return self.random.random() * self.slowness.commit
+
+    def reach(self, source: Host, member: Member) -> Probe:
+        """What a probe of another host shows now."""
+        target = self.hosts[member.host_id]
+        reached = target.up and target.agent is not None and (source.id, target.id) not in self.cut
+        address, port = member.addresses[0], member.port
+        return Probe(member.host_id, address, port, reached, "" if reached else "timed out", 0.001)
+
+    # --- the coordinator's life ---------------------------------------------------------------------------------
+
+    def start_coordinator(self) -> None:
+        """Start it from its disk, unless it runs."""
+        if self.coordinator is None:
+            self.trace("coordinator starts")
+            self.coordinator = self.parts.coordinator(self)
+            self.ledger.check_jobs()
+
+    def kill_coordinator(self) -> None:
+        """Kill -9; agents whose link is not cut see their streams break."""
+        dead = self.coordinator
+        if dead is None:
+            return
+        self.trace("coordinator dies")
+        dead.process.kill()
+        self.coordinator = None
+        for host in self.hosts.values():
+            if host.agent is not None:
+                host.agent.coordinator_lost(dead)
+
