@@ -16,10 +16,10 @@ from coordinator.access.ca import Authority
 from coordinator.access.errors import ProtocolTooDifferent
 from coordinator.archives import ArchiveStore
 from coordinator.core.desired import Desired, desired_of
-from coordinator.core.errors import HostForgotten, NotFound
+from coordinator.core.errors import Conflict, HostForgotten, NotFound
 from coordinator.core.events import HostReported, SessionOpened
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import Host, PeerEndpoint
+from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine
 from coordinator.logstore import LogStore
@@ -59,6 +59,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 f"agent speaks protocol {request.protocol_version or '?'}, which this coordinator does not; "
                 "install the same release on both"
             )
+        await self._refuse_second(host_id, request.instance_id)
         opened = SessionOpened(
             host_id=host_id,
             facts=facts_from_proto(request.facts),
@@ -67,7 +68,10 @@ class AgentService(pb_grpc.AgentServiceServicer):
             agent_version=request.agent_version,
         )
         host: Host = await self._parts.engine.post(opened)
-        session = await self._parts.engine.read(lambda state: self._begin(state, host_id, host.epoch))
+        where = f"{request.hardware.hostname} ({context.peer()})"
+        session = await self._parts.engine.read(
+            lambda state: self._begin(state, host, instance=request.instance_id, where=where)
+        )
         log.info("session.opened", host=host.name, id=host_id, epoch=host.epoch, peer=context.peer())
         try:
             yield self._welcome(host)
@@ -77,10 +81,26 @@ class AgentService(pb_grpc.AgentServiceServicer):
             self._parts.hub.leave(host_id, session)
             log.info("session.closed", host=host.name, id=host_id, epoch=host.epoch)
 
-    def _begin(self, state: State, host_id: HostId, epoch: int) -> Session:
-        held = state.usage[host_id].allocations if host_id in state.usage else set()
+    async def _refuse_second(self, host_id: HostId, instance: str) -> None:
+        """One identity on two machines would run everything twice: the first in contact keeps it.
+
+        Raises Conflict. The same agent, come back while its old stream still looks alive, is let in; another one is
+        once the first has not been heard of for long enough to be suspect.
+        """
+        session = self._parts.hub.session(host_id)
+        if session is None or session.instance == instance:
+            return
+        host = await self._parts.engine.read(lambda state: state.hosts.get(host_id))
+        if host is not None and host.state is HostState.ONLINE:
+            raise Conflict(
+                f"host {host.name!r} is in contact already, from {session.where}: its identity is in use on two "
+                "machines, or its last agent ended a moment ago; give each machine an identity of its own (agent join)"
+            )
+
+    def _begin(self, state: State, host: Host, instance: str, where: str) -> Session:
+        held = state.usage[host.id].allocations if host.id in state.usage else set()
         orders = [(a, order) for a in sorted(held) if (order := desired_of(state, a)) is not None]
-        return self._parts.hub.open(host_id, epoch, orders)
+        return self._parts.hub.open(host.id, host.epoch, orders, instance, where)
 
     def _welcome(self, host: Host) -> pb.OpenSessionResponse:
         timing = self._parts.timing

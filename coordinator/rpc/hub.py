@@ -18,8 +18,10 @@ log = structlog.get_logger(__name__)
 class Session:
     """One contact of an agent: orders wait here until its stream takes them. A newer order replaces an older one."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, instance: str = "", where: str = "") -> None:
         self.epoch = epoch
+        self.instance = instance
+        self.where = where
         self.closed = False
         self.complete = True
         self._orders: dict[AllocationId, Desired | None] = {}
@@ -57,13 +59,20 @@ class Hub:
         self._sessions: dict[HostId, Session] = {}
         self._early_probes: dict[HostId, dict[HostId, Host]] = {}
 
-    def open(self, host_id: HostId, epoch: int, orders: Iterable[tuple[AllocationId, Desired]]) -> Session:
+    def open(
+        self,
+        host_id: HostId,
+        epoch: int,
+        orders: Iterable[tuple[AllocationId, Desired]],
+        instance: str = "",
+        where: str = "",
+    ) -> Session:
         """Begin the session of ``epoch`` with the complete desired state; an older one ends.
 
         Called between two turns of the engine, so that no order falls between the state and the session.
         """
         older = self._sessions.get(host_id)
-        session = Session(epoch)
+        session = Session(epoch, instance, where)
         if older is not None:
             if older.epoch > epoch:
                 session.close()
@@ -81,9 +90,9 @@ class Hub:
         if self._sessions.get(host_id) is session:
             del self._sessions[host_id]
 
-    def connected(self, host_id: HostId) -> bool:
-        """Whether the host has an open session."""
-        return host_id in self._sessions
+    def session(self, host_id: HostId) -> Session | None:
+        """The host's open session, if it has one."""
+        return self._sessions.get(host_id)
 
     # ------------------------------------------------------------ from the engine
 
