@@ -65,7 +65,8 @@ class Work:
         self._informed = False
         self._tools = tools
         self._on_change = on_change
-        self._unreported: set[AllocationId] = set()
+        # In the order of the news: a bounded report leaves no old one behind.
+        self._unreported: dict[AllocationId, None] = {}
         self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
         self._extras: dict[str, asyncio.Future[tuple[int | None, str]]] = {}
         self._keys = itertools.count(1)
@@ -104,7 +105,8 @@ class Work:
         self._reconcile(touched)
 
     def renew(self, sent_at: float, seconds: float, grace: float) -> None:
-        """A report sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
+        """A call sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
+        was_over = self.lease is None or expired(self.lease, self._tools.now())
         self.lease = renewed(self.lease, sent_at, seconds, grace)
         # The spawner enforces it too: it must hold even if this process is gone.
         if self.lease.until - self._lease_told >= min(LEASE_STEP, seconds / 20):
@@ -112,6 +114,9 @@ class Work:
             self._tools.send({"op": "lease", "until": self.lease.until, "grace": grace})
         if self._fence is None:
             self._watch_lease()
+        if was_over:
+            # What came while there was no lease was not begun.
+            self._reconcile(dict.fromkeys((*self.desired, *self.observed)))
 
     def _watch_lease(self) -> None:
         assert self.lease is not None
@@ -146,7 +151,7 @@ class Work:
         for seen in reported:
             current = self.observed.get(seen.id)
             if current is None or replace(current, log_done=seen.log_done) == seen:
-                self._unreported.discard(seen.id)
+                self._unreported.pop(seen.id, None)
                 if current is not None and not current.acknowledged:
                     self.observed[seen.id] = replace(current, acknowledged=True)
                     touched.append(seen.id)
@@ -278,14 +283,14 @@ class Work:
 
     def _forget(self, key: AllocationId) -> None:
         self.observed.pop(key)
-        self._unreported.discard(key)
+        self._unreported.pop(key, None)
         self._tools.send({"op": "forget", "id": key})
         self._tools.places.drop_log(key)
 
     def _observe(self, seen: Observed, news: bool = True) -> None:
         self.observed[seen.id] = replace(seen, acknowledged=False) if seen.acknowledged else seen
         if news:
-            self._unreported.add(seen.id)
+            self._unreported[seen.id] = None
 
     def _tidy(self, key: AllocationId) -> None:
         try:

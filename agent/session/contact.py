@@ -161,9 +161,10 @@ class Session:
             await link.close()
 
     async def _follow(self, link: Link, intro: Introduction, opened: asyncio.Event) -> None:
+        sent_at = now()
         async for message in link.open(intro):
             if message.HasField("welcome"):
-                self._welcome(link, message.welcome)
+                self._welcome(link, message.welcome, sent_at)
                 opened.set()
             elif message.HasField("desired"):
                 self._work.want(convert.desired_update(message.desired))
@@ -171,10 +172,12 @@ class Session:
                 self._probe(convert.members(message.probe.targets))
         raise ContactLost("the coordinator ended the session")
 
-    def _welcome(self, link: Link, welcome: pb.Welcome) -> None:
+    def _welcome(self, link: Link, welcome: pb.Welcome, sent_at: float) -> None:
         self._epoch = welcome.epoch
         self._heartbeat = max(0.05, welcome.heartbeat_seconds)
         self._lease_grace = welcome.lease_grace_seconds
+        # From the first order on: what a host begins before its first report must be fenced too.
+        self._work.renew(sent_at, welcome.lease_seconds, self._lease_grace)
         self._link = link
         log.info("session.open", coordinator=link.address, epoch=welcome.epoch, host=welcome.host_name)
         self._on_open()

@@ -118,6 +118,10 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         os.chdir(cwd)
     except OSError as error:
         raise StartError(f"working directory {cwd!r}: {error.strerror}") from None
+    except ValueError as error:
+        raise StartError(f"working directory {cwd!r}: {error}") from None
+    if not argv or any("\0" in word for word in argv):
+        raise StartError(f"{' '.join(argv)!r} could not be started: empty, or with a null character")
     program = _program(argv[0], env.get("PATH", os.defpath))
     try:
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

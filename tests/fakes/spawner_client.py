@@ -1,0 +1,129 @@
+"""A real spawner process and the daemon's end of its socket, one message at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.spawner import wire
+from tests.support import eventually
+
+Message = dict[str, Any]
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class SpawnerClient:
+    """Talks to the spawner of ``directory``; starts one when told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        self.snapshot: dict[str, Message] = {}
+        self._socket: socket.socket | None = None
+        self._decoder = wire.Decoder()
+        self._news: list[Message] = []
+
+    def start(self) -> None:
+        """Start a spawner and connect."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agent.spawner", "--state-dir", str(self.directory)], start_new_session=True
+        )
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect, as a daemon that was started anew."""
+        self._socket = eventually(self._try, what="spawner's socket")
+        self._decoder = wire.Decoder()
+        self._news = []
+        self.snapshot = self.next("snapshot")["records"]
+
+    def _try(self) -> socket.socket | None:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        try:
+            connection.connect(str(self.directory / wire.SOCKET))
+        except OSError:
+            connection.close()
+            return None
+        return connection
+
+    def disconnect(self) -> None:
+        """As a daemon that was killed."""
+        assert self._socket is not None
+        self._socket.close()
+
+    def kill(self) -> None:
+        """``kill -9`` for the spawner."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.disconnect()
+
+    def send(self, *orders: Message) -> None:
+        """Give orders."""
+        assert self._socket is not None
+        self._socket.sendall(wire.encode(list(orders)))
+
+    def spawn(self, key: str, *argv: str, **fields: Any) -> None:
+        """Order a task; with one argument it is for a shell."""
+        command = ["sh", "-c", argv[0]] if len(argv) == 1 else list(argv)
+        order = {
+            "op": "spawn",
+            "id": key,
+            "argv": command,
+            "env": {"PATH": PATH, "RALLYPOINT_ALLOCATION_ID": key},
+            "cwd": str(self.directory),
+            "log": str(self.directory / f"{key}.log"),
+            "signal": "TERM",
+            "grace": 5.0,
+            "limit": None,
+        }
+        self.send({**order, **fields})
+
+    def stop(self, key: str, name: str = "TERM", grace: float = 5.0) -> None:
+        """Order a stop."""
+        self.send({"op": "stop", "id": key, "signal": name, "grace": grace, "cause": "stopped", "reason": "asked to"})
+
+    def next(self, event: str, key: str = "") -> Message:
+        """The next news of that kind (and task); others before it are passed over."""
+        assert self._socket is not None
+        while True:
+            while self._news:
+                news = self._news.pop(0)
+                if news["ev"] == event and (not key or news["id"] == key):
+                    return news
+            data = self._socket.recv(1 << 16)
+            assert data, "the spawner closed the connection"
+            self._news += self._decoder.feed(data)
+
+    def end_of(self, key: str) -> Message:
+        """How a task ended: from the snapshot, or else from the news."""
+        record = self.snapshot.get(key, {})
+        return record if "at_end" in record else self.next("exited", key)
+
+    def output(self, key: str) -> str:
+        """A task's output, as soon as it ends with a whole line."""
+        path = self.directory / f"{key}.log"
+        return eventually(lambda: path.exists() and path.read_text().endswith("\n") and path.read_text(), what="output")
+
+
+@contextmanager
+def spawner(directory: Path) -> Iterator[SpawnerClient]:
+    """A running spawner, gone afterwards with all its tasks."""
+    os.chmod(directory, 0o700)
+    client = SpawnerClient(directory)
+    client.start()
+    try:
+        yield client
+    finally:
+        if client.process is not None and client.process.poll() is None:
+            client.kill()
+        elif client.process is not None:
+            client.disconnect()

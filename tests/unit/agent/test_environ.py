@@ -1,0 +1,122 @@
+"""The environment of a node, word for word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent import environ
+from agent.core.model import AllocationId, Desired, Group, GroupMember, Spec, Wanted
+
+HOST = environ.Host("h-2", "worker-2", "rack", "eu-north")
+DIRTY = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LC_TIME": "de_DE",
+    "VIRTUAL_ENV": "/venv",
+    "MASTER_ADDR": "10.9.9.9",
+    "MASTER_PORT": "1",
+    "DSTACK_MASTER_NODE_IP": "10.9.9.9",
+    "DSTACK_NODES_IPS": "10.9.9.9",
+    "DSTACK_MPI_HOSTFILE": "/etc/hosts",
+    "NCCL_SOCKET_IFNAME": "eth9",
+    "GLOO_SOCKET_IFNAME": "eth9",
+    "OMPI_MCA_btl": "tcp",
+    "RALLYPOINT_AGENT_BACKEND": "x",
+    "CUDA_VISIBLE_DEVICES": "7",
+}
+ANY = Desired(
+    AllocationId("j-1.5.2"), "j-1", "search", 5, 2, Wanted.RUNNING, Spec(nodes=24, commands=("true",)), gpu_uuids=()
+)
+
+
+def transcript(env: dict[str, str]) -> str:
+    return "\n".join(f"{key}={value!r}" for key, value in sorted(env.items()))
+
+
+def test_any_carries_nothing_of_the_cluster_nor_of_the_agent() -> None:
+    env = environ.node_environment(ANY, HOST, "/work/j-1.5.2", environ.base(DIRTY), None)
+    assert transcript(env) == (
+        "CUDA_VISIBLE_DEVICES=''\n"
+        "DSTACK_GPUS_NUM='0'\n"
+        "DSTACK_GPUS_PER_NODE='0'\n"
+        "DSTACK_JOB_ID='j-1.5.2'\n"
+        "DSTACK_NODES_NUM='24'\n"
+        "DSTACK_NODE_RANK='5'\n"
+        "DSTACK_RUN_ID='j-1'\n"
+        "DSTACK_RUN_NAME='search'\n"
+        "DSTACK_WORKING_DIR='/work/j-1.5.2'\n"
+        "HOME='/root'\n"
+        "LANG='C.UTF-8'\n"
+        "LC_TIME='de_DE'\n"
+        "PATH='/usr/bin:/bin'\n"
+        "RALLYPOINT_ALLOCATION_ID='j-1.5.2'\n"
+        "RALLYPOINT_ATTEMPT='2'\n"
+        "RALLYPOINT_BACKEND='rack'\n"
+        "RALLYPOINT_HOST_NAME='worker-2'\n"
+        "RALLYPOINT_PLACEMENT='any'\n"
+        "RALLYPOINT_REGION='eu-north'"
+    )
+
+
+GROUP = Group(
+    generation=3,
+    master_address="10.0.0.1",
+    master_port=20007,
+    members=(
+        GroupMember(0, "h-1", "worker-1", "10.0.0.1", 7433, 2),
+        GroupMember(1, "h-2", "worker-2", "10.0.0.2", 7433, 2),
+    ),
+)
+CLUSTER = replace(
+    ANY, rank=1, spec=Spec(nodes=2, cluster=True, commands=("true",)), gpu_uuids=("GPU-a", "GPU-b"), group=GROUP
+)
+FILES = environ.ClusterFiles("/aux/hostfile", "/state/mpi-launch", "/aux/ticket", "eth1", "10.0.0.0/24")
+
+
+def test_cluster_adds_group_interface_and_mpi() -> None:
+    alone = environ.node_environment(replace(CLUSTER, group=None), HOST, "/w", environ.base(DIRTY), None)
+    env = environ.node_environment(CLUSTER, HOST, "/w", environ.base(DIRTY), FILES)
+    assert env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert (env["DSTACK_GPUS_PER_NODE"], env["DSTACK_GPUS_NUM"]) == ("2", "4")
+    assert transcript({key: env[key] for key in env.keys() - alone.keys()}) == (
+        "DSTACK_MASTER_NODE_IP='10.0.0.1'\n"
+        "DSTACK_MPI_HOSTFILE='/aux/hostfile'\n"
+        "DSTACK_NODES_IPS='10.0.0.1\\n10.0.0.2'\n"
+        "GLOO_SOCKET_IFNAME='eth1'\n"
+        "MASTER_ADDR='10.0.0.1'\n"
+        "MASTER_PORT='20007'\n"
+        "NCCL_SOCKET_IFNAME='eth1'\n"
+        "OMPI_ALLOW_RUN_AS_ROOT='1'\n"
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1'\n"
+        "OMPI_MCA_btl_tcp_if_include='10.0.0.0/24'\n"
+        "OMPI_MCA_oob_tcp_if_include='10.0.0.0/24'\n"
+        "OMPI_MCA_plm_rsh_agent='/state/mpi-launch'\n"
+        "OMPI_MCA_plm_rsh_no_tree_spawn='1'\n"
+        "RALLYPOINT_LAUNCH_TICKET='/aux/ticket'\n"
+        "RALLYPOINT_NODE_ADDRESS='10.0.0.2'"
+    )
+
+
+def test_the_users_variables_win_over_all_but_the_mark() -> None:
+    env = {"MASTER_PORT": "9", "PATH": "/mine", "NCCL_SOCKET_IFNAME": "ib0", "RALLYPOINT_ALLOCATION_ID": "no"}
+    made = environ.node_environment(
+        replace(CLUSTER, spec=replace(CLUSTER.spec, env=env)), HOST, "/w", environ.base(DIRTY), FILES
+    )
+    assert {key: made[key] for key in env} == {**env, "RALLYPOINT_ALLOCATION_ID": "j-1.5.2"}
+
+
+def test_host_file_counts_at_least_one_slot() -> None:
+    cpus = replace(GROUP, members=(replace(GROUP.members[0], slots=0), GROUP.members[1]))
+    assert environ.hostfile(cpus) == "10.0.0.1 slots=1\n10.0.0.2 slots=2\n"
+
+
+def test_commands_are_joined_as_dstack_joins_them() -> None:
+    spec = Spec(commands=("cd src", "server &", "if true; then\n  echo hi\nfi\n"))
+    assert environ.command(replace(ANY, spec=spec)) == [
+        "sh",
+        "-c",
+        "cd src && { server & } && if true; then\n  echo hi\nfi",
+    ]
+    assert environ.command(replace(ANY, spec=replace(spec, shell="bash")))[0] == "bash"
+    assert environ.command(replace(ANY, spec=Spec(argv=("a b", "c")))) == ["a b", "c"]

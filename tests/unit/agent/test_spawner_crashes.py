@@ -1,0 +1,151 @@
+"""What survives the death of the daemon, of the spawner, and of contact with the coordinator."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.spawner import wire
+from agent.spawner.journal import Journal
+from agent.spawner.procs import look
+from tests.fakes.spawner_client import spawner
+from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_tasks_outlive_the_daemon_and_it_hears_of_their_ends(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        os.mkfifo(tmp_path / "gate")
+        client.spawn("j.0.1", "read x < gate; exit 6", meta={"rank": 0})
+        pid = client.next("started")["pid"]
+        client.spawn("k.0.1", "sleep 1000")
+        client.next("started", "k.0.1")
+        client.disconnect()
+        (tmp_path / "gate").write_text("go\n")
+        eventually(lambda: look(pid) is None, what="end of the task")
+        client.connect()
+        assert client.snapshot["j.0.1"]["code"] == 6
+        assert client.snapshot["j.0.1"]["meta"] == {"rank": 0}
+        assert "at_end" not in client.snapshot["k.0.1"]
+
+
+def test_it_leaves_when_there_is_neither_task_nor_daemon_and_forgets_nothing(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "exit 6")
+        client.spawn("k.0.1", "exit 7")
+        client.next("exited")
+        client.next("exited")
+        client.send({"op": "forget", "id": "k.0.1"})
+        client.disconnect()
+        assert client.process is not None
+        assert client.process.wait(10) == 0
+        client.start()
+        assert {key: record["code"] for key, record in client.snapshot.items()} == {"j.0.1": 6}
+
+
+def test_a_new_spawner_finds_living_tasks_and_says_what_it_cannot_know(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("dead.0.1", "sleep 1000")
+        client.spawn("live.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & echo main; sleep 1000")
+        pids = {key: client.next("started", key)["pid"] for key in ("dead.0.1", "live.0.1")}
+        eventually(lambda: len(client.output("live.0.1").split()) == 2, what="child's pid")
+        child = next(int(word) for word in client.output("live.0.1").split() if word.isdigit())
+        client.kill()
+        os.kill(pids["dead.0.1"], signal.SIGKILL)
+        eventually(lambda: not getattr(look(pids["dead.0.1"]), "alive", False), what="its end")
+        client.start()
+        lost = client.end_of("dead.0.1")
+        assert (lost["cause"], lost["code"]) == ("host", None)
+        assert str(lost["reason"]).startswith("exit status lost")
+        assert "at_end" not in client.snapshot["live.0.1"]
+        client.stop("live.0.1")
+        ended = client.next("exited")
+        assert (ended["cause"], ended["code"]) == ("stopped", None)
+        assert not getattr(look(child), "alive", False)
+
+
+def test_the_end_of_an_adopted_task_is_noticed_and_what_it_leaves_is_ended(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000")
+        pid = client.next("started")["pid"]
+        child = int(client.output("j.0.1"))
+        client.kill()
+        client.start()
+        os.kill(pid, signal.SIGKILL)
+        assert client.next("exited")["cause"] == "host"
+        assert not getattr(look(child), "alive", False)
+
+
+def test_another_boot_is_noticed(tmp_path: Path) -> None:
+    log = tmp_path / "j.0.1.log"
+    log.write_text("abc")
+    record = {"boot": "another", "log": str(log), "pid": os.getpid(), "start": 1, "signal": "TERM", "grace": 1.0}
+    (tmp_path / "spawner.journal").write_text(json.dumps({"kind": "starting", "id": "j.0.1", **record}) + "\n")
+    with spawner(tmp_path) as client:
+        ended = client.snapshot["j.0.1"]
+        assert (ended["cause"], ended["reason"], ended["log_bytes"]) == ("host", "host rebooted", 3)
+
+
+def test_a_pid_that_was_lent_on_is_not_taken_for_the_task(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "sleep 1000")
+        client.next("started")
+        client.spawn("k.0.1", "true")
+        client.next("exited")
+        client.kill()
+        lines = (tmp_path / "spawner.journal").read_text().splitlines()
+        stranger = [line for line in lines if json.loads(line)["id"] == "k.0.1" and '"exited"' not in line]
+        mine = {"kind": "started", "id": "k.0.1", "pid": os.getpid(), "start": 1}
+        (tmp_path / "spawner.journal").write_text("\n".join([*stranger, json.dumps(mine), ""]))
+        client.start()
+        assert client.end_of("k.0.1")["cause"] == "host"
+
+
+def test_only_one_spawner_serves_a_directory(tmp_path: Path) -> None:
+    with spawner(tmp_path):
+        command = [sys.executable, "-m", "agent.spawner", "--state-dir", str(tmp_path)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert (second.returncode, second.stderr) == (1, f"another spawner serves {tmp_path}\n")
+
+
+def test_the_lease_ends_work_without_any_daemon(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.send({"op": "lease", "until": wire.now() + 1.5, "grace": 0.2})
+        client.spawn("j.0.1", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        client.output("j.0.1")
+        client.disconnect()
+        assert client.process is not None
+        client.process.wait(20)
+        client.start()
+        ended = client.snapshot["j.0.1"]
+        assert (ended["cause"], ended["code"]) == ("host", 137)
+        assert "longer than its lease" in str(ended["reason"])
+
+
+def test_the_lease_outlives_the_spawner_too(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.send({"op": "lease", "until": wire.now() + 2, "grace": 0.2})
+        client.spawn("j.0.1", "sleep 1000")
+        client.next("started")
+        client.kill()
+        client.start()
+        assert client.next("exited")["cause"] == "host"
+
+
+def test_a_torn_line_spoils_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    journal = Journal(path)
+    journal.add("starting", "a", log="x")
+    journal.add("exited", "a", code=1, at_end=2.0)
+    journal.sync()
+    with open(path, "ab") as file:
+        file.write(b'{"kind":"exited","id":"b","co')
+    assert Journal(path).records == {"a": {"log": "x", "code": 1, "at_end": 2.0}}
+    assert Journal(path).records == {"a": {"log": "x", "code": 1, "at_end": 2.0}}
