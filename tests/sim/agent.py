@@ -193,6 +193,7 @@ class Agent:
         self._failures = 0
         if contact.limit is not None:
             contact.limit.cancel()
+        self.work.renew(contact.sent_at, welcome.lease_seconds, welcome.lease_grace_seconds)
         self._publish()
         self._report(contact, complete=True)
 

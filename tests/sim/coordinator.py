@@ -56,6 +56,7 @@ class Coordinator:
         self._specs = SpecCache()
         self._inbox: list[tuple[Event | Callable[[State], Any], Reply]] = []
         self._busy = False
+        self._heard: list[str] = []
         self._due: float | None = None
         self._timer: Timer | None = None
         self._load()
@@ -162,7 +163,7 @@ class Coordinator:
                 reply(refusal)
             else:
                 if isinstance(event, HostReported | SessionOpened):
-                    self.world.ledger.heard(event.host_id)
+                    self._heard.append(event.host_id)
         settle(turn)
         earliest = [c.at for c in turn.changes if isinstance(c, DeadlineSet) and c.at is not None]
         if self._due is None or turn.at.mono >= self._due:
@@ -200,6 +201,9 @@ class Coordinator:
 
     def answer(self, answers: list[tuple[Reply, Any]]) -> None:
         """Answer the callers; the turn is over."""
+        for host in self._heard:
+            self.world.ledger.heard(host)
+        self._heard.clear()
         for reply, answer in answers:
             reply(answer)
         self._busy = False
@@ -235,6 +239,7 @@ class Coordinator:
         self.state = restore(records, self.world.timing)
 
     def _start_over(self, posted: list[tuple[Any, Reply]]) -> None:
+        self._heard.clear()
         half_done = self.state
         self._load()
         carry_over(half_done, self.state)
