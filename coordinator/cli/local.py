@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _TOKEN_SECONDS = 300.0
+_MAX_HOSTS = 16
 _ANY_PORT = "127.0.0.1:0"
 
 
@@ -37,24 +38,48 @@ def local_cluster(spec: JobSpec) -> Iterator[Client]:
 
     if sys.platform != "linux":
         raise CommandFailed("--local needs Linux, where agents run; submit to a coordinator instead", exits.REFUSED)
+    hosts = _hosts(spec)
     with _ended_in_order(), ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="rallypoint-", ignore_cleanup_errors=True))
+        folder = Path(stack.enter_context(_folder()))
+        data = folder / "coordinator"
+        serve = _start(
+            folder / "coordinator.log",
+            "coordinator",
+            "serve",
+            "--data-dir",
+            data,
+            "--listen",
+            _ANY_PORT,
+            "--http",
+            "off",
         )
-        data, state = folder / "coordinator", folder / "agent"
-        serve = _start(folder, "coordinator", "serve", "--data-dir", str(data), "--listen", _ANY_PORT, "--http", "off")
         stack.callback(serve.stop)
-        context = data / "admin.toml"
         # Written last: once it is there, the coordinator answers.
         serve.until((data / "endpoints.json").exists, "starting")
-        client = stack.enter_context(Client.from_context(context))
-        _join(client, state)
-        agent = _start(
-            folder, "agent", "run", "--state-dir", str(state), "--peer-listen", _ANY_PORT, "--cpus", _cpus(spec)
-        )
-        stack.callback(agent.stop)
-        agent.until(lambda: _online(client), "coming online")
+        client = stack.enter_context(Client.from_context(data / "admin.toml"))
+        token = client.create_token(ttl=_TOKEN_SECONDS, uses=hosts).token
+        agents: list[_Program] = []
+        stack.callback(_stop_all, agents)
+        for number in range(1, hosts + 1):
+            agents.append(_agent(client.address, token, folder / f"local-{number}"))
+        agents[-1].until(lambda: _online(client) == hosts, "coming online")
+        stack.callback(_end_jobs, client)
         yield client
+
+
+def _stop_all(programs: list[_Program]) -> None:
+    for program in programs:
+        program.process.terminate()
+    for program in programs:
+        program.stop()
+
+
+def _end_jobs(client: Client) -> None:
+    # Work outlives an agent that stops: whatever still runs when we are told to leave is ended first.
+    for job in client.jobs():
+        client.stop(job.id, abort=True)
+        with suppress(TimeoutError):
+            client.wait(job.id, _STOP_SECONDS)
 
 
 @contextmanager
@@ -71,23 +96,31 @@ def _ended_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _cpus(spec: JobSpec) -> str:
-    # A group must be on one machine here, however small: it is for trying, and CPUs are only counted, not handed out.
-    wanted = spec.nodes * (spec.resources.cpus.min or 1) if spec.placement is Placement.CLUSTER else 1
-    return str(max(os.cpu_count() or 1, wanted))
+def _hosts(spec: JobSpec) -> int:
+    # A group has one node a host, so it gets as many agents; independent nodes share one.
+    hosts = spec.nodes if spec.placement is Placement.CLUSTER else 1
+    if hosts > _MAX_HOSTS:
+        text = f"--local starts an agent for each node of a group, at most {_MAX_HOSTS}; ask for fewer nodes"
+        raise CommandFailed(text, exits.REFUSED)
+    return hosts
 
 
-def _join(client: Client, state: Path) -> None:
-    token = client.create_token(ttl=_TOKEN_SECONDS, uses=1).token
-    command = [sys.executable, "-m", "agent", "join", client.address, "--token-file", "-", "--state-dir", str(state)]
-    command += ["--name", "local"]
-    joined = subprocess.run(command, input=token, text=True, capture_output=True, env=_environment(), check=False)
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rallypoint-", ignore_cleanup_errors=True)
+
+
+def _agent(address: str, token: str, state: Path) -> _Program:
+    join = [sys.executable, "-m", "agent", "join", address, "--token-file", "-", "--name", state.name]
+    joined = subprocess.run(
+        [*join, "--state-dir", str(state)], input=token, text=True, capture_output=True, env=_environment(), check=False
+    )
     if joined.returncode:
         raise CommandFailed(f"--local: the agent can't join: {joined.stderr.strip()}", exits.INTERNAL)
+    return _start(state.with_suffix(".log"), "agent", "run", "--state-dir", state, "--peer-listen", _ANY_PORT)
 
 
-def _online(client: Client) -> bool:
-    return any(host.state == pb.HOST_STATE_ONLINE for host in client.hosts().hosts)
+def _online(client: Client) -> int:
+    return sum(host.state == pb.HOST_STATE_ONLINE for host in client.hosts().hosts)
 
 
 def _environment() -> dict[str, str]:
@@ -129,11 +162,10 @@ class _Program:
             self.process.wait()
 
 
-def _start(folder: Path, program: str, *arguments: str) -> _Program:
-    log = folder / f"{program}.log"
+def _start(log: Path, program: str, *arguments: str | Path) -> _Program:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", program, *arguments],
+            [sys.executable, "-m", program, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -157,19 +157,11 @@ def _follow(client: Client, job: pb.Job, mode: _Mode) -> int:
         client.wait(job.id)
         answer = client.job(job.id)
     except KeyboardInterrupt:
-        _leave(client, job, mode)
+        goes_on = f"job {job.id} goes on; follow it: coordinator logs -f {job.id}; end it: coordinator stop {job.id}"
+        say("\nstopping: the local coordinator ends with this command" if mode.local else f"\n{goes_on}")
         return exits.INTERRUPTED
     click.echo(document(job=answer.job, nodes=list(answer.nodes)))
     return exit_code(answer.job)
-
-
-def _leave(client: Client, job: pb.Job, mode: _Mode) -> None:
-    if mode.local:
-        say(f"\nstopping job {job.id}: the local coordinator ends with this command")
-        client.stop(job.id, abort=True)
-        client.wait(job.id)
-    else:
-        say(f"\njob {job.id} goes on; follow it: coordinator logs -f {job.id}; end it: coordinator stop {job.id}")
 
 
 def _show_plan(plan: job_pb.PlanJobResponse) -> None:
