@@ -154,6 +154,8 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
     if event.goodbye:
         # Its tasks go on under its last lease; only new work stays away.
         turn.record(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=turn.at.wall)))
+        silent = turn.state.timing.lease + turn.state.timing.lease_grace
+        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + silent))
         return
     if host.state is not HostState.ONLINE or event.hardware is not None or turn.at.wall - host.last_seen_at >= 1.0:
         turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))

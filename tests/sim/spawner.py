@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.sim.agent import Agent
     from tests.sim.host import Host, Program
 
+# Sums of times differ in their last digits.
+ROUNDING = 1e-6
+
 
 class Journal:
     """The lines of the spawner's journal, as they would be on the disk."""
@@ -167,7 +170,7 @@ class Spawner:
             self._at(self.lease_until, self._check_lease)
 
     def _check_lease(self) -> None:
-        if self.lease_until is None or self.host.now() < self.lease_until:
+        if self.lease_until is None or self.host.now() < self.lease_until - ROUNDING:
             return
         for task in list(self.tasks.values()):
             self._end_task(task, min(task.grace, self.lease_grace), "host", LEASE_ENDED)
@@ -194,7 +197,7 @@ class Spawner:
         self._at(kill_at, self._kill, task)
 
     def _kill(self, task: Task) -> None:
-        if task.id in self.tasks and task.kill_at is not None and self.host.now() >= task.kill_at - 1e-9:
+        if task.id in self.tasks and task.kill_at is not None and self.host.now() >= task.kill_at - ROUNDING:
             assert task.process is not None
             self.host.kill(task.process)
 
