@@ -28,6 +28,8 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
     node = state.nodes[job.id][allocation.rank]
     if node.attempt != allocation.attempt:
         return
+    # One that ended before it was ever reported running has its address from here.
+    node = replace(node, address=allocation.address or node.address)
     outcome = _outcome(job, status)
     if job.spec.placement is Placement.ANY:
         if job.state is not JobState.STOPPING and may_retry_node(node, status.cause):
@@ -61,7 +63,11 @@ def settle_job(turn: Turn, job: Job) -> None:
 
 def finish_job(turn: Turn, job: Job, outcome: JobState, reason: str, exit_code: int | None) -> None:
     """The job is over; the oldest ended jobs beyond the kept number are forgotten."""
-    turn.record(JobUpdated(replace(job, state=outcome, reason=reason, exit_code=exit_code, ended_at=turn.at.wall)))
+    # A job may end before any node of it was reported running.
+    began = (node.started_at for node in turn.state.nodes[job.id].values() if node.started_at)
+    started_at = job.started_at or min(began, default=0.0)
+    ended = replace(job, state=outcome, reason=reason, exit_code=exit_code, started_at=started_at)
+    turn.record(JobUpdated(replace(ended, ended_at=turn.at.wall)))
     jobs = turn.state.jobs
     if len(jobs) > KEPT_JOBS:
         oldest = next((j for j in jobs.values() if j.state.ended), None)

@@ -46,12 +46,17 @@ def impossible(state: State, spec: JobSpec) -> str:
     """Why no host that is known, however idle, could ever hold a node; empty when one could, or none is known yet."""
     need = fit.Need.of(spec.resources)
     known = [host for host in state.hosts.values() if host.hardware is not None]
-    reasons = {host.name: fit.never(host, need) for host in known}
-    if not known or any(reason is None for reason in reasons.values()):
-        return ""
-    shown = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:5])
-    more = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return f"no host could ever hold a node of this job, even when idle: {shown}{more}"
+    groups: dict[str, list[Host]] = {}
+    for host in known:
+        reason = fit.never(host, need)
+        if reason is None:
+            return ""
+        groups.setdefault(reason, []).append(host)
+    # What few hosts say comes first: of a hundred without GPUs and one with too few, that one is of interest.
+    rarest = sorted(groups.items(), key=lambda group: len(group[1]))
+    shown = "; ".join(f"{_names(hosts)}: {reason}" for reason, hosts in rarest[:5])
+    more = f"; and {len(rarest) - 5} more reasons" if len(rarest) > 5 else ""
+    return f"no host could ever hold a node of this job, even when idle: {shown}{more}" if known else ""
 
 
 def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
