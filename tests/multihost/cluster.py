@@ -139,6 +139,11 @@ class Cluster:
         self.agents[name] = Agent(name, folder, program)
         return self.agents[name]
 
+    def remove(self, name: str) -> None:
+        """Stop an agent and have the coordinator forget its host."""
+        self.agents.pop(name).program.stop()
+        self.run("host", "remove", name)
+
     def _token(self) -> str:
         """A file with a token for any number of hosts."""
         path = self.folder / "token"
@@ -216,9 +221,8 @@ class Cluster:
         return eventually(found, what=f"{word!r} from {job} node {rank}")
 
     def await_state(self, job: str, state: str) -> None:
-        """Wait until the job is ``RUNNING``, ``DONE``, …"""
-        wanted = f"JOB_STATE_{state}"
-        eventually(lambda: self.show(job)["job"]["state"] == wanted, what=f"{job} to be {state}")
+        """Wait until the job is ``running``, ``done``, …"""
+        eventually(lambda: self.show(job)["job"]["state"] == state, what=f"{job} to be {state}")
 
     def wait(self, job: str, timeout: float = COMMAND_SECONDS) -> int:
         """Wait for the job's end; its exit code."""

@@ -1,18 +1,16 @@
-"""The site that most tests share: networks ``a`` (4 hosts) and ``b`` (2, one with GPUs), agents, a coordinator."""
+"""The site that most tests share: networks ``a`` of 4 hosts and ``b`` of 2, their agents, a coordinator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.nvml import build_stub, eight_h100, stub_env, write_scenario
 from tests.multihost.cluster import Cluster
 from tests.multihost.net import HUB_ADDRESS, Lan, Site
 
 NETWORKS = {"a": Lan("10.7.1", 4), "b": Lan("10.7.2", 2)}
-GPU_HOST = "b2"
 
 # What an agent that itself runs inside some cluster's job has around it, and must keep from its nodes.
 FOREIGN = {
@@ -44,12 +42,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster on them, started once."""
     folder = tmp_path_factory.mktemp("cluster")
-    stub = stub_env(build_stub(folder), write_scenario(folder / "gpus", eight_h100()))
     cluster = Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
     cluster.start()
     for name, host in site.hosts.items():
         place = ["--backend", f"cloud-{host.network}", "--region", f"region-{host.network}"]
-        cluster.add(name, host.enter, join=place, env=FOREIGN | (stub if name == GPU_HOST else {}))
+        cluster.add(name, host.enter, join=place, env=FOREIGN)
     cluster.await_networks(["a1", "a2", "a3", "a4"], ["b1", "b2"])
     yield cluster
     cluster.close()
@@ -63,7 +60,7 @@ def cluster(shared: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> object:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach the logs of the coordinator and the agents to a failure."""
     report = yield
     if report.failed and report.when != "teardown":

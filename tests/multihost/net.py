@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.multihost.processes import lives
 from tests.support import eventually, missing
 
 HUB_ADDRESS = "198.51.100.1"
@@ -222,12 +223,4 @@ def _kill(names: list[str]) -> list[int]:
 
 def _pids(name: str) -> list[int]:
     listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=True)
-    return [pid for pid in map(int, listed.stdout.split()) if not _is_zombie(pid)]
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"
+    return [pid for pid in map(int, listed.stdout.split()) if lives(pid)]

@@ -77,6 +77,15 @@ class Program:
         return "\n".join(text.splitlines()[-lines:])
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs (one that ended and was not waited for does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def kill_all_under(folder: Path) -> None:
     """Kill what still runs on behalf of ``folder`` (tasks outlive their agents on purpose): it is in their words."""
     mark = str(folder).encode()

@@ -7,23 +7,14 @@ import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.multihost.cluster import Cluster
+from tests.multihost.processes import lives
 from tests.support import eventually
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(120)]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs (one that ended and was not waited for does not)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def test_one_rank_exits_3_and_its_peers_are_stopped_at_once(cluster: Cluster) -> None:
@@ -48,7 +39,7 @@ def test_one_rank_exits_3_and_its_peers_are_stopped_at_once(cluster: Cluster) ->
     assert submit.returncode == 3
     assert took <= 5.0
     nodes = cluster.nodes("one-fails")
-    assert [node["state"] for node in nodes] == ["NODE_STATE_STOPPED", "NODE_STATE_STOPPED", "NODE_STATE_FAILED"]
+    assert [node["state"] for node in nodes] == ["stopped", "stopped", "failed"]
     assert re.search(rf"node 2 on {nodes[2]['host_name']}: exit code 3", said)
 
 
@@ -56,7 +47,7 @@ def test_any_nodes_do_not_touch_each_other(cluster: Cluster) -> None:
     script = '[ "$DSTACK_NODE_RANK" != 1 ] || exit 4; sleep 1; echo survived'
     job = cluster.shell(script, "--placement", "any", "--nodes", "3")
     assert cluster.wait(job) == 4
-    assert [node["state"][11:] for node in cluster.nodes(job)] == ["DONE", "FAILED", "DONE"]
+    assert [node["state"] for node in cluster.nodes(job)] == ["done", "failed", "done"]
     assert cluster.logs(job, 2) == b"survived\n"
 
 
@@ -102,7 +93,14 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(cluster: Cluste
     assert f"coordinator logs -f {job['id']}" in said
     assert f"coordinator stop {job['id']}" in said
     assert "Traceback" not in said
-    assert job["state"] == "JOB_STATE_RUNNING"
+    assert job["state"] == "running"
+
+
+def test_a_job_that_ends_at_once_has_its_times(cluster: Cluster) -> None:
+    job = cluster.shell("true", "--nodes", "2")
+    assert cluster.wait(job) == 0
+    times = cluster.show(job)["job"]
+    assert times["submitted_at"] <= times["started_at"] <= times["ended_at"]
 
 
 def test_max_duration_ends_a_node(cluster: Cluster) -> None:
@@ -128,7 +126,7 @@ def test_output_comes_back_as_it_was_written(cluster: Cluster) -> None:
 def test_a_following_reader_gets_all_output_and_the_end(cluster: Cluster) -> None:
     job = cluster.shell("for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done", "--placement", "any")
     assert cluster.run("logs", "-f", job).text == "".join(f"line {i}\n" for i in range(1, 6))
-    assert cluster.show(job)["job"]["state"] == "JOB_STATE_DONE"
+    assert cluster.show(job)["job"]["state"] == "done"
 
 
 def test_tasks_do_not_see_the_agents_files_open(cluster: Cluster) -> None:
