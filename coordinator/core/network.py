@@ -119,6 +119,30 @@ def _pools(candidates: Sequence[Host]) -> list[list[Host]]:
 
 
 def _grow(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+    close = _grow_close(state, pool, size)
+    return close if len(close) == size else max(close, _grow_by_address(state, pool, size), key=len)
+
+
+def _grow_close(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+    """Of hosts that reach each other at their best addresses, which is what almost all networks are."""
+    best: list[HostId] = []
+    for seed in pool[:MAX_SEEDS]:
+        members = [seed.id]
+        shared = set(state.reach.close(seed.id))
+        for host in pool:
+            if len(members) == size:
+                break
+            if host.id in shared:
+                members.append(host.id)
+                shared &= state.reach.close(host.id)
+        best = max(best, members, key=len)
+        if len(best) == size:
+            break
+    return tuple(best)
+
+
+def _grow_by_address(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+    """The same when some members can't be reached at their best address: any common one will do."""
     best: tuple[HostId, ...] = ()
     for seed in pool[:MAX_SEEDS]:
         usable: dict[HostId, frozenset[str] | None] = {seed.id: None}

@@ -183,6 +183,7 @@ class State:
         host = change.host
         self.hosts[host.id] = host
         self.usage.setdefault(host.id, Usage())
+        self.reach.set_best(host.id, host.peer.addresses[0] if host.peer.addresses else None)
         self.last_host_number = max(self.last_host_number, int(host.id.removeprefix("h-")))
         self.changed_hosts.add(host.id)
 
