@@ -73,7 +73,9 @@ def coordinator(ctx: click.Context, context: str | None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = coordinator.main(arguments, prog_name="coordinator", standalone_mode=False)
+        # Not click's main(): it has its own idea of what a closed pipe and Ctrl-C should end with.
+        with coordinator.make_context("coordinator", arguments) as context:
+            result = coordinator.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code

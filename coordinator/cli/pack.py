@@ -50,8 +50,8 @@ def _write(archive: BinaryIO, mappings: Sequence[FileMapping]) -> None:
             if len(entries) > MAX_ENTRIES:
                 raise ArchiveError(f"files: more than {MAX_ENTRIES} files; {_TOO_MUCH}")
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for remote, local in sorted(entries.items()):
-            _add(tar, remote, local)
+        for remote in sorted(entries):
+            _add(tar, remote, entries)
             if archive.tell() > MAX_BYTES:
                 raise ArchiveError(f"files: more than {MAX_BYTES // 1024**3} GB; {_TOO_MUCH}")
 
@@ -70,13 +70,14 @@ def _entries(local: Path, remote: str) -> Iterator[tuple[str, Path]]:
             yield from _entries(Path(each.path), posixpath.normpath(posixpath.join(remote, each.name)))
 
 
-def _add(tar: tarfile.TarFile, remote: str, local: Path) -> None:
+def _add(tar: tarfile.TarFile, remote: str, entries: dict[str, Path]) -> None:
+    local = entries[remote]
     info = tarfile.TarInfo(remote)
     status = local.lstat()
     info.mtime = _MODIFIED
     info.mode = 0o755 if status.st_mode & stat.S_IXUSR or stat.S_ISDIR(status.st_mode) else 0o644
     if stat.S_ISLNK(status.st_mode):
-        info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, _link(remote, local)
+        info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, _link(remote, local, entries)
         tar.addfile(info)
     elif stat.S_ISDIR(status.st_mode):
         info.type = tarfile.DIRTYPE
@@ -89,10 +90,10 @@ def _add(tar: tarfile.TarFile, remote: str, local: Path) -> None:
         raise ArchiveError(f"files: {local} is neither a file nor a folder; only those can be sent; leave it out")
 
 
-def _link(remote: str, local: Path) -> str:
+def _link(remote: str, local: Path, entries: dict[str, Path]) -> str:
     target = os.readlink(local).replace(os.sep, "/")
     landing = posixpath.normpath(posixpath.join(posixpath.dirname(remote), target))
-    if posixpath.isabs(target) or landing == ".." or landing.startswith("../"):
+    if posixpath.isabs(target) or (landing not in entries and landing != "."):
         raise ArchiveError(
             f"files: {local} is a link to {target}, outside of what is sent; send the target under a name of its own"
         )
