@@ -183,13 +183,17 @@ class Agent:
         elif message.HasField("welcome"):
             self._welcome(contact, message.welcome)
         elif message.HasField("desired"):
-            self.work.want(convert.desired_update(message.desired))
+            update = convert.desired_update(message.desired)
+            wanted = [f"{a.id}={a.phase.name}" for a in update.allocations]
+            self.world.trace(self.host.name, "is to", "do only" * update.complete, *wanted, "without", *update.removed)
+            self.work.want(update)
         elif message.HasField("probe"):
             targets = convert.members(message.probe.targets)
             self._probe(targets).add_done_callback(lambda done: self._probed(done.result()))
 
     def _welcome(self, contact: Contact, welcome: pb.Welcome) -> None:
         contact.epoch, contact.opened = welcome.epoch, True
+        self.world.trace(self.host.name, "opens session", welcome.epoch)
         self._failures = 0
         if contact.limit is not None:
             contact.limit.cancel()
@@ -200,6 +204,7 @@ class Agent:
     def _lost(self, contact: Contact) -> None:
         if contact.over:
             return
+        self.world.trace(self.host.name, "loses its session", contact.epoch or "")
         contact.over = True
         contact.stream.close()
         for timer in (contact.heartbeat, contact.limit):
@@ -210,10 +215,10 @@ class Agent:
         self._after(longest * self.world.random.uniform(0.3, 1.0), self._open)
 
     def coordinator_lost(self, server: object) -> None:
-        """The process at the other end died: its machine resets the connection."""
+        """The process at the other end died: its machine sends what is left, and ends the connection."""
         contact = self._contact
         if contact is not None and contact.stream.server is server:
-            self._answer(self._lost, contact)
+            contact.stream.send(None)
 
     # --- reports ------------------------------------------------------------------------------------------------
 

@@ -191,6 +191,7 @@ class Coordinator:
             self._start_over(posted)
             return
         self._store.commit(durable)
+        self.world.tell_changes(durable)
         self.world.ledger.committed(durable)
         if self._dies(AFTER_COMMIT):
             return

@@ -116,8 +116,13 @@ def freeze_agent(world: World) -> None:
 
 
 def kill_spawner(world: World) -> None:
-    """Kill -9 of the spawner, now or right after its next spawn."""
+    """Kill -9 of the spawner, now or right after its next spawn.
+
+    Never while the daemon is away too: then nobody is left to hold the lease, and nothing could be promised.
+    """
     host = _a_host(world)
+    if host.agent is None or host.agent.process.frozen_until > world.clock.now:
+        return
     if world.random.random() < 0.5:
         host.spawner_doomed = True
     else:

@@ -127,7 +127,7 @@ class Ledger:
         known = self.outcomes.setdefault(key, outcome)
         if known != outcome:
             raise Violated(f"the end of {key} was {known} and is changed to {outcome}")
-        silent = "not heard of for" in node.reason
+        silent = node.cause is EndCause.HOST and "not heard of for" in node.reason
         process = self._ended.get(key)
         if node.exit_code is not None and (process is None or process.code != node.exit_code):
             raise Violated(f"{key} is said to have ended with {node.exit_code}, it ended with {process and process.code}")

@@ -69,6 +69,12 @@ class World:
         if self._tell is not None:
             self._tell(f"{self.clock.now:9.4f}  {' '.join(map(str, what))}")
 
+    def tell_changes(self, changes: list[Any]) -> None:
+        """Say what the coordinator has on disk now, if anyone listens."""
+        if self._tell is not None:
+            for change in changes:
+                self.trace("coordinator:", _in_short(change))
+
     def wall(self) -> float:
         """What every wall clock shows; it may jump."""
         return self.clock.now + self.wall_offset
@@ -115,3 +121,14 @@ class World:
             if host.agent is not None:
                 host.agent.coordinator_lost(dead)
 
+
+
+def _in_short(change: Any) -> str:
+    """A change as one short line: its name, whom it is about, and how that stands."""
+    record = next((getattr(change, part) for part in ("job", "node", "allocation", "gang", "host") if hasattr(change, part)), None)
+    words = [type(change).__name__, *(str(getattr(change, part)) for part in ("id", "job_id") if hasattr(change, part))]
+    for part in ("id", "job_id", "rank", "attempt", "host_id", "epoch", "state", "wanted", "observed", "phase", "cause", "exit_code"):
+        value = getattr(record, part, None)
+        if value is not None:
+            words.append(f"{part}={getattr(value, 'value', value)}")
+    return " ".join(words)
