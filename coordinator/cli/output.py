@@ -86,10 +86,7 @@ class Screen:
 
 
 def _width() -> int:
-    try:
-        return max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
-    except OSError:
-        return 79
+    return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
 
 
 class RankedLines:

@@ -25,7 +25,8 @@ _EPILOG = """\b
 Examples:
   coordinator submit job.yml
   coordinator submit job.yml --nodes 8 --env SEED=2
-  coordinator submit --nodes 4 --placement any --gpus 1 --files train.py -- python train.py --lr 0.1
+  coordinator submit --nodes 4 --placement any --gpus 1 --files train.py \\
+      -- python train.py --lr 0.1
 
 Every field of the task file is described in docs/task-file.md, every exit code in docs/cli.md."""
 
