@@ -96,22 +96,19 @@ def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
 
 
 def _run(settings: Settings) -> None:
-    from agent.identity import IdentityDamaged, NotJoined, load_identity
-
-    try:
-        load_identity(settings.state_dir)
-    except (NotJoined, IdentityDamaged) as error:
-        _fail(str(error), EXIT_NOT_JOINED)
     from rallypoint.tls import prepare_grpc
 
     prepare_grpc()
     from agent import daemon
+    from agent.identity import IdentityDamaged, NotJoined
     from agent.lock import AlreadyRunning
     from agent.peer import PeerError
     from agent.runner import SpawnerFailed
 
     try:
         outcome = daemon.run(settings)
+    except (NotJoined, IdentityDamaged) as error:
+        _fail(str(error), EXIT_NOT_JOINED)
     except AlreadyRunning as error:
         _fail(str(error), EXIT_ALREADY_RUNNING)
     except PeerError as error:

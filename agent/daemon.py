@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -124,6 +123,8 @@ class Daemon:
         parts = [asyncio.create_task(self._runner.run())]
         try:
             await self._first(self._runner.greeted.wait(), parts[0])
+            # Ready without any contact yet: a coordinator that is away must not make systemd end this agent.
+            notify("READY=1", "STATUS=looking for the coordinator")
             parts += [asyncio.create_task(part) for part in (self._session.run(), self._logs.run(), *self._chores())]
             return await self._until_end(stopping, parts)
         finally:
@@ -184,7 +185,7 @@ class Daemon:
         self._logs.wake()
 
     def _opened(self) -> None:
-        notify("READY=1", "STATUS=in contact with the coordinator")
+        notify("STATUS=in contact with the coordinator")
         self._logs.wake()
 
     def _start_probe(self, members: Sequence[Member]) -> asyncio.Task[list[Probe]]:
@@ -246,8 +247,7 @@ class Daemon:
             return
         self._peer.renew()
         log.info("certificate.renewed", until=self._identity.not_after)
-        with contextlib.suppress(ContactLost):
-            await self._session.reconnect()
+        self._session.reconnect()
 
 
 async def _feed_watchdog(seconds: float) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,7 +17,6 @@ from agent.spawner import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from agent.spawner.wire import Message
 
@@ -105,7 +105,8 @@ class Runner:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                cwd="/",
+                # Where this package is, even if it is not installed; it goes to the state directory by itself.
+                cwd=Path(__file__).parent.parent,
                 env={key: value for key, value in os.environ.items() if key != "RALLYPOINT_ALLOCATION_ID"},
             )
 

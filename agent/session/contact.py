@@ -72,6 +72,7 @@ class Session:
         self._on_open = on_open
         self._times = times
         self._news = asyncio.Event()
+        self._again = asyncio.Event()
         self._soon: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._epoch = 0
@@ -116,10 +117,9 @@ class Session:
             raise ContactLost("no session is open")
         return await self._link.renew(csr_pem)
 
-    async def reconnect(self) -> None:
-        """Use a new channel, for a new certificate; the stream of the old one ends."""
-        if self._link is not None:
-            await self._link.close()
+    def reconnect(self) -> None:
+        """Leave the session that is open and open a new one, with the certificate that is on disk now."""
+        self._again.set()
 
     # --- the session ----------------------------------------------------------------------------------------------
 
@@ -144,21 +144,27 @@ class Session:
     async def _one_session(self, address: str, opened: asyncio.Event) -> None:
         """Ends with the first failure of stream or reports: a dead link may hold a stream open for long."""
         intro = await self._owner.introduce()
+        self._again.clear()
         link = self._owner.connect(address)
-        halves = [
+        parts = [
             asyncio.create_task(self._follow(link, intro, opened)),
             asyncio.create_task(self._report_on(link, opened)),
+            asyncio.create_task(self._until_again()),
         ]
         try:
-            done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
-            for half in done:
-                half.result()
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
         finally:
             self._link = None
-            for half in halves:
-                half.cancel()
-            await asyncio.gather(*halves, return_exceptions=True)
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
             await link.close()
+
+    async def _until_again(self) -> None:
+        await self._again.wait()
+        raise ContactLost("left for a new one")
 
     async def _follow(self, link: Link, intro: Introduction, opened: asyncio.Event) -> None:
         sent_at = now()

@@ -26,7 +26,8 @@ class AgentProcess:
         with open(self.state_dir / "agent.err", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "agent", "run", "--state-dir", str(self.state_dir), "--peer-listen", "127.0.0.1:0"),
+                *("-m", "agent", "run", "--state-dir", str(self.state_dir)),
+                *(() if "--peer-listen" in self._options else ("--peer-listen", "127.0.0.1:0")),
                 *self._options,
                 stderr=log,
                 env={**os.environ, **environ},
