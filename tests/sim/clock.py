@@ -24,7 +24,7 @@ class Process:
         """End it: no event of it is dispatched any more."""
         self.alive = False
         if self.loop is not None:
-            self.loop.tasks.clear()
+            self.loop.close()
 
 
 class Timer:
@@ -124,6 +124,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
+
+    def close(self) -> None:
+        """What its tasks were about to do is not done."""
+        for task in self.tasks:
+            coro = task.get_coro()
+            if coro is not None:
+                coro.close()
+        self.tasks.clear()
 
     def get_debug(self) -> bool:
         """Never."""

@@ -51,7 +51,6 @@ class Coordinator:
         self.hub = Hub()
         self.state = State(world.timing)
         self.doomed = ""
-        self.disk_fails = False
         self._store = MemoryStore(world.disk)
         self._specs = SpecCache()
         self._inbox: list[tuple[Event | Callable[[State], Any], Reply]] = []
@@ -186,8 +185,8 @@ class Coordinator:
         self, turn: Turn, durable: list[Any], posted: list[tuple[Any, Reply]], answers: list[tuple[Reply, Any]]
     ) -> None:
         """Bring the changes to the disk, and go on as far as fate lets."""
-        if self.disk_fails:
-            self.disk_fails = False
+        if self.world.clock.now < self.world.disk_state.full_until:
+            self.world.trace("coordinator: a commit fails")
             self._start_over(posted)
             return
         self._store.commit(durable)

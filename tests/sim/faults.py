@@ -25,13 +25,14 @@ def plan(world: World, count: int, until: float) -> None:
 def heal(world: World) -> None:
     """Mend what does not mend itself."""
     world.trace("--- faults stop")
-    world.slowness.commit = 0.003
+    world.disk_state.commit = 0.003
     world.cut.clear()
     for host in world.hosts.values():
         host.link.mend()
         host.boot()
     if world.coordinator is not None:
-        world.coordinator.doomed, world.coordinator.disk_fails = "", False
+        world.coordinator.doomed = ""
+    world.disk_state.full_until = 0.0
     world.start_coordinator()
 
 
@@ -152,17 +153,16 @@ def freeze_coordinator(world: World) -> None:
 
 
 def fail_disk(world: World) -> None:
-    """The coordinator's next commit fails."""
-    if world.coordinator is not None:
-        world.coordinator.disk_fails = True
+    """The coordinator's disk takes nothing: its next commits fail."""
+    world.disk_state.full_until = world.clock.now + world.random.choice([0.01, 1.0, _a_while(world)])
 
 
 def slow_disk(world: World) -> None:
     """Commits take long."""
-    world.slowness.commit = world.random.choice([0.1, 1.0, 4.0])
+    world.disk_state.commit = world.random.choice([0.1, 1.0, 4.0])
 
     def recover() -> None:
-        world.slowness.commit = 0.003
+        world.disk_state.commit = 0.003
 
     _later(world, recover)
 

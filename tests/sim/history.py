@@ -43,11 +43,11 @@ def run(seed: int, parts: Parts | None = None, tell: Callable[[str], None] | Non
     try:
         with _quiet():
             _play(world)
-    except Broken:
-        raise
     except Exception as error:
         # Whatever the code under test raises is a finding; it is told with the seed that replays it.
         raise Broken(f"seed {seed}, at {world.clock.now:.3f} s: {type(error).__name__}: {error}") from error
+    finally:
+        world.end()
     return world
 
 

@@ -124,9 +124,12 @@ class Ledger:
             return
         key = f"{node.job_id}.{node.rank}.{node.attempt}"
         outcome = Outcome(node.exit_code, node.cause)
-        known = self.outcomes.setdefault(key, outcome)
-        if known != outcome:
-            raise Violated(f"the end of {key} was {known} and is changed to {outcome}")
+        known = self.outcomes.get(key)
+        if known is not None:
+            if known != outcome:
+                raise Violated(f"the end of {key} was {known} and is changed to {outcome}")
+            return
+        self.outcomes[key] = outcome
         silent = node.cause is EndCause.HOST and "not heard of for" in node.reason
         process = self._ended.get(key)
         if node.exit_code is not None and (process is None or process.code != node.exit_code):

@@ -38,10 +38,11 @@ class Parts:
 
 
 @dataclass(slots=True)
-class Slowness:
-    """How long the coordinator's disk takes, at most, in seconds."""
+class Disk:
+    """How long a commit to the coordinator's disk takes at most, and until when it is full."""
 
     commit: float = 0.003
+    full_until: float = 0.0
 
 
 class World:
@@ -58,7 +59,7 @@ class World:
         self.hosts: dict[str, Host] = {}
         self.programs: dict[str, Program] = {}
         self.coordinator: Coordinator | None = None
-        self.slowness = Slowness()
+        self.disk_state = Disk()
         self.wall_offset = 1_800_000_000.0
         # Directed pairs of hosts that do not reach each other.
         self.cut: set[tuple[str, str]] = set()
@@ -91,7 +92,7 @@ class World:
 
     def commit_seconds(self) -> float:
         """What the next commit takes."""
-        return self.random.random() * self.slowness.commit
+        return self.random.random() * self.disk_state.commit
 
     def reach(self, source: Host, member: Member) -> Probe:
         """What a probe of another host shows now."""
@@ -120,6 +121,14 @@ class World:
         for host in self.hosts.values():
             if host.agent is not None:
                 host.agent.coordinator_lost(dead)
+
+    def end(self) -> None:
+        """Nothing happens any more."""
+        if self.coordinator is not None:
+            self.coordinator.process.kill()
+        for host in self.hosts.values():
+            if host.agent is not None:
+                host.agent.process.kill()
 
 
 
