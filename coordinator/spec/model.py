@@ -98,6 +98,15 @@ def _command(value: object) -> str:
     return command
 
 
+def _working_dir(value: object) -> str:
+    text = plain_text("working_dir", value)
+    if text.startswith("~"):
+        raise Wrong(
+            f"working_dir {text!r} begins with '~', which is not supported yet; write a path from '/', or relative"
+        )
+    return text
+
+
 def _files(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
@@ -161,7 +170,7 @@ class TaskFields(_Fields):
     placement: Annotated[Placement, PlainValidator(_placement)] = Placement.CLUSTER
     commands: Annotated[tuple[Annotated[str, PlainValidator(_command)], ...], BeforeValidator(_commands)] = ()
     env: Any = None
-    working_dir: Annotated[str, PlainValidator(lambda value: plain_text("working_dir", value))] | None = None
+    working_dir: Annotated[str, PlainValidator(_working_dir)] | None = None
     shell: Annotated[str, PlainValidator(lambda value: check_shell(_text(value)))] | None = None
     resources: Resources = Resources()
     max_duration: Annotated[float | None, PlainValidator(lambda value: parse_max_duration(_text(value)))] = None

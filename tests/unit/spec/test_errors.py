@@ -134,6 +134,10 @@ def test_types(tmp_path: Path, body: str, line: str) -> None:
         ("name: My Job", "name 'My Job' can't be used; a name is 1 to 41 of a-z, 0-9 and -, and begins with a letter;"),
         ("name: j-12", "name 'j-12' can't be used; it looks like a job's id; choose another name"),
         ("shell: zsh", "shell 'zsh' can't be used; it is sh, bash or an absolute path; write for example /bin/zsh"),
+        (
+            "working_dir: ~/data",
+            "working_dir '~/data' begins with '~', which is not supported yet; write a path from '/'",
+        ),
         ("resources: 3", "resources must be a mapping; write 'field: value' lines, indented under it"),
         ("resources: {disk: {sized: 3}}", "resources.disk.size is missing; add it"),
         ("files: [nope.py]", "nope.py' does not exist; paths are relative to the task file; check the path"),
