@@ -13,8 +13,9 @@ import structlog
 
 from agent.archive import ArchiveError
 from agent.core import reconcile as rules
-from agent.core.lease import Lease, expired, renewed
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
+from agent.extras import Extras
+from agent.fence import Fence
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
 from agent.spawner.wire import now as boot_clock
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from agent.spawner.wire import Message
 
 log = structlog.get_logger()
-
-# A busy host's lease is renewed many times a second; the spawner hears of it in steps of so many seconds.
-LEASE_STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +59,15 @@ class Work:
     def __init__(self, tools: Tools, on_change: Callable[[bool], None]) -> None:
         self.desired: dict[AllocationId, Desired] = {}
         self.observed: dict[AllocationId, Observed] = {}
-        self.lease: Lease | None = None
         self._informed = False
         self._tools = tools
         self._on_change = on_change
         # In the order of the news: a bounded report leaves no old one behind.
         self._unreported: dict[AllocationId, None] = {}
         self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
-        self._extras: dict[str, asyncio.Future[tuple[int | None, str]]] = {}
-        self._keys = itertools.count(1)
         self._changed = asyncio.Event()
-        self._fence: asyncio.TimerHandle | None = None
-        self._lease_told = 0.0
+        self._fence = Fence(tools.send, tools.now, self._reconcile_all)
+        self._extras = Extras(tools.send, tools.nodes.order_extra)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -99,36 +94,17 @@ class Work:
             if message["ev"] == "snapshot":
                 touched += self._take_snapshot(message)
             elif message["ev"] == "exec_ended":
-                self._extra_ended(message)
+                self._extras.ended(message)
             else:
                 touched += self._take_news(message)
         self._reconcile(touched)
 
     def renew(self, sent_at: float, seconds: float, grace: float) -> None:
         """A call sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
-        was_over = self.lease is None or expired(self.lease, self._tools.now())
-        self.lease = renewed(self.lease, sent_at, seconds, grace)
-        # The spawner enforces it too: it must hold even if this process is gone.
-        if self.lease.until - self._lease_told >= min(LEASE_STEP, seconds / 20):
-            self._lease_told = self.lease.until
-            self._tools.send({"op": "lease", "until": self.lease.until, "grace": grace})
-        if self._fence is None:
-            self._watch_lease()
-        if was_over:
-            # What came while there was no lease was not begun.
-            self._reconcile(dict.fromkeys((*self.desired, *self.observed)))
+        self._fence.renew(sent_at, seconds, grace)
 
-    def _watch_lease(self) -> None:
-        assert self.lease is not None
-        if expired(self.lease, self._tools.now()):
-            self._fence = None
-            log.error("lease.ended", hint="no report was answered in time: all work on this host is stopped")
-            self._reconcile(list(self.observed))
-            return
-        # The timer is not moved at each renewal; when it fires it looks how far the lease has gone meanwhile.
-        self._fence = asyncio.get_running_loop().call_later(
-            self.lease.until - self._tools.now() + 0.01, self._watch_lease
-        )
+    def _reconcile_all(self) -> None:
+        self._reconcile(dict.fromkeys((*self.desired, *self.observed)))
 
     # --- what goes out ----------------------------------------------------------------------------------------
 
@@ -168,14 +144,7 @@ class Work:
 
     async def launch(self, desired: Desired, command: str) -> tuple[int | None, str]:
         """Run a shell command beside a running node, in its environment: exit code, or ``None`` and the reason."""
-        key = str(next(self._keys))
-        done: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
-        self._extras[key] = done
-        try:
-            self._tools.send(self._tools.nodes.order_extra(desired, key, command))
-            return await done
-        finally:
-            del self._extras[key]
+        return await self._extras.run(desired, command)
 
     async def until(self, found: Callable[[], Desired | None], seconds: float) -> Desired | None:
         """What ``found`` gives as soon as it gives something; nothing after ``seconds``."""
@@ -199,7 +168,7 @@ class Work:
         pending = list(keys)
         wanted = self.desired if self._informed else None
         while pending:
-            actions = rules.reconcile(pending, wanted, self.observed, self.lease, self._tools.now())
+            actions = rules.reconcile(pending, wanted, self.observed, self._fence.lease, self._tools.now())
             # An action that is done at once may make the next one due: `any` is prepared and started in one go.
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
@@ -322,7 +291,8 @@ class Work:
     def _take_snapshot(self, message: Message) -> list[AllocationId]:
         """What the spawner has is the truth about processes; what it never got will be ordered again."""
         recorded = from_snapshot(message)
-        self._lease_told = 0.0
+        self._fence.repeat()
+        self._extras.lost()
         for key, current in list(self.observed.items()):
             if current.phase is Phase.STARTING and key not in recorded:
                 self.observed[key] = replace(current, phase=Phase.PREPARED)
@@ -334,16 +304,7 @@ class Work:
                 self._observe(seen)
                 if seen.phase is Phase.ENDED:
                     self._ended(seen)
-        for done in self._extras.values():
-            if not done.done():
-                done.set_result((None, "the agent's spawner was restarted"))
         return list(self.observed)
-
-    def _extra_ended(self, message: Message) -> None:
-        done = self._extras.get(str(message["key"]))
-        if done is not None and not done.done():
-            code = message["code"]
-            done.set_result((code if isinstance(code, int) else None, str(message["reason"])))
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -366,8 +327,7 @@ class Work:
 
     async def close(self) -> None:
         """Stop preparing; what runs goes on without this process."""
-        if self._fence is not None:
-            self._fence.cancel()
+        self._fence.close()
         tasks = list(self._preparing.values())
         for task in tasks:
             task.cancel()

@@ -8,6 +8,8 @@ import time
 
 from agent.spawner import procs
 from agent.spawner.journal import Journal
+from agent.spawner.lease import LeaseFile
+from agent.spawner.orders import environment, number, signal_number, strings
 from agent.spawner.task import StartError, Task, signal_all, spawn
 from agent.spawner.wire import Message, now
 
@@ -39,9 +41,7 @@ class Keeper:
         self._ending: dict[str, Task] = {}
         self._timers: list[tuple[float, str]] = []
         self._must_sync = False
-        self._lease_file = os.path.join(directory, "lease")
-        self.lease_until, self.lease_grace = self._read_lease()
-        self._lease_saved = self.lease_until or 0.0
+        self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
         for task, record in list(self.journal.records.items()):
             if "at_end" not in record:
                 self._pick_up(task, record)
@@ -63,13 +63,13 @@ class Keeper:
             log=order["log"],
             signal=order["signal"],
             grace=order["grace"],
-            limit_at=None if limit is None else began + _number(limit),
+            limit_at=None if limit is None else began + number(limit),
             meta=order.get("meta"),
         )
         try:
             self.journal.write()
             pid = spawn(
-                _strings(order["argv"]), _environment(order["env"]), str(order["cwd"]), str(order["log"]), self._null
+                strings(order["argv"]), environment(order["env"]), str(order["cwd"]), str(order["log"]), self._null
             )
         except StartError as error:
             self._record_end(task, None, "start_failed", str(error), 0)
@@ -78,13 +78,13 @@ class Keeper:
             # Unrecorded it must not run: nobody could find it again.
             self._record_end(task, None, "host", f"journal {error.filename or ''}: {error.strerror}", 0)
             return
-        self._started(task, pid, order, None if limit is None else began + _number(limit))
+        self._started(task, pid, order, None if limit is None else began + number(limit))
 
     def _started(self, name: str, pid: int, order: Message, limit_at: float | None) -> None:
         process = procs.look(pid)
         at = time.time()
         self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
-        task = Task(name, pid, str(order["log"]), str(order["signal"]), _number(order["grace"]))
+        task = Task(name, pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
         self.tasks[name] = self._mains[pid] = task
         self._limit(task, limit_at)
         self.news.append({"ev": "started", "id": name, "pid": pid, "at": at})
@@ -97,7 +97,7 @@ class Keeper:
             self.news.append(_exec_ended(name, key, None, f"{name} is not running"))
             return
         try:
-            pid = spawn(_strings(order["argv"]), _environment(order["env"]), str(order["cwd"]), task.log, self._null)
+            pid = spawn(strings(order["argv"]), environment(order["env"]), str(order["cwd"]), task.log, self._null)
         except StartError as error:
             self.news.append(_exec_ended(name, key, None, str(error)))
             return
@@ -108,7 +108,7 @@ class Keeper:
         """Signal a task's tree and set the time of its kill; a later order can only bring that time forward."""
         task = self.tasks.get(str(order["id"]))
         if task is not None:
-            self._stop(task, str(order["signal"]), _number(order["grace"]), str(order["cause"]), str(order["reason"]))
+            self._stop(task, str(order["signal"]), number(order["grace"]), str(order["cause"]), str(order["reason"]))
 
     def forget(self, order: Message) -> None:
         """Drop the record of a task that has ended."""
@@ -118,29 +118,9 @@ class Keeper:
 
     def lease(self, order: Message) -> None:
         """Prolong the time that work may go on without word from the coordinator."""
-        self.lease_until, self.lease_grace = _number(order["until"]), _number(order["grace"])
-        heapq.heappush(self._timers, (self.lease_until, ""))
-        if self.lease_until - self._lease_saved >= 1.0:
-            # Read by the next spawner, should this one and the daemon both be gone: work must not outlive its lease.
-            self._lease_saved = self.lease_until
-            self._save_lease()
-
-    def _save_lease(self) -> None:
-        try:
-            with open(self._lease_file + ".new", "w") as file:
-                file.write(f"{self.boot} {self.lease_until} {self.lease_grace}")
-            os.rename(self._lease_file + ".new", self._lease_file)
-        except OSError:
-            # A full disk: an older lease is left, which ends earlier and is the safe one.
-            return
-
-    def _read_lease(self) -> tuple[float | None, float]:
-        try:
-            with open(self._lease_file) as file:
-                boot, until, grace = file.read().split()
-        except (OSError, ValueError):
-            return None, 0.0
-        return (float(until), float(grace)) if boot == self.boot else (None, 0.0)
+        until = number(order["until"])
+        self._lease.prolong(until, number(order["grace"]))
+        heapq.heappush(self._timers, (until, ""))
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -159,10 +139,10 @@ class Keeper:
                 self._due(self.tasks[name], at)
 
     def _check_lease(self, at: float) -> None:
-        if self.lease_until is None or at < self.lease_until:
+        if self._lease.until is None or at < self._lease.until:
             return
         for task in list(self.tasks.values()):
-            self._stop(task, task.signal, min(task.grace, self.lease_grace), "host", LEASE_ENDED)
+            self._stop(task, task.signal, min(task.grace, self._lease.grace), "host", LEASE_ENDED)
 
     def _due(self, task: Task, at: float) -> None:
         if task.limit_at is not None and at >= task.limit_at and task.kill_at is None and not task.main_gone:
@@ -180,8 +160,8 @@ class Keeper:
         if limit_at is not None:
             task.limit_at = limit_at
             self._at(limit_at, task)
-        if self.lease_until is not None:
-            heapq.heappush(self._timers, (self.lease_until, ""))
+        if self._lease.until is not None:
+            heapq.heappush(self._timers, (self._lease.until, ""))
 
     # --- stopping -------------------------------------------------------------------------------------------------
 
@@ -198,7 +178,7 @@ class Keeper:
             self.journal.add("stopping", task.id, cause=cause, reason=reason)
             self.news.append({"ev": "stopping", "id": task.id})
         if grace > 0:
-            task.signal_groups(_signal_number(name))
+            task.signal_groups(signal_number(name))
         self._at(kill_at, task)
 
     def _kill(self, task: Task, at: float) -> None:
@@ -339,8 +319,8 @@ class Keeper:
         if record.get("boot") != self.boot:
             self._record_end(name, None, "host", REBOOTED, _size(record))
             return
-        pid = int(_number(record.get("pid", 0)))
-        task = Task(name, pid, str(record["log"]), str(record["signal"]), _number(record["grace"]))
+        pid = int(number(record.get("pid", 0)))
+        task = Task(name, pid, str(record["log"]), str(record["signal"]), number(record["grace"]))
         task.adopted = True
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         self.tasks[name] = task
@@ -354,7 +334,7 @@ class Keeper:
         self._pidfds[task.pidfd] = task
         self._poll.register(task.pidfd, select.EPOLLIN)
         limit_at = record.get("limit_at")
-        self._limit(task, None if limit_at is None else _number(limit_at))
+        self._limit(task, None if limit_at is None else number(limit_at))
         if "cause" in record:
             # It was being stopped; the grace begins anew rather than ends early.
             self._stop(task, task.signal, task.grace, task.cause, task.reason)
@@ -369,21 +349,3 @@ def _size(record: Message) -> int:
         return os.stat(str(record["log"])).st_size
     except OSError:
         return 0
-
-
-def _signal_number(name: str) -> int:
-    return int(getattr(signal, "SIG" + name.upper().removeprefix("SIG"), signal.SIGTERM))
-
-
-def _number(value: object) -> float:
-    if isinstance(value, int | float):
-        return float(value)
-    raise ValueError(f"{value!r} is not a number")
-
-
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _environment(value: object) -> dict[str, str]:
-    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}

@@ -1,0 +1,66 @@
+"""Watches the lease: says when it ends and when it begins again, and keeps the spawner informed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.core.lease import Lease, expired, renewed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.spawner.wire import Message
+
+log = structlog.get_logger()
+
+# A busy host's lease is renewed many times a second; the spawner hears of it in steps of so many seconds.
+LEASE_STEP = 0.5
+
+
+class Fence:
+    """``lease`` is the present one; ``on_turn`` is called when it has ended, and when there is one again."""
+
+    def __init__(self, send: Callable[[Message], None], now: Callable[[], float], on_turn: Callable[[], None]) -> None:
+        self.lease: Lease | None = None
+        self._send = send
+        self._now = now
+        self._on_turn = on_turn
+        self._told = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def renew(self, sent_at: float, seconds: float, grace: float) -> None:
+        """A call sent at ``sent_at`` was answered: work may go on for ``seconds`` from then."""
+        was_over = self.lease is None or expired(self.lease, self._now())
+        self.lease = renewed(self.lease, sent_at, seconds, grace)
+        # The spawner enforces it too: it must hold even if this process is gone.
+        if self.lease.until - self._told >= min(LEASE_STEP, seconds / 20):
+            self._told = self.lease.until
+            self._send({"op": "lease", "until": self.lease.until, "grace": grace})
+        if self._timer is None:
+            self._watch()
+        if was_over:
+            # What came while there was no lease was not begun.
+            self._on_turn()
+
+    def repeat(self) -> None:
+        """A new spawner has not heard of it."""
+        self._told = 0.0
+
+    def close(self) -> None:
+        """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        assert self.lease is not None
+        left = self.lease.until - self._now()
+        if left <= 0:
+            self._timer = None
+            log.error("lease.ended", hint="no report was answered in time: all work on this host is stopped")
+            self._on_turn()
+            return
+        # The timer is not moved at each renewal; when it fires it looks how far the lease has gone meanwhile.
+        self._timer = asyncio.get_running_loop().call_later(left + 0.01, self._watch)
