@@ -240,6 +240,7 @@ class Engine:
         half_done = self._state
         try:
             await self._read_store()
+            decide(Turn(self._state, _now()), CoordinatorStarted())
             carry_over(half_done, self._state)
             self._due = next_deadline(self._state)
         finally:

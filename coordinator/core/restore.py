@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from coordinator.core.changes import AllocationReserved, GangUpdated, HostSeen, HostUpdated, JobCreated
+from coordinator.core.changes import AllocationReserved, DeadlineSet, GangUpdated, HostSeen, HostUpdated, JobCreated
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
+from coordinator.core.sessions import lease_deadline, probe_deadline
 from coordinator.core.state import State, Timing
 
 
@@ -43,15 +44,25 @@ def restore(records: Records, timing: Timing) -> State:
 
 def carry_over(old: State, new: State) -> None:
     """Keep what was never stored when stored records are read again: who is in contact, until when, and who reaches
-    whom. Sessions stay valid, because every order that was sent is on disk."""
+    whom. Sessions stay valid, because every order that was sent is on disk.
+
+    ``new`` has just started. The failed turn may have used deadlines of ``old`` up, and set others for sessions that
+    never were: only a host whose session stands keeps its own, every other has the fresh lease of a start.
+    """
     new.reach = old.reach
     new.version = old.version + 1
-    new.deadlines = dict(old.deadlines)
     for host in tuple(new.hosts.values()):
         known = old.hosts.get(host.id)
-        if known is not None and known.epoch == host.epoch:
-            new.apply(HostSeen(replace(host, state=known.state, last_seen_at=known.last_seen_at)))
-    new.fresh_jobs.update(new.unfinished)
+        if known is None or known.epoch != host.epoch:
+            continue
+        lease, probe = lease_deadline(host.id), probe_deadline(host.id)
+        if known.state is HostState.ONLINE and lease in old.deadlines:
+            new.apply(HostSeen(replace(host, state=HostState.ONLINE, last_seen_at=known.last_seen_at)))
+            new.apply(DeadlineSet(lease, old.deadlines[lease]))
+            # Used up by the failed turn: due again at once.
+            new.apply(DeadlineSet(probe, old.deadlines.get(probe, 0.0)))
+        elif known.state is HostState.OFFLINE:
+            new.apply(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=known.last_seen_at)))
 
 
 def _restore_node(state: State, node: Node) -> None:

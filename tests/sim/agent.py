@@ -76,6 +76,10 @@ class Nodes:
             "desired": desired,
         }
 
+    def order_extra(self, desired: Desired, key: str, command: str) -> Message:
+        """See `agent.nodes`; nothing here runs beside a node."""
+        raise NotImplementedError
+
 
 @dataclass(slots=True, eq=False)
 class Contact:

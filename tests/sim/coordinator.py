@@ -59,7 +59,6 @@ class Coordinator:
         self._due: float | None = None
         self._timer: Timer | None = None
         self._load()
-        world.parts.decide(Turn(self.state, self._now()), CoordinatorStarted())
         self._due = next_deadline(self.state)
         self._wake()
 
@@ -237,6 +236,7 @@ class Coordinator:
             last_host_number=loaded.counters.hosts,
         )
         self.state = restore(records, self.world.timing)
+        self.world.parts.decide(Turn(self.state, self._now()), CoordinatorStarted())
 
     def _start_over(self, posted: list[tuple[Any, Reply]]) -> None:
         self._heard.clear()
