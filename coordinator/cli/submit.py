@@ -197,4 +197,4 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
 
 
 def _impossible(plan: job_pb.PlanJobResponse) -> str:
-    return f"no host can ever hold this job: {plan.impossible}; ask for less, join such a host, or wait with --queue"
+    return f"{plan.impossible}; ask for less, join such a host, or wait with --queue"

@@ -101,9 +101,7 @@ def _command(value: object) -> str:
 def _working_dir(value: object) -> str:
     text = plain_text("working_dir", value)
     if text.startswith("~"):
-        raise Wrong(
-            f"working_dir {text!r} begins with '~', which is not supported yet; write a path from '/', or relative"
-        )
+        raise Wrong(f"working_dir {text!r} begins with '~', which is not supported yet; write an absolute path")
     return text
 
 

@@ -117,11 +117,13 @@ def test_dry_run_shows_every_offer_and_submits_nothing(server: JobServer, comman
 
 def test_what_no_host_can_hold_is_said_at_once(server: JobServer, command: Command) -> None:
     server.canned.jobs = [ended_job(DONE)]
-    server.canned.plan = job_pb.PlanJobResponse(impossible="needs 8 GPUs, the largest host has 4")
+    server.canned.plan = job_pb.PlanJobResponse(
+        impossible="no host could ever hold a node of this job: h1: needs 8 GPUs, has 4"
+    )
     result = command("submit", "--", "x")
     assert result.code == 73
     assert result.err == (
-        "Error: no host can ever hold this job: needs 8 GPUs, the largest host has 4;"
+        "Error: no host could ever hold a node of this job: h1: needs 8 GPUs, has 4;"
         " ask for less, join such a host, or wait with --queue\n"
     )
     assert not server.canned.requests("SubmitJob")

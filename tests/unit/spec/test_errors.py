@@ -136,7 +136,7 @@ def test_types(tmp_path: Path, body: str, line: str) -> None:
         ("shell: zsh", "shell 'zsh' can't be used; it is sh, bash or an absolute path; write for example /bin/zsh"),
         (
             "working_dir: ~/data",
-            "working_dir '~/data' begins with '~', which is not supported yet; write a path from '/'",
+            "working_dir '~/data' begins with '~', which is not supported yet; write an",
         ),
         ("resources: 3", "resources must be a mapping; write 'field: value' lines, indented under it"),
         ("resources: {disk: {sized: 3}}", "resources.disk.size is missing; add it"),
