@@ -216,6 +216,10 @@ class Work:
             self._end(key, Cause.START_FAILED, str(error))
         except OSError as error:
             self._end(key, Cause.HOST, str(error))
+        except Exception as error:
+            # A fault of ours: said and ended, for a node that never gets prepared holds up its job for good.
+            log.exception("allocation.prepare_failed", allocation=key)
+            self._end(key, Cause.HOST, f"it could not be prepared: {type(error).__name__}: {error}")
         else:
             if key in self.observed and self.observed[key].phase is Phase.PREPARING:
                 self._observe(Observed(key, Phase.PREPARED, master_port=port, probes=probes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
+import stat
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -69,6 +71,7 @@ def test_files_come_as_they_were(tmp_path: Path) -> None:
         link("out", "/etc/passwd"),
         link("out", "../../outside"),
         link("out", "../outside", tarfile.LNKTYPE),
+        link("pipe", "", tarfile.FIFOTYPE),
     ],
 )
 def test_nothing_leaves_the_directory(tmp_path: Path, member: tarfile.TarInfo | tuple[str, bytes]) -> None:
@@ -81,6 +84,20 @@ def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:
     target = unpack(tmp_path, tar((f"{tmp_path}/outside", b"x")))
     assert not (tmp_path / "outside").exists()
     assert [path.name for path in target.rglob("outside")] == ["outside"]
+
+
+def test_a_link_that_was_unpacked_leads_no_later_name_outside(tmp_path: Path) -> None:
+    inside = link("here", ".")
+    with pytest.raises(ArchiveError, match="'here/up' lies or leads outside of the job's folder"):
+        unpack(tmp_path, tar(inside, link("here/up", ".."), ("here/up/outside", b"x")))
+    assert not (tmp_path / "outside").exists()
+
+
+def test_files_belong_to_this_user_alone(tmp_path: Path) -> None:
+    strange = tarfile.TarInfo("run.sh")
+    strange.mode, strange.uid, strange.gid, strange.uname = 0o4777, 12345, 12345, "somebody"
+    status = (unpack(tmp_path, tar(strange)) / "run.sh").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, os.getuid(), os.getgid())
 
 
 def test_it_is_fetched_once_for_many_nodes(tmp_path: Path) -> None:
