@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from agent.logs import Chunk, Position, PublishFailed
 from agent.session import convert
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from agent.core.model import Observed, Probe
     from agent.facts import HostFacts
@@ -112,7 +114,8 @@ class Link:
             chunks=[pb.LogChunk(allocation_id=c.allocation, offset=c.offset, data=c.data) for c in chunks]
         )
         try:
-            answer = await self._stub.PublishLogs(request, timeout=LOG_SECONDS)
+            with _closed_is(PublishFailed):
+                answer = await self._stub.PublishLogs(request, timeout=LOG_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise PublishFailed(reason_of(error).message) from None
         return [Position(AllocationId(p.allocation_id), p.offset, p.unknown) for p in answer.positions]
@@ -120,17 +123,18 @@ class Link:
     async def archive(self, sha256: str) -> AsyncIterator[bytes]:
         """An archive's bytes."""
         try:
-            async for piece in self._stub.FetchArchive(pb.FetchArchiveRequest(sha256=sha256)):
-                yield piece.data
+            with _closed_is(ContactLost):
+                async for piece in self._stub.FetchArchive(pb.FetchArchiveRequest(sha256=sha256)):
+                    yield piece.data
         except grpc.aio.AioRpcError as error:
             raise _as_ours(error) from None
 
     async def renew(self, csr_pem: bytes) -> bytes:
         """A new certificate (PEM) for the key of ``csr_pem``."""
+        request = pb.RenewCertificateRequest(csr_pem=csr_pem)
         try:
-            answer = await self._stub.RenewCertificate(
-                pb.RenewCertificateRequest(csr_pem=csr_pem), timeout=RENEW_SECONDS
-            )
+            with _closed_is(ContactLost):
+                answer = await self._stub.RenewCertificate(request, timeout=RENEW_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise _as_ours(error) from None
         return answer.certificate_pem
@@ -138,6 +142,18 @@ class Link:
     async def close(self) -> None:
         """End all calls."""
         await self._channel.close()
+
+
+@contextmanager
+def _closed_is(failure: type[Exception]) -> Iterator[None]:
+    """gRPC cancels the calls of a channel that is closed; to a task that nobody cancelled, that is ``failure``."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise failure("the session ended meanwhile") from None
 
 
 _FINAL = (Reason.HOST_REMOVED, Reason.PROTOCOL_VERSION)

@@ -202,11 +202,14 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
         return pb.RenewCertificateResponse(certificate_pem=certificate, ca_pem=self.authority.certificate_pem)
 
 
+Fake = TypeVar("Fake", bound=FakeCoordinator)
+
+
 @asynccontextmanager
-async def coordinator(directory: Path) -> AsyncIterator[FakeCoordinator]:
+async def coordinator(directory: Path, kind: type[Fake] = FakeCoordinator) -> AsyncIterator[Fake]:  # type: ignore[assignment]
     """A running fake with a CA of its own."""
     directory.mkdir(parents=True, exist_ok=True)
-    fake = FakeCoordinator(ca.load_or_create(directory, time.time()), directory)
+    fake = kind(ca.load_or_create(directory, time.time()), directory)
     await fake.start()
     try:
         yield fake
