@@ -39,14 +39,13 @@ class NodeMaker:
         Raises:
             OSError: its files can't be written.
         """
-        work = self.places.work_of(desired.id)
         spec = desired.spec
         return {
             "op": "spawn",
             "id": desired.id,
             "argv": environ.command(desired),
             "env": self.environment(desired),
-            "cwd": os.path.join(work, spec.working_dir),
+            "cwd": self._directory(desired),
             "log": self.places.log_of(desired.id),
             "signal": spec.stop_signal or DEFAULT_SIGNAL,
             "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
@@ -56,13 +55,13 @@ class NodeMaker:
 
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""
-        cwd = os.path.join(self.places.work_of(desired.id), desired.spec.working_dir)
+        cwd = self._directory(desired)
         env = self.environment(desired)
         return {"op": "exec", "id": desired.id, "key": key, "argv": ["sh", "-c", command], "env": env, "cwd": cwd}
 
     def environment(self, desired: Desired) -> dict[str, str]:
         """The node's environment; with a group, its files are laid ready if they are not."""
-        cwd = os.path.join(self.places.work_of(desired.id), desired.spec.working_dir)
+        cwd = self._directory(desired)
         files = None if desired.group is None else self._files(desired, desired.group)
         return environ.node_environment(desired, self.host, cwd, self.inherited, files)
 
@@ -73,6 +72,11 @@ class NodeMaker:
                 return str(json.load(file)["secret"])
         except (OSError, ValueError, KeyError):
             return ""
+
+    def _directory(self, desired: Desired) -> str:
+        work = self.places.work_of(desired.id)
+        # Joined with nothing it would end in a slash, which scripts that append to it do not expect.
+        return os.path.join(work, desired.spec.working_dir) if desired.spec.working_dir else work
 
     def _files(self, desired: Desired, group: Group) -> environ.ClusterFiles:
         directory = self.places.aux_of(desired.id)
