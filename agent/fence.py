@@ -21,19 +21,18 @@ LEASE_STEP = 0.5
 
 
 class Fence:
-    """``lease`` is the present one; ``on_turn`` is called when it has ended, and when there is one again."""
+    """``lease`` is the present one; ``on_end`` is called when it has ended."""
 
-    def __init__(self, send: Callable[[Message], None], now: Callable[[], float], on_turn: Callable[[], None]) -> None:
+    def __init__(self, send: Callable[[Message], None], now: Callable[[], float], on_end: Callable[[], None]) -> None:
         self.lease: Lease | None = None
         self._send = send
         self._now = now
-        self._on_turn = on_turn
+        self._on_end = on_end
         self._told = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def renew(self, sent_at: float, seconds: float, grace: float) -> None:
         """A call sent at ``sent_at`` was answered: work may go on for ``seconds`` from then."""
-        was_over = self.lease is None or expired(self.lease, self._now())
         self.lease = renewed(self.lease, sent_at, seconds, grace)
         # The spawner enforces it too: it must hold even if this process is gone.
         if self.lease.until - self._told >= min(LEASE_STEP, seconds / 20):
@@ -41,9 +40,10 @@ class Fence:
             self._send({"op": "lease", "until": self.lease.until, "grace": grace})
         if self._timer is None:
             self._watch()
-        if was_over:
-            # What came while there was no lease was not begun.
-            self._on_turn()
+
+    def over(self) -> bool:
+        """Whether there is no lease, or it has ended."""
+        return self.lease is None or expired(self.lease, self._now())
 
     def repeat(self) -> None:
         """A new spawner has not heard of it."""
@@ -60,7 +60,7 @@ class Fence:
         if left <= 0:
             self._timer = None
             log.error("lease.ended", hint="no report was answered in time: all work on this host is stopped")
-            self._on_turn()
+            self._on_end()
             return
         # The timer is not moved at each renewal; when it fires it looks how far the lease has gone meanwhile.
         self._timer = asyncio.get_running_loop().call_later(left + 0.01, self._watch)

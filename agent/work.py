@@ -66,7 +66,7 @@ class Work:
         self._unreported: dict[AllocationId, None] = {}
         self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
-        self._fence = Fence(tools.send, tools.now, self._reconcile_all)
+        self._fence = Fence(tools.send, tools.now, lambda: self._reconcile(list(self.observed)))
         self._extras = Extras(tools.send, tools.nodes.order_extra)
 
     # --- what comes in ----------------------------------------------------------------------------------------
@@ -99,12 +99,20 @@ class Work:
                 touched += self._take_news(message)
         self._reconcile(touched)
 
-    def renew(self, sent_at: float, seconds: float, grace: float) -> None:
-        """A call sent at ``sent_at`` (clock of the spawner's ``now``) was answered."""
+    def begin(self, sent_at: float, seconds: float, grace: float) -> None:
+        """A session was opened by a call sent at ``sent_at`` (clock of the spawner's ``now``), and with it a lease.
+
+        What an older session wanted counts no more: it may be placed elsewhere by now.
+        """
+        self._informed = False
         self._fence.renew(sent_at, seconds, grace)
 
-    def _reconcile_all(self) -> None:
-        self._reconcile(dict.fromkeys((*self.desired, *self.observed)))
+    def renew(self, sent_at: float, seconds: float, grace: float) -> bool:
+        """A report sent at ``sent_at`` was answered. False: too late, only a new session begins another lease."""
+        if self._fence.over():
+            return False
+        self._fence.renew(sent_at, seconds, grace)
+        return True
 
     # --- what goes out ----------------------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ class Session:
         self._heartbeat = max(0.05, welcome.heartbeat_seconds)
         self._lease_grace = welcome.lease_grace_seconds
         # From the first order on: what a host begins before its first report must be fenced too.
-        self._work.renew(sent_at, welcome.lease_seconds, self._lease_grace)
+        self._work.begin(sent_at, welcome.lease_seconds, self._lease_grace)
         self._link = link
         log.info("session.open", coordinator=link.address, epoch=welcome.epoch, host=welcome.host_name)
         self._on_open()
@@ -227,7 +227,8 @@ class Session:
         except ContactLost:
             self._probes = probes + self._probes
             raise
-        self._work.renew(sent_at, lease, self._lease_grace)
+        if not self._work.renew(sent_at, lease, self._lease_grace):
+            raise ContactLost("the lease ended before a report was answered")
         self._work.acknowledge(statuses)
         if self._probes:
             self.wake()

@@ -201,7 +201,7 @@ class Agent:
         self._failures = 0
         if contact.limit is not None:
             contact.limit.cancel()
-        self.work.renew(contact.sent_at, welcome.lease_seconds, welcome.lease_grace_seconds)
+        self.work.begin(contact.sent_at, welcome.lease_seconds, welcome.lease_grace_seconds)
         self._publish()
         self._report(contact, complete=True)
 
@@ -288,7 +288,13 @@ class Agent:
         self.world.coordinator.post(event, answered)
 
     def _answered(
-        self, contact: Contact, call: object, lease: Any, statuses: Sequence[Observed], sent_at: float, probes: list[Probe]
+        self,
+        contact: Contact,
+        call: object,
+        lease: Any,
+        statuses: Sequence[Observed],
+        sent_at: float,
+        probes: list[Probe],
     ) -> None:
         if contact.call is not call or contact.over:
             return
@@ -298,8 +304,10 @@ class Agent:
         if contact.limit is not None:
             contact.limit.cancel()
         contact.call = None
+        if not self.work.renew(sent_at, lease, self.world.timing.lease_grace):
+            self._lost(contact)
+            return
         self.world.ledger.acknowledged(statuses)
-        self.work.renew(sent_at, lease, self.world.timing.lease_grace)
         self.work.acknowledge(statuses)
         jitter = self.world.random.uniform(0.85, 1.0)
         contact.heartbeat = self._after(self.world.timing.heartbeat * jitter, self._beat, contact)

@@ -76,7 +76,9 @@ class Coordinator:
             if isinstance(answer, Exception):
                 refused(answer)
                 return
-            self._inbox.append((lambda state: self._begin(state, answer), lambda session: self._serve(answer, session, stream)))
+            self._inbox.append(
+                (lambda state: self._begin(state, answer), lambda session: self._serve(answer, session, stream))
+            )
             self._wake()
 
         self.post(event, opened)

@@ -31,9 +31,9 @@ class Broken(AssertionError):
 class Shape:
     """How large a history is."""
 
-    hosts: int = 3
-    jobs: int = 4
-    faults: int = 7
+    hosts: int = 4
+    jobs: int = 5
+    faults: int = 10
     seconds: float = 40.0
 
 

@@ -133,7 +133,9 @@ class Ledger:
         silent = node.cause is EndCause.HOST and "not heard of for" in node.reason
         process = self._ended.get(key)
         if node.exit_code is not None and (process is None or process.code != node.exit_code):
-            raise Violated(f"{key} is said to have ended with {node.exit_code}, it ended with {process and process.code}")
+            raise Violated(
+                f"{key} is said to have ended with {node.exit_code}, it ended with {process and process.code}"
+            )
         if silent:
             timing = self.world.timing
             for_seconds = self.world.clock.now - self._heard.get(str(node.host_id), -1000.0)

@@ -27,7 +27,14 @@ class Link:
 
     def mend(self) -> None:
         """As good as new."""
-        self.delay, self.jitter, self.loss, self.repeat, self.up_cut, self.down_cut = 0.002, 0.002, 0.0, 0.0, False, False
+        self.delay, self.jitter, self.loss, self.repeat, self.up_cut, self.down_cut = (
+            0.002,
+            0.002,
+            0.0,
+            0.0,
+            False,
+            False,
+        )
 
 
 class Network:

@@ -99,4 +99,3 @@ PLANTS: dict[str, Parts] = {
     "a gang started in part": Parts(decide=start_in_part),
     "a node tried twice at once": Parts(decide=retry_twice),
 }
-

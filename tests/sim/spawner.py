@@ -172,8 +172,9 @@ class Spawner:
     def _check_lease(self) -> None:
         if self.lease_until is None or self.host.now() < self.lease_until - ROUNDING:
             return
+        left = max(0.0, self.lease_until + self.lease_grace - self.host.now())
         for task in list(self.tasks.values()):
-            self._end_task(task, min(task.grace, self.lease_grace), "host", LEASE_ENDED)
+            self._end_task(task, min(task.grace, left), "host", LEASE_ENDED)
         self._soon()
 
     def _limit(self, task: Task) -> None:
@@ -186,11 +187,12 @@ class Spawner:
         if task.kill_at is not None:
             if kill_at < task.kill_at:
                 task.kill_at = kill_at
+                self._add("hurried", task.id, kill_at=kill_at)
                 self._at(kill_at, self._kill, task)
             return
         task.kill_at = kill_at
         task.cause, task.reason = cause, reason
-        self._add("stopping", task.id, cause=cause, reason=reason)
+        self._add("stopping", task.id, cause=cause, reason=reason, kill_at=kill_at)
         self._news.append({"ev": "stopping", "id": task.id})
         if grace > 0 and task.process is not None:
             self.host.terminate(task.process)
@@ -243,7 +245,8 @@ class Spawner:
         task.limit_at = limit_at
         self._watch(task)
         if "cause" in record:
-            self._end_task(task, task.grace, task.cause, task.reason)
+            kill_at: Any = record["kill_at"]
+            self._end_task(task, max(0.0, kill_at - self.host.now()), task.cause, task.reason)
 
     # --- the journal --------------------------------------------------------------------------------------------
 
@@ -278,4 +281,3 @@ class Spawner:
     def _push(self, messages: list[Message]) -> None:
         if self.daemon is not None:
             self.host.world.clock.after(0.0005, self.daemon.process, self.daemon.hear, self, messages)
-

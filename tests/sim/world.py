@@ -131,12 +131,26 @@ class World:
                 host.agent.process.kill()
 
 
-
 def _in_short(change: Any) -> str:
     """A change as one short line: its name, whom it is about, and how that stands."""
-    record = next((getattr(change, part) for part in ("job", "node", "allocation", "gang", "host") if hasattr(change, part)), None)
+    record = next(
+        (getattr(change, part) for part in ("job", "node", "allocation", "gang", "host") if hasattr(change, part)), None
+    )
     words = [type(change).__name__, *(str(getattr(change, part)) for part in ("id", "job_id") if hasattr(change, part))]
-    for part in ("id", "job_id", "rank", "attempt", "host_id", "epoch", "state", "wanted", "observed", "phase", "cause", "exit_code"):
+    for part in (
+        "id",
+        "job_id",
+        "rank",
+        "attempt",
+        "host_id",
+        "epoch",
+        "state",
+        "wanted",
+        "observed",
+        "phase",
+        "cause",
+        "exit_code",
+    ):
         value = getattr(record, part, None)
         if value is not None:
             words.append(f"{part}={getattr(value, 'value', value)}")
