@@ -141,8 +141,10 @@ class Keeper:
     def _check_lease(self, at: float) -> None:
         if self._lease.until is None or at < self._lease.until:
             return
+        # Counted from the lease's end, not from now: the node may be placed anew after it.
+        left = max(0.0, self._lease.until + self._lease.grace - at)
         for task in list(self.tasks.values()):
-            self._stop(task, task.signal, min(task.grace, self._lease.grace), "host", LEASE_ENDED)
+            self._stop(task, task.signal, min(task.grace, left), "host", LEASE_ENDED)
 
     def _due(self, task: Task, at: float) -> None:
         if task.limit_at is not None and at >= task.limit_at and task.kill_at is None and not task.main_gone:
@@ -170,12 +172,13 @@ class Keeper:
         if task.kill_at is not None:
             if kill_at < task.kill_at:
                 task.kill_at = kill_at
+                self.journal.add("hurried", task.id, kill_at=kill_at)
                 self._at(kill_at, task)
             return
         task.kill_at = kill_at
         if not task.main_gone:
             task.cause, task.reason = cause, reason
-            self.journal.add("stopping", task.id, cause=cause, reason=reason)
+            self.journal.add("stopping", task.id, cause=cause, reason=reason, kill_at=kill_at)
             self.news.append({"ev": "stopping", "id": task.id})
         if grace > 0:
             task.signal_groups(signal_number(name))
@@ -336,8 +339,9 @@ class Keeper:
         limit_at = record.get("limit_at")
         self._limit(task, None if limit_at is None else number(limit_at))
         if "cause" in record:
-            # It was being stopped; the grace begins anew rather than ends early.
-            self._stop(task, task.signal, task.grace, task.cause, task.reason)
+            # It was being stopped, and is to be gone when it was to be gone: that time may be its lease's.
+            left = max(0.0, number(record["kill_at"]) - now()) if "kill_at" in record else task.grace
+            self._stop(task, task.signal, left, task.cause, task.reason)
 
 
 def _exec_ended(name: str, key: str, code: int | None, reason: str) -> Message:
