@@ -13,12 +13,17 @@ from rallypoint.v1 import types_pb2 as pb
 from coordinator.core.errors import Invalid
 from coordinator.core.spec import (
     MAX_NODES,
+    MAX_PRIORITY,
     FileArchive,
     GpuRequest,
     JobSpec,
+    OnNodeFailure,
     Placement,
     Range,
     Resources,
+    RetryEvent,
+    RetryPolicy,
+    Spread,
     StopCriteria,
 )
 from coordinator.spec import rules
@@ -39,6 +44,12 @@ _TO_STOP_CRITERIA = {
     StopCriteria.ALL_DONE: pb.STOP_CRITERIA_ALL_DONE,
     StopCriteria.MASTER_DONE: pb.STOP_CRITERIA_MASTER_DONE,
 }
+_EVENTS = {pb.RetryEvent.Value(f"RETRY_EVENT_{event.name}"): event for event in RetryEvent}
+_ON_NODE_FAILURE = {pb.OnNodeFailure.Value(f"ON_NODE_FAILURE_{each.name}"): each for each in OnNodeFailure}
+_SPREADS = {pb.Spread.Value(f"SPREAD_{each.name}"): each for each in Spread}
+_TO_EVENT = {event: number for number, event in _EVENTS.items()}
+_TO_ON_NODE_FAILURE = {each: number for number, each in _ON_NODE_FAILURE.items()}
+_TO_SPREAD = {each: number for number, each in _SPREADS.items()}
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -65,10 +76,23 @@ def spec_to_pb(spec: JobSpec) -> pb.JobSpec:
         stop_duration_seconds=spec.stop_duration,
         stop_signal=spec.stop_signal or "",
         stop_criteria=_TO_STOP_CRITERIA[spec.stop_criteria],
+        on_node_failure=_TO_ON_NODE_FAILURE[spec.on_node_failure],
+        spread=_TO_SPREAD[spec.spread],
+        priority=spec.priority,
     )
+    if spec.retry is not None:
+        message.retry.CopyFrom(_retry_to_pb(spec.retry))
     if spec.files is not None:
         message.files.CopyFrom(pb.FileArchive(sha256=spec.files.sha256, size_bytes=spec.files.size_bytes))
     return message
+
+
+def _retry_to_pb(policy: RetryPolicy) -> pb.RetryPolicy:
+    return pb.RetryPolicy(
+        on_events=sorted(_TO_EVENT[event] for event in policy.on_events),
+        duration_seconds=policy.duration,
+        attempts=policy.attempts or 0,
+    )
 
 
 def _resources_to_pb(resources: Resources) -> pb.Resources:
@@ -115,6 +139,8 @@ def _read(message: pb.JobSpec) -> JobSpec:
     if bool(message.commands) == bool(message.argv):
         raise Wrong("exactly one of commands and argv must be given; a job runs either a shell or a program; send one")
     _check_size(message)
+    if message.on_node_failure > pb.ON_NODE_FAILURE_GO_ON and message.placement != pb.PLACEMENT_ANY:
+        raise Wrong("on_node_failure is for placement 'any'; a group ends as a whole; use 'retry' to form it anew")
     return JobSpec(
         name=rules.check_name(message.name) if message.name else None,
         nodes=message.nodes,
@@ -130,7 +156,25 @@ def _read(message: pb.JobSpec) -> JobSpec:
         stop_signal=rules.check_signal(message.stop_signal) if message.stop_signal else None,
         stop_criteria=_enum("stop_criteria", message.stop_criteria, _STOP_CRITERIA),
         files=_archive(message.files) if message.HasField("files") else None,
+        retry=_retry(message.retry) if message.HasField("retry") else None,
+        on_node_failure=_enum("on_node_failure", message.on_node_failure, {0: OnNodeFailure.GO_ON, **_ON_NODE_FAILURE}),
+        spread=_enum("spread", message.spread, {0: Spread.HOST, **_SPREADS}),
+        priority=_priority(message.priority),
     )
+
+
+def _retry(message: pb.RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        on_events=frozenset(_enum("retry event", event, _EVENTS) for event in message.on_events),
+        duration=_seconds(message, "duration_seconds", positive=True),
+        attempts=message.attempts or None,
+    )
+
+
+def _priority(value: int) -> int:
+    if value > MAX_PRIORITY:
+        raise Wrong(f"priority {value} is too high; it goes from 0 to {MAX_PRIORITY}; choose another")
+    return value
 
 
 def _check_size(message: pb.JobSpec) -> None:
@@ -161,7 +205,7 @@ def _env(message: pb.JobSpec) -> MappingProxyType[str, str]:
     )
 
 
-def _seconds(message: pb.JobSpec, field: str, *, positive: bool) -> float | None:
+def _seconds(message: pb.JobSpec | pb.RetryPolicy, field: str, *, positive: bool) -> float | None:
     if not message.HasField(field):  # type: ignore[arg-type]
         return None
     value = float(getattr(message, field))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from coordinator.cli.common import client_options, connect, document, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ROLES = ("viewer", "user", "admin")
 
@@ -34,10 +38,11 @@ def create(name: str, role: str, output: str | None, context: str | None, as_jso
     from coordinator.access.context import render_context, write_context
     from coordinator.context import Context, find_context, load_context
 
-    mine = load_context(find_context(context or click.get_current_context().find_root().obj))
+    path = find_context(context or click.get_current_context().find_root().obj)
+    mine = load_context(path)
     with connect(context) as client:
         answer = client.create_user(name, access_pb.Role.Value(f"ROLE_{role.upper()}"))
-    theirs = Context(mine.address, mine.cluster_id, mine.ca_pem, answer.token)
+    theirs = Context(_public_address(path) or mine.address, mine.cluster_id, mine.ca_pem, answer.token)
     if output is not None:
         write_context(Path(output), theirs)
         say(f"user {name} ({role}) is made; their context file is {output}")
@@ -45,6 +50,16 @@ def create(name: str, role: str, output: str | None, context: str | None, as_jso
         click.echo(document(user=answer.user, token=answer.token))
     else:
         sys.stdout.write(render_context(theirs))
+
+
+def _public_address(context: Path) -> str:
+    """Where others reach the coordinator whose data directory ``context`` lies in; empty when it lies elsewhere."""
+    import json
+
+    try:
+        return str(json.loads(context.with_name("endpoints.json").read_text(encoding="utf-8"))["join"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 @command.command("list")

@@ -112,6 +112,15 @@ class DeadlineSet:
     at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class TryDelayed:
+    """Volatile: the node (rank None: the gang) rests until so many monotonic seconds; None: it may be tried again."""
+
+    job_id: JobId
+    rank: int | None
+    until: float | None
+
+
 Durable = (
     JobCreated
     | JobUpdated
@@ -125,6 +134,6 @@ Durable = (
     | HostUpdated
     | HostRemoved
 )
-Volatile = HostSeen | ReachSeen | DeadlineSet
+Volatile = HostSeen | ReachSeen | DeadlineSet | TryDelayed
 Change = Durable | Volatile
-VOLATILE = (HostSeen, ReachSeen, DeadlineSet)
+VOLATILE = (HostSeen, ReachSeen, DeadlineSet, TryDelayed)

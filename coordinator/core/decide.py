@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.core import jobs, placement, rendezvous, sessions
-from coordinator.core.changes import DeadlineSet, HostSeen
+from coordinator.core.changes import DeadlineSet, HostSeen, TryDelayed
 from coordinator.core.events import (
     CoordinatorStarted,
     CordonRequested,
@@ -52,6 +52,8 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
             turn.record(DeadlineSet(placement.gang_deadline(job), turn.at.mono + turn.state.timing.prepare))
+    for job_id in turn.state.unfinished:
+        jobs.watch_capacity(turn, turn.state.jobs[job_id])
     turn.state.fresh_jobs.update(turn.state.unfinished)
 
 
@@ -63,11 +65,21 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
         kind, _, name = key.partition(":")
         if kind == "gang" and JobId(name) in state.jobs:
             rendezvous.on_deadline(turn, state.jobs[JobId(name)])
+        if kind == "rest":
+            _rested(turn, name)
+        if kind == "capacity" and JobId(name) in state.jobs:
+            jobs.on_no_capacity(turn, state.jobs[JobId(name)])
         host = state.hosts.get(HostId(name))
         if kind == "lease" and host is not None:
             sessions.on_lease_deadline(turn, host)
         if kind == "probe" and host is not None and host.state is HostState.ONLINE:
             sessions.order_probes(turn, host, both_ways=False)
+
+
+def _rested(turn: Turn, name: str) -> None:
+    job, _, rank = name.partition("/")
+    if JobId(job) in turn.state.resting:
+        turn.record(TryDelayed(JobId(job), int(rank) if rank else None, None))
 
 
 _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {

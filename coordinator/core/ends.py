@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core.changes import AllocationFreed, GangDissolved, JobForgotten, JobUpdated, NodeUpdated
+from coordinator.core.changes import (
+    AllocationFreed,
+    DeadlineSet,
+    GangDissolved,
+    JobForgotten,
+    JobUpdated,
+    NodeUpdated,
+    TryDelayed,
+)
 from coordinator.core.effects import DesiredChanged, OutputObsolete
 from coordinator.core.events import AllocationStatus
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Job, JobState, Node, NodeState
-from coordinator.core.retry import may_retry_gang, may_retry_node
-from coordinator.core.spec import Placement, StopCriteria
+from coordinator.core.retry import delay, event_of, may_retry_gang, may_retry_node
+from coordinator.core.spec import OnNodeFailure, Placement, RetryEvent, StopCriteria
 from coordinator.core.stopping import DEFAULT_STOP_GRACE, abort_gang, stop_allocation
 from coordinator.core.turn import Turn
 
@@ -32,9 +40,14 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
     node = replace(node, address=allocation.address or node.address)
     outcome = _outcome(job, status)
     if job.spec.placement is Placement.ANY:
-        if job.state is not JobState.STOPPING and may_retry_node(node, status.cause):
+        if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.wall):
             outcome = NodeState.PENDING
-        turn.record(NodeUpdated(_ended(node, status, outcome)))
+        ended = _ended(node, status, outcome)
+        turn.record(NodeUpdated(ended))
+        if outcome is NodeState.PENDING:
+            _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
+        elif outcome is NodeState.FAILED and job.spec.on_node_failure is OnNodeFailure.FAIL:
+            _fail_job(turn, job, ended)
     else:
         turn.record(NodeUpdated(_ended(node, status, outcome)))
         _end_member(turn, job, node, outcome, status)
@@ -49,13 +62,18 @@ def settle_job(turn: Turn, job: Job) -> None:
     if job.state.ended or state.job_allocations[job.id] or job.id in state.gangs:
         return
     counts, nodes = state.counts[job.id], state.nodes[job.id]
-    if counts[NodeState.DONE] == job.spec.nodes or (_by_master(job) and _is_done(nodes.get(0))):
+    failed, ignored = counts[NodeState.FAILED], job.spec.on_node_failure is OnNodeFailure.IGNORE
+    if ignored and failed and counts[NodeState.DONE] + failed == job.spec.nodes:
+        finish_job(turn, job, JobState.DONE, f"{failed} of {job.spec.nodes} nodes failed, which is ignored", 0)
+    elif counts[NodeState.DONE] == job.spec.nodes or (_by_master(job) and _is_done(nodes.get(0))):
         finish_job(turn, job, JobState.DONE, "", 0)
     elif job.state is JobState.STOPPING:
-        finish_job(turn, job, JobState.STOPPED, job.reason, None)
-    elif counts[NodeState.FAILED] and not state.pending[job.id]:
+        # Stopped by a failed node (its code is set), or by a user.
+        outcome = JobState.STOPPED if job.exit_code is None else JobState.FAILED
+        finish_job(turn, job, outcome, job.reason, job.exit_code)
+    elif failed and not state.pending[job.id]:
         first = min((n for n in nodes.values() if n.state is NodeState.FAILED), key=lambda n: (n.ended_at, n.rank))
-        reason = f"{counts[NodeState.FAILED]} of {job.spec.nodes} nodes failed; first node {first.rank}: {first.reason}"
+        reason = f"{failed} of {job.spec.nodes} nodes failed; first node {first.rank}: {first.reason}"
         finish_job(turn, job, JobState.FAILED, reason, _code(first.exit_code, first.cause))
     elif not state.pending[job.id]:
         finish_job(turn, job, JobState.STOPPED, job.reason or "its nodes were stopped", None)
@@ -74,6 +92,27 @@ def finish_job(turn: Turn, job: Job, outcome: JobState, reason: str, exit_code: 
         if oldest is not None:
             turn.record(JobForgotten(oldest.id))
             turn.effect(OutputObsolete(oldest.id))
+
+
+def _rest(turn: Turn, job: Job, rank: int | None, seconds: float) -> None:
+    """Do not try again before so long."""
+    if seconds:
+        until = turn.at.mono + seconds
+        turn.record(TryDelayed(job.id, rank, until))
+        turn.record(DeadlineSet(rest_deadline(job, rank), until))
+
+
+def rest_deadline(job: Job, rank: int | None) -> str:
+    """The key of the deadline at which a failed node (or, for None, the gang) may be tried again."""
+    return f"rest:{job.id}/{'' if rank is None else rank}"
+
+
+def _fail_job(turn: Turn, job: Job, node: Node) -> None:
+    """One failed node is the end of the job: the others are stopped."""
+    reason = f"node {node.rank} failed: {node.reason}"
+    code = _code(node.exit_code, node.cause)
+    turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=reason, exit_code=code)))
+    _stop_all(turn, job, reason)
 
 
 def describe(status: AllocationStatus) -> str:
@@ -102,16 +141,27 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState) -> Node:
         ended_at=status.ended_at,
         log_bytes=status.log_bytes,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
+        errors=node.errors + (outcome is not NodeState.DONE and event_of(status.cause) is RetryEvent.ERROR),
+        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else status.ended_at),
     )
 
 
 def _end_member(turn: Turn, job: Job, node: Node, outcome: NodeState, status: AllocationStatus) -> None:
     state = turn.state
     gang = state.gangs[job.id]
-    if outcome is not NodeState.DONE and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job):
-        retry = job.state is not JobState.STOPPING and may_retry_gang(job, status.cause)
-        if status.cause is EndCause.HOST:
-            turn.record(JobUpdated(replace(job, host_failures=job.host_failures + 1)))
+    # Before the group is formed nothing runs, and so nothing can be done: whatever ended then, ended the gang.
+    failed = outcome is not NodeState.DONE or gang.phase is GangPhase.PREPARING
+    if failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job):
+        retry = outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.wall)
+        counted = replace(
+            job,
+            host_failures=job.host_failures + (status.cause is EndCause.HOST),
+            errors=job.errors + (event_of(status.cause) is RetryEvent.ERROR),
+            failing_since=job.failing_since or turn.at.wall,
+        )
+        turn.record(JobUpdated(counted))
+        if retry:
+            _rest(turn, job, None, delay(counted.errors, status.cause, job.id))
         host = state.hosts.get(node.host_id) if node.host_id is not None else None
         reason = f"node {node.rank} on {host.name if host else node.host_id}: {describe(status)}"
         abort_gang(turn, gang, reason, retry=retry, exit_code=_code(status.exit_code, status.cause))
@@ -132,9 +182,13 @@ def _close_gang(turn: Turn, job: Job, gang: Gang) -> None:
 
 
 def _stop_others(turn: Turn, job: Job) -> None:
+    _stop_all(turn, job, "the master is done")
+
+
+def _stop_all(turn: Turn, job: Job, reason: str) -> None:
     grace = DEFAULT_STOP_GRACE if job.spec.stop_duration is None else job.spec.stop_duration
     for allocation_id in sorted(turn.state.job_allocations[job.id]):
-        stop_allocation(turn, turn.state.allocations[allocation_id], "the master is done", grace)
+        stop_allocation(turn, turn.state.allocations[allocation_id], reason, grace)
 
 
 def _by_master(job: Job) -> bool:

@@ -128,7 +128,7 @@ def gpu_mismatch(gpu: Gpu, wanted: GpuRequest | None) -> str | None:
     if wanted.memory_bytes != Range():
         if gpu.memory_bytes is None:
             return "does not tell its memory"
-        if _rounded_gb(gpu.memory_bytes) not in _gb_range(wanted.memory_bytes):
+        if not _about_in(gpu.memory_bytes, wanted.memory_bytes):
             return f"has {_gb(gpu.memory_bytes)} of memory, not {_gb_range(wanted.memory_bytes).text('GB')}"
     if wanted.min_compute_capability is not None:
         if gpu.compute_capability is None:
@@ -154,15 +154,18 @@ def pick_gpus(idle: list[Gpu], wanted: GpuRequest | None) -> tuple[Gpu, ...] | N
     """The GPUs to hold of those that match: of one model if that is possible, else mixed; None when too few."""
     if wanted is None:
         return ()
-    count = _low(wanted.count, 1)
+    least = _low(wanted.count, 1)
     by_model: dict[tuple[str, int | None], list[Gpu]] = {}
     for gpu in idle:
         by_model.setdefault((gpu.name, gpu.memory_bytes), []).append(gpu)
     # The model with the fewest idle GPUs that is enough: leave the larger sets whole for larger requests.
     for candidates in [*sorted(by_model.values(), key=len), idle]:
-        picked = tuple(candidates[:count])
-        if len(picked) == count and _total_fits(picked, wanted.total_memory_bytes):
-            return picked
+        most = len(candidates) if wanted.count.max is None else min(len(candidates), wanted.count.max)
+        # As few as will do: only memory asked for over all GPUs takes more than the least.
+        for count in range(least, most + 1):
+            picked = tuple(candidates[:count])
+            if _total_fits(picked, wanted.total_memory_bytes):
+                return picked
     return None
 
 
@@ -171,7 +174,7 @@ def _total_fits(gpus: tuple[Gpu, ...], total: Range) -> bool:
         return True
     if any(gpu.memory_bytes is None for gpu in gpus):
         return False
-    return sum(_rounded_gb(gpu.memory_bytes or 0) for gpu in gpus) in _gb_range(total)
+    return _about_in(sum(gpu.memory_bytes or 0 for gpu in gpus), total)
 
 
 def _gpu_room(idle: list[Gpu], need: Need) -> int:
@@ -234,13 +237,18 @@ def _low(bounds: Range, default: int) -> int:
     return default if bounds.min is None else bounds.min
 
 
-def _rounded_gb(size: int) -> int:
-    # Vendors' gigabytes: an "80 GB" card shows 79.6 or 81.5; compare whole numbers.
-    return round(size / GB)
+# A card shows less or a little more than the gigabytes it is sold by, which are what users write: an L4 of "24 GB"
+# has 22.5 GiB, a T4 of "16 GB" 15.0, an A10G of "24 GB" 22.1, an H200 of "141 GB" 140.4, an H100 of "80 GB" up to 81.6.
+_SHOWN_AT_LEAST, _SHOWN_AT_MOST = 0.91, 1.03
+
+
+def _about_in(size: int, bounds: Range) -> bool:
+    low = bounds.min is None or size >= bounds.min * _SHOWN_AT_LEAST
+    return low and (bounds.max is None or size <= bounds.max * _SHOWN_AT_MOST)
 
 
 def _gb_range(bounds: Range) -> Range:
-    low, high = (None if end is None else _rounded_gb(end) for end in (bounds.min, bounds.max))
+    low, high = (None if end is None else round(end / GB) for end in (bounds.min, bounds.max))
     return Range(low, high)
 
 

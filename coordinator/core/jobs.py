@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core.changes import JobCreated, JobUpdated
-from coordinator.core.ends import settle_job
+from coordinator.core import explain
+from coordinator.core.changes import DeadlineSet, JobCreated, JobUpdated
+from coordinator.core.ends import finish_job, settle_job
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import JobSubmitted, StopRequested
 from coordinator.core.ids import JobId, job_id
 from coordinator.core.model import Job, JobState
 from coordinator.core.names import name_for
+from coordinator.core.spec import RetryEvent
 from coordinator.core.state import State
 from coordinator.core.stopping import DEFAULT_STOP_GRACE, abort_gang, stop_allocation
 from coordinator.core.turn import Turn
@@ -45,7 +47,26 @@ def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
         submitted_at=turn.at.wall,
     )
     turn.record(JobCreated(job))
+    watch_capacity(turn, job)
     return job
+
+
+def watch_capacity(turn: Turn, job: Job) -> None:
+    """Give up a job that its user does not want to wait in the queue for longer than a time."""
+    policy = job.spec.retry
+    if policy is not None and policy.duration is not None and RetryEvent.NO_CAPACITY in policy.on_events:
+        waited = turn.at.wall - job.submitted_at
+        at = turn.at.mono + max(0.0, policy.duration - waited)
+        turn.record(DeadlineSet(f"capacity:{job.id}", at))
+
+
+def on_no_capacity(turn: Turn, job: Job) -> None:
+    """The time that the job may wait for capacity is over; it goes on if any of it was ever placed."""
+    if job.state is JobState.QUEUED and not turn.state.nodes[job.id]:
+        assert job.spec.retry is not None
+        waiting = explain.waiting_for(turn.state, job.spec)
+        reason = f"no capacity within {job.spec.retry.duration:g} s: {waiting}"
+        finish_job(turn, job, JobState.FAILED, reason, None)
 
 
 def on_stop_requested(turn: Turn, event: StopRequested) -> Job:

@@ -184,7 +184,10 @@ class EndCause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a user submitted and how it stands. ``exit_code`` is set once ended."""
+    """What a user submitted and how it stands. ``exit_code`` is set once its end is certain.
+
+    ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost.
+    """
 
     id: JobId
     number: int
@@ -198,6 +201,8 @@ class Job:
     exit_code: int | None = None
     generation: int = 0
     host_failures: int = 0
+    errors: int = 0
+    failing_since: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
     version: int = 0
@@ -221,6 +226,8 @@ class Node:
     ended_at: float = 0.0
     log_bytes: int = 0
     host_failures: int = 0
+    errors: int = 0
+    failing_since: float = 0.0
 
 
 # ---------------------------------------------------------------- allocations and gangs

@@ -19,9 +19,9 @@ from coordinator.core.changes import (
     NodeUpdated,
 )
 from coordinator.core.effects import DesiredChanged
-from coordinator.core.ids import HostId, allocation_id
+from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Node, NodeState, Phase
-from coordinator.core.spec import Placement
+from coordinator.core.spec import Placement, Spread
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -33,14 +33,22 @@ def plan(turn: Turn) -> None:
         return
     fresh, hosts = state.fresh_jobs, state.changed_hosts
     state.fresh_jobs, state.changed_hosts = set(), set()
-    for job_id in tuple(state.unfinished):
+    for job_id in _queue(state):
         job = state.jobs[job_id]
         if not state.pending[job_id] or job.state is JobState.STOPPING:
             continue
         if job.spec.placement is Placement.ANY:
             _place_any(turn, job, state.hosts if job_id in fresh else hosts)
-        elif job_id not in state.gangs:
+        elif job_id not in state.gangs and None not in state.resting.get(job_id, ()):
             _place_gang(turn, job)
+
+
+def _queue(state: State) -> list[JobId]:
+    """Unfinished jobs in the order in which they are placed: by priority, then by age."""
+    queue = list(state.unfinished)
+    if any(state.jobs[job_id].spec.priority for job_id in queue):
+        queue.sort(key=lambda job_id: -state.jobs[job_id].spec.priority)
+    return queue
 
 
 def gang_deadline(job: Job) -> str:
@@ -61,7 +69,7 @@ def usable_hosts(state: State, need: fit.Need) -> Iterator[Host]:
 def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
     state, need = turn.state, fit.Need.of(job.spec.resources)
     waiting = len(state.pending[job.id])
-    offers: list[tuple[tuple[float, float, int], int, HostId]] = []
+    offers: list[_Room] = []
     for host_id in among:
         host = state.hosts.get(host_id)
         if host is None or fit.unusable(host) or fit.never(host, need):
@@ -71,14 +79,8 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
             offers.append((score.preference(host, state.usage[host_id]), room, host_id))
     heapq.heapify(offers)
     for rank in _take(state, job, sum(room for _, room, _ in offers)):
-        _, room, host_id = heapq.heappop(offers)
         node = state.nodes[job.id].get(rank)
-        if node is not None and node.host_id == host_id and offers:
-            # Tried here before: another host first, if there is one.
-            other = heapq.heapreplace(
-                offers, (score.preference(state.hosts[host_id], state.usage[host_id]), room, host_id)
-            )
-            _, room, host_id = other
+        _, room, host_id = _best_offer(state, job, node, offers)
         host, usage = state.hosts[host_id], state.usage[host_id]
         held = fit.hold(host, usage, need)
         if held is None:
@@ -90,12 +92,43 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
         turn.record(JobUpdated(replace(state.jobs[job.id], state=JobState.STARTING, reason="")))
 
 
+_Room = tuple[tuple[float, float, int], int, HostId]
+
+
+def _best_offer(state: State, job: Job, node: Node | None, offers: list[_Room]) -> _Room:
+    """Take the best offer out; for a node that failed, the best outside the domain where it did, if there is one."""
+    failed = state.hosts.get(node.host_id) if node is not None and node.host_id is not None else None
+    passed: list[_Room] = []
+    chosen = heapq.heappop(offers)
+    while failed is not None and offers and _same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
+        passed.append(chosen)
+        chosen = heapq.heappop(offers)
+    if failed is not None and passed and _same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
+        passed.append(chosen)
+        chosen = passed.pop(0)
+    for offer in passed:
+        heapq.heappush(offers, offer)
+    return chosen
+
+
+def _same_domain(spread: Spread, one: Host, other: Host) -> bool:
+    if spread is Spread.HOST or one.id == other.id:
+        return one.id == other.id
+    if spread is Spread.NETWORK:
+        return one.facts.network is not None and one.facts.network == other.facts.network
+    if spread is Spread.REGION:
+        return (one.facts.backend, one.facts.region) == (other.facts.backend, other.facts.region)
+    return one.facts.backend == other.facts.backend
+
+
 def _take(state: State, job: Job, count: int) -> list[int]:
     ranks: list[int] = []
+    resting = state.resting.get(job.id, {})
     for rank in state.pending[job.id]:
         if len(ranks) == count:
             break
-        ranks.append(rank)
+        if rank not in resting:
+            ranks.append(rank)
     return ranks
 
 
@@ -123,6 +156,8 @@ def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted
                 host_id=host.id,
                 gpus=held.gpus,
                 host_failures=before.host_failures if before else 0,
+                errors=before.errors if before else 0,
+                failing_since=before.failing_since if before else 0.0,
             )
         )
     )

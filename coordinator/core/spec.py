@@ -8,6 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 
 MAX_NODES = 1_000_000
+MAX_PRIORITY = 100
 
 
 class Placement(Enum):
@@ -84,6 +85,44 @@ class FileArchive:
 _NO_ENV: Mapping[str, str] = MappingProxyType({})
 
 
+class RetryEvent(Enum):
+    """What may be tried again: the wait in the queue, a host's or network's failure, the program's own."""
+
+    NO_CAPACITY = "no-capacity"
+    INTERRUPTION = "interruption"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """``duration`` in seconds since the first failure in a row (in the queue: since submission); None is no limit.
+
+    ``attempts`` of a node, or generations of a group, in all; None is no limit.
+    """
+
+    on_events: frozenset[RetryEvent] = frozenset(RetryEvent)
+    duration: float | None = None
+    attempts: int | None = None
+
+
+class OnNodeFailure(Enum):
+    """What a failed node means to its ``any`` job."""
+
+    GO_ON = "go-on"
+    RETRY = "retry"
+    FAIL = "fail"
+    IGNORE = "ignore"
+
+
+class Spread(Enum):
+    """What a node that is tried again keeps away from: the host, network, … where its last attempt failed."""
+
+    HOST = "host"
+    NETWORK = "network"
+    REGION = "region"
+    BACKEND = "backend"
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job as submitted. Exactly one of ``commands`` (run by ``shell``) and ``argv`` (executed as it is) is given.
@@ -106,3 +145,7 @@ class JobSpec:
     stop_signal: str | None = None
     stop_criteria: StopCriteria = StopCriteria.ALL_DONE
     files: FileArchive | None = None
+    retry: RetryPolicy | None = None
+    on_node_failure: OnNodeFailure = OnNodeFailure.GO_ON
+    spread: Spread = Spread.HOST
+    priority: int = 0

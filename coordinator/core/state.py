@@ -26,6 +26,7 @@ from coordinator.core.changes import (
     JobUpdated,
     NodeUpdated,
     ReachSeen,
+    TryDelayed,
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node, NodeState
@@ -78,6 +79,8 @@ class State:
         # Volatile.
         self.reach = ReachMap()
         self.deadlines: dict[str, float] = {}
+        # Nodes (None: the gang) that rest before they are tried again, and until when.
+        self.resting: dict[JobId, dict[int | None, float]] = {}
         self.version = 0
         # The version at which each job, or one of its nodes, last changed.
         self.touched: dict[JobId, int] = {}
@@ -116,6 +119,7 @@ class State:
         if job.state.ended:
             self.unfinished.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
+            self.resting.pop(job.id, None)
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
@@ -203,6 +207,17 @@ class State:
         if self.reach.record(change.reach):
             self.changed_hosts.add(change.reach.source)
 
+    def _try_delayed(self, change: TryDelayed) -> None:
+        resting = self.resting.setdefault(change.job_id, {})
+        if change.until is not None:
+            resting[change.rank] = change.until
+            return
+        resting.pop(change.rank, None)
+        if not resting:
+            del self.resting[change.job_id]
+        if change.job_id in self.unfinished:
+            self.fresh_jobs.add(change.job_id)
+
     def _deadline_set(self, change: DeadlineSet) -> None:
         self.version -= 1  # Readers see nothing of it.
         if change.at is None:
@@ -226,4 +241,5 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostRemoved: State._host_removed,
     ReachSeen: State._reach_seen,
     DeadlineSet: State._deadline_set,
+    TryDelayed: State._try_delayed,
 }

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, model_validator
 
-from coordinator.core.spec import MAX_NODES, Placement, Range, StopCriteria
+from coordinator.core.spec import (
+    MAX_NODES,
+    MAX_PRIORITY,
+    OnNodeFailure,
+    Placement,
+    Range,
+    RetryEvent,
+    Spread,
+    StopCriteria,
+)
 from coordinator.spec import resources as syntax
 from coordinator.spec.durations import parse_max_duration, parse_stop_duration
 from coordinator.spec.files import FileMapping, parse_mapping
@@ -81,6 +90,47 @@ def _stop_criteria(value: object) -> StopCriteria:
     return _choice("stop_criteria", value, {each.value: each for each in StopCriteria})  # type: ignore[no-any-return]
 
 
+def _on_node_failure(value: object) -> OnNodeFailure:
+    return _choice("on_node_failure", value, {each.value: each for each in OnNodeFailure})  # type: ignore[no-any-return]
+
+
+def _spread(value: object) -> Spread:
+    return _choice("spread", value, {each.value: each for each in Spread})  # type: ignore[no-any-return]
+
+
+def _priority(value: object) -> int:
+    priority = syntax.parse_count(_text(value))
+    if priority > MAX_PRIORITY:
+        raise Wrong(f"priority {priority} is too high; it goes from 0 to {MAX_PRIORITY}; choose another")
+    return priority
+
+
+def _retry_event(value: object) -> RetryEvent:
+    return _choice("retry event", value, {each.value: each for each in RetryEvent})  # type: ignore[no-any-return]
+
+
+def _retry_events(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _attempts(value: object) -> int:
+    attempts = syntax.parse_count(_text(value))
+    if attempts == 0:
+        raise Wrong("attempts: 0 would never run the job; write 1 for a single try")
+    return attempts
+
+
+def _retry(value: object) -> object:
+    """``retry: true`` is a retry of everything; ``false`` the same as none."""
+    if isinstance(value, str):
+        if value.lower() in ("true", "yes", "on"):
+            return {}
+        if value.lower() in ("false", "no", "off"):
+            return None
+        raise Wrong(f"retry {value!r} is not known; write true, false, or a mapping with on_events, duration, attempts")
+    return value
+
+
 def _commands(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         raise Wrong("commands must be a list; write each command on its own line after '- '")
@@ -133,6 +183,16 @@ class Disk(_Fields):
     size: Annotated[Range, PlainValidator(syntax.at_least_size)]
 
 
+class Retry(_Fields):
+    """``retry``: which failures are tried again, for how long, how often."""
+
+    on_events: Annotated[
+        tuple[Annotated[RetryEvent, PlainValidator(_retry_event)], ...], BeforeValidator(_retry_events)
+    ] = tuple(RetryEvent)
+    duration: Annotated[float | None, PlainValidator(lambda value: parse_max_duration(_text(value)))] = None
+    attempts: Annotated[int, PlainValidator(_attempts)] | None = None
+
+
 def _split_cpu(value: object) -> object:
     if isinstance(value, dict) and value.keys() <= {"min", "max"}:
         return {"count": value}
@@ -175,4 +235,8 @@ class TaskFields(_Fields):
     stop_duration: Annotated[float, PlainValidator(lambda value: parse_stop_duration(_text(value)))] | None = None
     stop_signal: Annotated[str, PlainValidator(lambda value: check_signal(_text(value)))] | None = None
     stop_criteria: Annotated[StopCriteria, PlainValidator(_stop_criteria)] = StopCriteria.ALL_DONE
+    retry: Annotated[Retry | None, BeforeValidator(_retry)] = None
+    on_node_failure: Annotated[OnNodeFailure, PlainValidator(_on_node_failure)] = OnNodeFailure.GO_ON
+    spread: Annotated[Spread, PlainValidator(_spread)] = Spread.HOST
+    priority: Annotated[int, PlainValidator(_priority)] = 0
     files: Annotated[tuple[Annotated[FileMapping, PlainValidator(parse_mapping)], ...], BeforeValidator(_files)] = ()

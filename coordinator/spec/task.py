@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources
+from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources, RetryPolicy
 from coordinator.spec import model
 from coordinator.spec.document import Document, ValuePath, read_document
 from coordinator.spec.env import read_env
@@ -189,7 +189,15 @@ def _spec(fields: model.TaskFields, argv: tuple[str, ...], env: dict[str, str]) 
         stop_duration=fields.stop_duration,
         stop_signal=fields.stop_signal,
         stop_criteria=fields.stop_criteria,
+        retry=_retry(fields.retry) if fields.retry is not None else None,
+        on_node_failure=fields.on_node_failure,
+        spread=fields.spread,
+        priority=fields.priority,
     )
+
+
+def _retry(asked: model.Retry) -> RetryPolicy:
+    return RetryPolicy(frozenset(asked.on_events), asked.duration, asked.attempts)
 
 
 def _resources(asked: model.Resources) -> Resources:

@@ -39,9 +39,7 @@ DSTACK_FIELDS: dict[str, str] = {
     "termination_idle_time": "hosts are never ended, only used",
     "pool_name": _ONE_POOL,
     # When and how often.
-    "retry": "submit again when a job failed",
-    "retry_policy": "submit again when a job failed",
-    "priority": "jobs are placed in the order of their submission",
+    "retry_policy": "write 'retry' instead",
     "schedule": "submit from cron",
     "startup_order": "nodes of a group start together",
     "utilization_policy": "stop jobs with 'coordinator stop'",

@@ -15,7 +15,19 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint
-from coordinator.core.spec import FileArchive, GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
+from coordinator.core.spec import (
+    FileArchive,
+    GpuRequest,
+    JobSpec,
+    OnNodeFailure,
+    Placement,
+    Range,
+    Resources,
+    RetryEvent,
+    RetryPolicy,
+    Spread,
+    StopCriteria,
+)
 from coordinator.store.api import StoreError, StoreTooNew
 
 FORMAT = 1
@@ -114,6 +126,12 @@ _RESOURCES = Shape(
 
 _FILES = Shape(FileArchive, {"sha256": PLAIN, "size_bytes": PLAIN})
 
+_EVENTS = Form(
+    lambda events: sorted(event.value for event in events),
+    lambda names: frozenset(RetryEvent(name) for name in names),
+)
+_RETRY = Shape(RetryPolicy, {"on_events": _EVENTS, "duration": PLAIN, "attempts": PLAIN})
+
 SPEC = Shape(
     JobSpec,
     {
@@ -131,6 +149,10 @@ SPEC = Shape(
         "stop_signal": PLAIN,
         "stop_criteria": choice(StopCriteria),
         "files": _FILES.one,
+        "retry": _RETRY.one,
+        "on_node_failure": choice(OnNodeFailure),
+        "spread": choice(Spread),
+        "priority": PLAIN,
     },
 )
 

@@ -48,6 +48,8 @@ def job_progress(job: Job) -> Values:
         job.exit_code,
         job.generation,
         job.host_failures,
+        job.errors,
+        job.failing_since,
         job.started_at,
         job.ended_at,
         job.version,
@@ -77,6 +79,8 @@ def node_row(node: Node) -> Values:
         node.ended_at,
         node.log_bytes,
         node.host_failures,
+        node.errors,
+        node.failing_since,
     )
 
 

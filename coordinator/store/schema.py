@@ -52,6 +52,8 @@ jobs = _table(
     _int("exit_code", nullable=True),
     _int("generation"),
     _int("host_failures"),
+    _int("errors"),
+    _real("failing_since"),
     _real("started_at"),
     _real("ended_at"),
     _int("version"),
@@ -73,6 +75,8 @@ nodes = _table(
     _real("ended_at"),
     _int("log_bytes"),
     _int("host_failures"),
+    _int("errors"),
+    _real("failing_since"),
 )
 
 allocations = _table(

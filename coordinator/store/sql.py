@@ -16,7 +16,18 @@ from coordinator.store.lock import DirectoryLock
 from coordinator.store.migrate import bring_up
 from coordinator.store.statements import Updater, Writer
 
-_PROGRESS = ("state", "reason", "exit_code", "generation", "host_failures", "started_at", "ended_at", "version")
+_PROGRESS = (
+    "state",
+    "reason",
+    "exit_code",
+    "generation",
+    "host_failures",
+    "errors",
+    "failing_since",
+    "started_at",
+    "ended_at",
+    "version",
+)
 _MANY = (32, 8, 1)
 
 K = TypeVar("K", bound=str)

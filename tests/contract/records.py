@@ -38,7 +38,18 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     types.NoneType: st.none(),
 }
-_PROGRESS = ("state", "reason", "exit_code", "generation", "host_failures", "started_at", "ended_at", "version")
+_PROGRESS = (
+    "state",
+    "reason",
+    "exit_code",
+    "generation",
+    "host_failures",
+    "errors",
+    "failing_since",
+    "started_at",
+    "ended_at",
+    "version",
+)
 
 
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
@@ -51,6 +62,8 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of([of_type(arg) for arg in args])
     if origin is tuple and args[-1] is Ellipsis:
         return st.lists(of_type(args[0]), max_size=3).map(tuple)
+    if origin is frozenset:
+        return st.frozensets(of_type(args[0]))
     if origin is tuple:
         return st.tuples(*(of_type(arg) for arg in args))
     if origin is Mapping:

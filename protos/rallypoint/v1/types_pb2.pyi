@@ -61,6 +61,84 @@ STOP_CRITERIA_MASTER_DONE: StopCriteria.ValueType  # 2
 """When rank 0 ends with 0 the other nodes are stopped and the job is done."""
 Global___StopCriteria: _TypeAlias = StopCriteria  # noqa: Y015
 
+class _RetryEvent:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RetryEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RetryEvent.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETRY_EVENT_UNSPECIFIED: _RetryEvent.ValueType  # 0
+    RETRY_EVENT_NO_CAPACITY: _RetryEvent.ValueType  # 1
+    """The job waits in the queue."""
+    RETRY_EVENT_INTERRUPTION: _RetryEvent.ValueType  # 2
+    """A host or a network failed."""
+    RETRY_EVENT_ERROR: _RetryEvent.ValueType  # 3
+    """The program failed."""
+
+class RetryEvent(_RetryEvent, metaclass=_RetryEventEnumTypeWrapper):
+    """What may be tried again."""
+
+RETRY_EVENT_UNSPECIFIED: RetryEvent.ValueType  # 0
+RETRY_EVENT_NO_CAPACITY: RetryEvent.ValueType  # 1
+"""The job waits in the queue."""
+RETRY_EVENT_INTERRUPTION: RetryEvent.ValueType  # 2
+"""A host or a network failed."""
+RETRY_EVENT_ERROR: RetryEvent.ValueType  # 3
+"""The program failed."""
+Global___RetryEvent: _TypeAlias = RetryEvent  # noqa: Y015
+
+class _OnNodeFailure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnNodeFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnNodeFailure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_NODE_FAILURE_UNSPECIFIED: _OnNodeFailure.ValueType  # 0
+    ON_NODE_FAILURE_GO_ON: _OnNodeFailure.ValueType  # 1
+    """The others go on; the job fails when all have ended."""
+    ON_NODE_FAILURE_RETRY: _OnNodeFailure.ValueType  # 2
+    """The node is tried again."""
+    ON_NODE_FAILURE_FAIL: _OnNodeFailure.ValueType  # 3
+    """The others are stopped and the job fails."""
+    ON_NODE_FAILURE_IGNORE: _OnNodeFailure.ValueType  # 4
+    """It counts as done."""
+
+class OnNodeFailure(_OnNodeFailure, metaclass=_OnNodeFailureEnumTypeWrapper):
+    """What a failed node means to its `any` job."""
+
+ON_NODE_FAILURE_UNSPECIFIED: OnNodeFailure.ValueType  # 0
+ON_NODE_FAILURE_GO_ON: OnNodeFailure.ValueType  # 1
+"""The others go on; the job fails when all have ended."""
+ON_NODE_FAILURE_RETRY: OnNodeFailure.ValueType  # 2
+"""The node is tried again."""
+ON_NODE_FAILURE_FAIL: OnNodeFailure.ValueType  # 3
+"""The others are stopped and the job fails."""
+ON_NODE_FAILURE_IGNORE: OnNodeFailure.ValueType  # 4
+"""It counts as done."""
+Global___OnNodeFailure: _TypeAlias = OnNodeFailure  # noqa: Y015
+
+class _Spread:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpreadEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Spread.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPREAD_UNSPECIFIED: _Spread.ValueType  # 0
+    SPREAD_HOST: _Spread.ValueType  # 1
+    SPREAD_NETWORK: _Spread.ValueType  # 2
+    SPREAD_REGION: _Spread.ValueType  # 3
+    SPREAD_BACKEND: _Spread.ValueType  # 4
+
+class Spread(_Spread, metaclass=_SpreadEnumTypeWrapper):
+    """What a node that is tried again keeps away from: where its last attempt failed."""
+
+SPREAD_UNSPECIFIED: Spread.ValueType  # 0
+SPREAD_HOST: Spread.ValueType  # 1
+SPREAD_NETWORK: Spread.ValueType  # 2
+SPREAD_REGION: Spread.ValueType  # 3
+SPREAD_BACKEND: Spread.ValueType  # 4
+Global___Spread: _TypeAlias = Spread  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -287,6 +365,36 @@ class FileArchive(_message.Message):
 Global___FileArchive: _TypeAlias = FileArchive  # noqa: Y015
 
 @_typing.final
+class RetryPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_EVENTS_FIELD_NUMBER: _builtins.int
+    DURATION_SECONDS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    duration_seconds: _builtins.float
+    """Seconds since the first failure in a row, or in the queue; absent: no limit."""
+    attempts: _builtins.int
+    """Attempts of a node, or generations of a group, in all; 0: no limit."""
+    @_builtins.property
+    def on_events(self) -> _containers.RepeatedScalarFieldContainer[Global___RetryEvent.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        on_events: _abc.Iterable[Global___RetryEvent.ValueType] | None = ...,
+        duration_seconds: _builtins.float | None = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_seconds", b"_duration_seconds", "duration_seconds", b"duration_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_seconds", b"_duration_seconds", "attempts", b"attempts", "duration_seconds", b"duration_seconds", "on_events", b"on_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_seconds: _TypeAlias = _typing.Literal["duration_seconds"]  # noqa: Y015
+    _WhichOneofArgType__duration_seconds: _TypeAlias = _typing.Literal["_duration_seconds", b"_duration_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_seconds) -> _WhichOneofReturnType__duration_seconds | None: ...
+
+Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """What a user submits, checked and complete."""
 
@@ -326,6 +434,10 @@ class JobSpec(_message.Message):
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
     STOP_CRITERIA_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    ON_NODE_FAILURE_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -339,6 +451,10 @@ class JobSpec(_message.Message):
     stop_signal: _builtins.str
     """"TERM", "INT", …; empty: TERM."""
     stop_criteria: Global___StopCriteria.ValueType
+    on_node_failure: Global___OnNodeFailure.ValueType
+    spread: Global___Spread.ValueType
+    priority: _builtins.int
+    """0 to 100; higher is placed first."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Either commands, run by `shell`, or argv, executed as it is."""
@@ -351,6 +467,10 @@ class JobSpec(_message.Message):
     def resources(self) -> Global___Resources: ...
     @_builtins.property
     def files(self) -> Global___FileArchive: ...
+    @_builtins.property
+    def retry(self) -> Global___RetryPolicy:
+        """Absent: interruptions alone are tried again, a few times."""
+
     def __init__(
         self,
         *,
@@ -368,10 +488,14 @@ class JobSpec(_message.Message):
         stop_signal: _builtins.str = ...,
         stop_criteria: Global___StopCriteria.ValueType = ...,
         files: Global___FileArchive | None = ...,
+        retry: Global___RetryPolicy | None = ...,
+        on_node_failure: Global___OnNodeFailure.ValueType = ...,
+        spread: Global___Spread.ValueType = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "resources", b"resources", "stop_duration_seconds", b"stop_duration_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "argv", b"argv", "commands", b"commands", "env", b"env", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "name", b"name", "nodes", b"nodes", "placement", b"placement", "resources", b"resources", "shell", b"shell", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "argv", b"argv", "commands", b"commands", "env", b"env", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "name", b"name", "nodes", b"nodes", "on_node_failure", b"on_node_failure", "placement", b"placement", "priority", b"priority", "resources", b"resources", "retry", b"retry", "shell", b"shell", "spread", b"spread", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_duration_seconds: _TypeAlias = _typing.Literal["max_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_duration_seconds: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds"]  # noqa: Y015

@@ -13,7 +13,16 @@ from coordinator.core.events import CordonRequested, RemovalRequested, StopReque
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import EndCause, HostFacts, HostState
-from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
+from coordinator.core.spec import (
+    GpuRequest,
+    JobSpec,
+    OnNodeFailure,
+    Placement,
+    Range,
+    Resources,
+    RetryPolicy,
+    StopCriteria,
+)
 from tests.fakes.world import World, hardware
 
 
@@ -49,11 +58,30 @@ class Histories(RuleBasedStateMachine):
         cpus=st.integers(1, 4),
         gpus=st.integers(0, 2),
         criteria=st.sampled_from(StopCriteria),
+        policy=st.none() | st.builds(RetryPolicy, attempts=st.integers(1, 3)),
+        failure=st.sampled_from(OnNodeFailure),
     )
-    def submit(self, nodes: int, placement: Placement, cpus: int, gpus: int, criteria: StopCriteria) -> JobId:
+    def submit(
+        self,
+        nodes: int,
+        placement: Placement,
+        cpus: int,
+        gpus: int,
+        criteria: StopCriteria,
+        policy: RetryPolicy | None,
+        failure: OnNodeFailure,
+    ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
         resources = Resources(cpus=Range(cpus), gpu=gpu)
-        spec = JobSpec(argv=("x",), nodes=nodes, placement=placement, resources=resources, stop_criteria=criteria)
+        spec = JobSpec(
+            argv=("x",),
+            nodes=nodes,
+            placement=placement,
+            resources=resources,
+            stop_criteria=criteria,
+            retry=policy,
+            on_node_failure=failure,
+        )
         return self.world.submit(spec).id
 
     @rule(data=st.data())
@@ -121,8 +149,10 @@ class Histories(RuleBasedStateMachine):
         for _ in range(200):
             self.world.probe_all()
             live = self.world.held()
-            if not live:
+            if not live and not self.world.state.resting:
                 break
+            if not live:
+                self.world.advance(100.0)
             for allocation in live:
                 if allocation.id in self.world.state.allocations:
                     self.world.obey(self.world.state.allocations[allocation.id])

@@ -7,7 +7,8 @@ import pytest
 from coordinator.core import explain
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
-from coordinator.core.model import EndCause, HostFacts, JobState, NodeState, Phase
+from coordinator.core.fit import gpu_is, gpu_mismatch
+from coordinator.core.model import EndCause, Gpu, HostFacts, JobState, NodeState, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
 from tests.fakes.world import World, hardware
 
@@ -280,3 +281,36 @@ def test_a_start_that_fails_fails_the_gang_and_is_not_tried_again() -> None:
     world.start(job.id)
     assert world.job(job.id).state is JobState.FAILED
     assert world.node(job.id, 1).state is NodeState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "fits"),
+    [
+        (Range(24 << 30, 24 << 30), 22.5, True),
+        (Range(16 << 30, None), 15.0, True),
+        (Range(80 << 30, 80 << 30), 81.6, True),
+        (Range(80 << 30, 80 << 30), 40.0, False),
+        (Range(24 << 30, None), 16.0, False),
+        (Range(None, 40 << 30), 80.0, False),
+    ],
+)
+def test_gpu_memory_is_what_cards_are_sold_by(asked: Range, shown: float, fits: bool) -> None:
+    gpu = Gpu("GPU-0", 0, "NVIDIA L4", memory_bytes=int(shown * (1 << 30)))
+    assert (gpu_mismatch(gpu, GpuRequest(memory_bytes=asked)) is None) == fits
+
+
+@pytest.mark.parametrize(
+    ("full", "asked", "same"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100", True),
+        ("NVIDIA GeForce RTX 4090", "RTX4090", True),
+        ("NVIDIA GeForce RTX 4090", "4090", True),
+        ("NVIDIA A100-SXM4-80GB", "A100", True),
+        ("NVIDIA L40S", "L4", False),
+        ("NVIDIA L40S", "L40S", True),
+        ("Tesla T4", "T4", True),
+        ("NVIDIA A10G", "A10", False),
+    ],
+)
+def test_gpu_names_match_by_whole_words(full: str, asked: str, same: bool) -> None:
+    assert gpu_is(full, asked) == same

@@ -19,6 +19,9 @@ from coordinator.core.spec import (
     Placement,
     Range,
     Resources,
+    RetryEvent,
+    RetryPolicy,
+    Spread,
     StopCriteria,
 )
 from coordinator.spec.rules import SIGNALS
@@ -70,6 +73,15 @@ specs = st.builds(
     stop_duration=st.none() | seconds | st.just(0.0),
     stop_signal=st.none() | st.sampled_from(sorted(SIGNALS)),
     stop_criteria=st.sampled_from(StopCriteria),
+    retry=st.none()
+    | st.builds(
+        RetryPolicy,
+        on_events=st.frozensets(st.sampled_from(RetryEvent)),
+        duration=st.none() | seconds,
+        attempts=st.none() | st.integers(1, 1000),
+    ),
+    spread=st.sampled_from(Spread),
+    priority=st.integers(0, 100),
     files=st.none() | st.just(FileArchive("ab" * 32, 10)),
 )
 

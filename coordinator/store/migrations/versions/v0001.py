@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.BigInteger(), nullable=True),
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("host_failures", sa.BigInteger(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("failing_since", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -46,6 +48,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=False),
         sa.Column("log_bytes", sa.BigInteger(), nullable=False),
         sa.Column("host_failures", sa.BigInteger(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("failing_since", sa.Double(), nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
