@@ -158,3 +158,9 @@ def test_web(server: JobServer, command: Command) -> None:
     assert command("web").out == "https://127.0.0.1:7480/\n"
     server.context.with_name("endpoints.json").write_text('{"web": ""}')
     assert "this coordinator has no web page; start it with --http HOST:PORT" in command("web").err
+
+
+def test_a_new_users_context_names_the_address_that_hosts_use(server: JobServer, command: Command) -> None:
+    # The admin of this machine talks to 127.0.0.1, which is no use to anybody elsewhere.
+    server.context.with_name("endpoints.json").write_text('{"version": 1, "join": "gpu.example.org:7443"}')
+    assert 'address = "gpu.example.org:7443"' in command("user", "create", "bob").out
