@@ -34,8 +34,8 @@ class Settings:
     state_dir: Path
     peer_listen: str = "0.0.0.0:7433"
     name: str = ""
-    backend: str = ""
-    region: str = ""
+    backend: str = "local"
+    region: str = "local"
     network: str = ""
     price: float | None = None
     labels: dict[str, str] = field(default_factory=dict)

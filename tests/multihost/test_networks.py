@@ -114,10 +114,13 @@ def test_networks_with_the_same_addresses_are_told_apart(twins: Cluster) -> None
     assert addresses["a1"] == addresses["b1"] == "10.7.0.11:7433"
     assert addresses["a2"] == addresses["b2"] == "10.7.0.12:7433"
 
-    jobs = [twins.shell('echo "$RALLYPOINT_HOST_NAME $DSTACK_NODES_IPS"; sleep 2', "--nodes", "2") for _ in range(3)]
+    # Nobody stated a backend: hosts, plans and nodes say the same of it.
+    assert {host["facts"]["backend"] for host in twins.hosts().values()} == {"local"}
+    jobs = [twins.shell('echo "$RALLYPOINT_BACKEND"; sleep 2', "--nodes", "2") for _ in range(3)]
     for job in jobs:
         assert twins.wait(job) == 0
         assert hosts_of(twins, job) in (["a1", "a2"], ["b1", "b2"])
+        assert twins.logs(job, 0) == b"local\n"
 
     three = twins.shell("true", "--nodes", "3")
     said = twins.run("explain", three).text
