@@ -35,7 +35,7 @@ def resume(name: str, context: str | None, as_json: bool) -> None:
         _tell(client.resume(name), as_json)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Forget a host that has no work.")
 @click.argument("name")
 @client_options
 def remove(name: str, context: str | None, as_json: bool) -> None:

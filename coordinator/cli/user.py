@@ -20,7 +20,7 @@ def command() -> None:
     """Create, list and remove users."""
 
 
-@command.command("create")
+@command.command("create", short_help="Make a user and print their context file.")
 @click.argument("name")
 @click.option("--role", type=click.Choice(_ROLES), default="user", show_default=True, help="What they may do.")
 @click.option("--output", metavar="FILE", help="Write the user's context file here (mode 0600) instead of printing it.")
@@ -83,7 +83,7 @@ def list_users(context: str | None, as_json: bool) -> None:
     print_table(("NAME", "ROLE", "AGE"), rows)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Remove a user; their jobs go on.")
 @click.argument("name")
 @client_options
 def remove(name: str, context: str | None, as_json: bool) -> None:
