@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, PeerEndpoint
-from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources
+from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources, RetryPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 
 Json = dict[str, Any]
@@ -172,6 +172,18 @@ def _spec(spec: JobSpec) -> Json:
         "stop_signal": spec.stop_signal or "",
         "stop_criteria": spec.stop_criteria.value,
         "files": asdict(spec.files) if spec.files else None,
+        "retry": _retry(spec.retry) if spec.retry else None,
+        "on_node_failure": spec.on_node_failure.value,
+        "spread": spec.spread.value,
+        "priority": spec.priority,
+    }
+
+
+def _retry(policy: RetryPolicy) -> Json:
+    return {
+        "on_events": sorted(event.value for event in policy.on_events),
+        "duration_seconds": policy.duration,
+        "attempts": policy.attempts or 0,
     }
 
 
