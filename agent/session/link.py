@@ -106,6 +106,12 @@ class Link:
             answer = await self._stub.Report(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
             raise _as_ours(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled us: gRPC says so, too, of a call whose channel was closed under it.
+            raise ContactLost("the channel was closed") from None
         return float(answer.lease_seconds)
 
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:

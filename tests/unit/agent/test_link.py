@@ -1,4 +1,4 @@
-"""Calls of other tasks over a link that is closed under them: a session that ends must not end its agent."""
+"""The calls of one channel, when the channel goes away under them."""
 
 from __future__ import annotations
 
@@ -7,77 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rallypoint.v1 import agent_service_pb2 as pb
 
-from agent.core.model import AllocationId
 from agent.identity import load_pems
-from agent.logs import Chunk, PublishFailed
 from agent.session import ContactLost, Link
-from tests.fakes.agent_coordinator import FakeCoordinator, coordinator, enrol
+from agent.session.link import Report
+from tests.fakes.agent_coordinator import FakeCoordinator, coordinator, enrol, pb
 
 pytestmark = pytest.mark.timeout(30)
 
 
-class Slow(FakeCoordinator):
-    """Takes calls and answers none."""
+class Silent(FakeCoordinator):
+    """Takes reports and never answers."""
 
-    def hold(self) -> None:
-        """Answer nothing from now on."""
-        self.called = asyncio.Event()
-
-    async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
-        self.called.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def RenewCertificate(self, request: pb.RenewCertificateRequest, context: Any) -> pb.RenewCertificateResponse:
-        self.called.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def FetchArchive(self, request: pb.FetchArchiveRequest, context: Any) -> Any:
-        self.called.set()
-        await asyncio.Event().wait()
-        yield pb.FetchArchiveResponse()
+    async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
+        self.reports.append(request)
+        await self._note()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("never")
 
 
-async def publish(link: Link) -> object:
-    return await link.publish([Chunk(AllocationId("j.0.1"), 0, b"output")])
-
-
-async def renew(link: Link) -> object:
-    return await link.renew(b"request")
-
-
-async def fetch(link: Link) -> object:
-    return [piece async for piece in link.archive("0" * 64)]
-
-
-@pytest.mark.parametrize(("call", "failure"), [(publish, PublishFailed), (renew, ContactLost), (fetch, ContactLost)])
-def test_a_call_under_way_fails_when_its_link_is_closed(tmp_path: Path, call: Any, failure: type[Exception]) -> None:
+def test_a_report_whose_channel_is_closed_is_lost_and_cancels_nobody(tmp_path: Path) -> None:
+    # gRPC says CancelledError for it. An agent that leaves while its coordinator does would end with a traceback.
     async def scenario() -> None:
-        async with coordinator(tmp_path / "coordinator", Slow) as fake:
-            fake.hold()
+        async with coordinator(tmp_path / "coordinator", Silent) as fake:
             link = Link(fake.address, load_pems(enrol(fake.authority, tmp_path / "agent", "h-1", fake.address)))
-            task = asyncio.create_task(call(link))
-            await fake.called.wait()
+            report = asyncio.create_task(link.report(Report(1, False, [], goodbye=True), 10.0))
+            await fake.until(lambda: fake.reports, "report")
             await link.close()
-            with pytest.raises(failure, match="the session ended"):
-                await task
+            with pytest.raises(ContactLost, match="the channel was closed"):
+                await report
 
     asyncio.run(scenario())
 
 
-def test_a_cancelled_caller_stays_cancelled(tmp_path: Path) -> None:
+def test_a_task_that_is_cancelled_in_a_report_is_cancelled(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with coordinator(tmp_path / "coordinator", Slow) as fake:
-            fake.hold()
+        async with coordinator(tmp_path / "coordinator", Silent) as fake:
             link = Link(fake.address, load_pems(enrol(fake.authority, tmp_path / "agent", "h-1", fake.address)))
-            task = asyncio.create_task(publish(link))
-            await fake.called.wait()
-            task.cancel()
+            report = asyncio.create_task(link.report(Report(1, False, []), 10.0))
+            await fake.until(lambda: fake.reports, "report")
+            report.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await task
+                await report
             await link.close()
 
     asyncio.run(scenario())
