@@ -46,7 +46,7 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
         turn.record(NodeUpdated(ended))
         if outcome is NodeState.PENDING:
             _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
-        elif outcome is NodeState.FAILED and job.spec.on_node_failure is OnNodeFailure.FAIL:
+        elif outcome is NodeState.FAILED and _fails_its_job(job):
             _fail_job(turn, job, ended)
     else:
         turn.record(NodeUpdated(_ended(node, status, outcome)))
@@ -105,6 +105,11 @@ def _rest(turn: Turn, job: Job, rank: int | None, seconds: float) -> None:
 def rest_deadline(job: Job, rank: int | None) -> str:
     """The key of the deadline at which a failed node (or, for None, the gang) may be tried again."""
     return f"rest:{job.id}/{'' if rank is None else rank}"
+
+
+def _fails_its_job(job: Job) -> bool:
+    # A user's stop wins: what fails while it is carried out does not make it a failure.
+    return job.spec.on_node_failure is OnNodeFailure.FAIL and job.state is not JobState.STOPPING
 
 
 def _fail_job(turn: Turn, job: Job, node: Node) -> None:
