@@ -259,9 +259,6 @@ class Agent:
             contact.heartbeat.cancel()
         statuses = self.work.everything() if complete else self.work.unreported(1000)
         probes, self._probes = self._probes, []
-        for seen in statuses:
-            if seen.phase is Phase.PREPARED:
-                self.world.ledger.prepared(seen.id)
         call = contact.call = object()
         contact.limit = self._after(self._times.report, self._unanswered, contact, probes)
         event = self._reported(contact.epoch, statuses, probes)
@@ -273,7 +270,10 @@ class Agent:
     ) -> HostReported:
         if not statuses and not probes:
             return HostReported(self.host.id, epoch, goodbye=goodbye)
-        found = [convert.status(seen) for seen in statuses]
+        for told in statuses:
+            if told.phase is Phase.PREPARED:
+                self.world.ledger.prepared(told.id)
+        found = [convert.status(told) for told in statuses]
         request = pb.ReportRequest(epoch=epoch, statuses=found, probes=[convert.probe(p) for p in probes])
         seen = statuses_from_proto(request.statuses)
         return HostReported(self.host.id, epoch, seen, all_probes(self.host.id, request), goodbye=goodbye)

@@ -11,7 +11,18 @@ import structlog
 
 from coordinator.core.events import HostJoined
 from coordinator.core.model import HostFacts
-from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
+from coordinator.core.spec import (
+    GpuRequest,
+    JobSpec,
+    OnNodeFailure,
+    Placement,
+    Range,
+    Resources,
+    RetryEvent,
+    RetryPolicy,
+    Spread,
+    StopCriteria,
+)
 from tests.sim import faults
 from tests.sim.host import Program
 from tests.sim.ledger import Violated
@@ -20,7 +31,7 @@ from tests.sim.world import Parts, World
 
 SWEEP_SECONDS = 5.0
 # All jobs must have ended so long after the last fault.
-PEACE_SECONDS = 300.0
+PEACE_SECONDS = 900.0
 
 
 class Broken(AssertionError):
@@ -90,9 +101,15 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
         stop_criteria=random.choice([StopCriteria.ALL_DONE, StopCriteria.ALL_DONE, StopCriteria.MASTER_DONE]),
         max_duration=random.choice([None, None, 6.0]),
         stop_duration=random.choice([None, 0.0, 1.0, 6.0]),
+        retry=random.choice(
+            [None, None, RetryPolicy(attempts=3), RetryPolicy(frozenset({RetryEvent.ERROR}), attempts=2)]
+        ),
+        on_node_failure=random.choice(list(OnNodeFailure)) if placement is Placement.ANY else OnNodeFailure.GO_ON,
+        spread=random.choice([Spread.HOST, Spread.REGION]),
+        priority=random.choice([0, 0, 5]),
     )
     world.programs[name] = Program(
-        seconds=random.choice([0.0, 0.1, 2.0, 8.0, 30.0, 1e9]),
+        seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),
         code=random.choice([0, 0, 0, 3]),
         term_seconds=random.choice([0.0, 0.1, 2.0, None]),
         log_bytes=random.choice([0, 100]),

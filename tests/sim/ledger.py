@@ -49,6 +49,7 @@ class Ledger:
         self._recorded: dict[str, Outcome] = {}
         self._heard: dict[str, float] = {}
         self._stopping: set[str] = set()
+        self._stopped: set[str] = set()
         self._unwanted: dict[str, float] = {}
 
     # --- processes ----------------------------------------------------------------------------------------------
@@ -148,7 +149,10 @@ class Ledger:
     def _check_job(self, job: Job) -> None:
         if job.state is JobState.STOPPING:
             self._stopping.add(job.id)
-        if job.id in self._stopping and job.state is JobState.FAILED:
+            if job.exit_code is None:
+                # By a user, not by a failed node.
+                self._stopped.add(job.id)
+        if job.id in self._stopped and job.state is JobState.FAILED:
             raise Violated(f"{job.id} was stopped but becomes {job.state.value}: {job.reason}")
 
     # --- what was acknowledged ----------------------------------------------------------------------------------
