@@ -156,11 +156,14 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
     access = AccessParts(core.accounts, core.authority, settings.certificate_life)
     agents = _agent_server(core)
     agent_port = _bind(
-        agents, settings.agent_listen, agent_credentials(core.identity, time.time, core.authority.certificate_pem)
+        agents,
+        "--agent-listen",
+        settings.agent_listen,
+        agent_credentials(core.identity, time.time, core.authority.certificate_pem),
     )
     access.agent_port = settings.advertise_agent_port or agent_port
     api = _api_server(core, access)
-    api_port = _bind(api, settings.listen, api_credentials(core.identity, time.time))
+    api_port = _bind(api, "--listen", settings.listen, api_credentials(core.identity, time.time))
     for server in (agents, api):
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE)
@@ -171,14 +174,15 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
     )
 
 
-def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:
+def _bind(server: grpc.aio.Server, flag: str, address: str, credentials: grpc.ServerCredentials) -> int:
     try:
         port = server.add_secure_port(address, credentials)
     except RuntimeError:
         port = 0
     if not port:
         raise CannotServe(
-            f"can't listen on {address}: the port is taken or the address is not this machine's; choose another"
+            f"can't listen on {address}: the port is taken or the address is not this machine's;"
+            f" choose another with {flag}"
         )
     return port
 
