@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.multihost.cluster import Cluster
+from tests.multihost.processes import lives
+from tests.support import eventually
 from tests.unit.examples.nodes import numbers, require_module, require_program
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(180)]
@@ -60,6 +62,29 @@ def test_a_parameter_server_and_its_workers_agree(cluster: Cluster, examples: Pa
     assert sorted(end["rank"] for end in ends) == ["0", "1", "2"]
     assert len({end["params"] for end in ends}) == 1
     assert {host[0] for host in hosts_of(cluster, "parameter-server")} == {"a"}
+
+
+@pytest.mark.parametrize("ending", ["stopped", "failed"])
+def test_mpis_processes_end_with_their_job(cluster: Cluster, ending: str) -> None:
+    """Stopped by the user, or because a node failed: neither MPI's daemons nor what they started stay on any host."""
+    require_program("mpirun", "openmpi-bin")
+    script = """
+        if [ "$DSTACK_NODE_RANK" = 2 ]; then until [ -e "$HOME/../../fail" ]; do sleep 0.1; done; exit 5; fi
+        [ "$DSTACK_NODE_RANK" = 0 ] || exec sleep 1000
+        mpirun --hostfile "$DSTACK_MPI_HOSTFILE" sh -c 'echo "pid $PPID"; echo "pid $$"; exec sleep 1000'
+    """
+    job = cluster.shell(script, "--nodes", "3", "--stop-duration", "1s")
+    eventually(lambda: cluster.logs(job, 0).count(b"pid") == 6, what="three processes and their daemons")
+    pids = [int(pid) for pid in re.findall(rb"pid (\d+)", cluster.logs(job, 0))]
+    assert all(lives(pid) for pid in pids)
+
+    if ending == "stopped":
+        cluster.run("stop", job)
+    else:
+        (cluster.folder / "fail").touch()
+    assert cluster.wait(job) == (76 if ending == "stopped" else 5)
+    (cluster.folder / "fail").unlink(missing_ok=True)
+    eventually(lambda: not any(lives(pid) for pid in pids), 10.0, "the end of all of MPI's processes")
 
 
 def test_mpi_starts_nothing_outside_its_group(cluster: Cluster) -> None:
