@@ -15,11 +15,10 @@ DAY = 86400.0
 
 
 def plan(world: World, count: int, until: float) -> None:
-    """``count`` faults at random moments before ``until``, after which everything is whole again."""
+    """``count`` faults at random moments before ``until``."""
     kinds, weights = list(KINDS), list(KINDS.values())
     for fault in world.random.choices(kinds, weights, k=count):
         world.clock.after(world.random.uniform(0.5, until), None, fault, world)
-    world.clock.after(until, None, heal, world)
 
 
 def heal(world: World) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from coordinator.core.events import HostJoined
 from coordinator.core.model import HostFacts
 from coordinator.core.spec import (
     GpuRequest,
@@ -48,12 +47,23 @@ class Shape:
     seconds: float = 40.0
 
 
-def run(seed: int, parts: Parts | None = None, tell: Callable[[str], None] | None = None) -> World:
-    """Run one history to its end. Raises Broken."""
+Script = Callable[[World, User], float]
+
+
+def run(
+    seed: int,
+    parts: Parts | None = None,
+    tell: Callable[[str], None] | None = None,
+    script: Script | None = None,
+) -> World:
+    """Run one history to its end: a random one, or what ``script`` plans (it answers when the faults stop).
+
+    Raises Broken.
+    """
     world = World(seed, parts or Parts(), tell)
     try:
         with _quiet():
-            _play(world)
+            _play(world, script or _at_random)
     except Exception as error:
         # Whatever the code under test raises is a finding; it is told with the seed that replays it.
         raise Broken(f"seed {seed}, at {world.clock.now:.3f} s: {type(error).__name__}: {error}") from error
@@ -62,19 +72,25 @@ def run(seed: int, parts: Parts | None = None, tell: Callable[[str], None] | Non
     return world
 
 
-def _play(world: World) -> None:
-    shape = Shape()
+def _play(world: World, script: Script) -> None:
     user = User(world)
     world.start_coordinator()
+    until = script(world, user)
+    world.clock.after(until, None, faults.heal, world)
+    _sweep_on(world)
+    world.clock.run(until + 0.001)
+    if not world.clock.run(until + PEACE_SECONDS, lambda: _at_rest(world, user)):
+        raise Violated(f"no end in {PEACE_SECONDS:g} s of peace: {_what_is_left(world, user)}")
+    world.ledger.check_jobs()
+
+
+def _at_random(world: World, user: User) -> float:
+    shape = Shape()
     _join_hosts(world, world.random.randint(1, shape.hosts))
     for number in range(world.random.randint(1, shape.jobs)):
         _plan_job(world, user, number, shape.seconds)
     faults.plan(world, world.random.randint(0, shape.faults), shape.seconds)
-    _sweep_on(world)
-    world.clock.run(shape.seconds + 0.001)
-    if not world.clock.run(shape.seconds + PEACE_SECONDS, lambda: _at_rest(world, user)):
-        raise Violated(f"no end in {PEACE_SECONDS:g} s of peace: {_what_is_left(world, user)}")
-    world.ledger.check_jobs()
+    return shape.seconds
 
 
 def _join_hosts(world: World, count: int) -> None:
@@ -82,9 +98,7 @@ def _join_hosts(world: World, count: int) -> None:
     for number in range(count):
         gpus, cpus = world.random.choice([0, 1, 2]), world.random.randint(1, 4)
         facts = HostFacts(network=networks[number % len(networks)], region=f"r{number % 2}")
-        host = world.add_host(cpus, gpus, facts)
-        assert world.coordinator is not None
-        world.coordinator.post(HostJoined(host.name, facts, host.name), lambda _, host=host: host.start_agent())
+        world.join_host(cpus, gpus, facts)
 
 
 def _plan_job(world: World, user: User, number: int, until: float) -> None:

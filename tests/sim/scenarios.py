@@ -1,5 +1,138 @@
-"""Seeds of histories that once broke, each with what it found. They are run with every test run, before any new seed."""
+"""What the simulator once found, as short scripts: each breaks something at the very moment at which it hurt.
+
+A seed that breaks is kept here as the script of its essence, since a seed alone means another history as soon as the
+generator changes. `SEEDS` is for the time until then.
+"""
 
 from __future__ import annotations
 
-SCENARIOS: dict[int, str] = {0: "x"}
+from collections.abc import Callable
+from dataclasses import replace
+
+from coordinator.core.model import HostFacts
+from coordinator.core.spec import JobSpec, OnNodeFailure, Placement
+from tests.sim.host import Host, Program
+from tests.sim.user import User
+from tests.sim.world import World
+
+SEEDS: tuple[int, ...] = ()
+
+# A program that outlives every lease and heeds no signal.
+STUBBORN = Program(seconds=60.0, term_seconds=None)
+
+
+def cut_off_before_the_first_answer(world: World, user: User) -> float:
+    """A host that has just booted is cut off right after its first order: it must be fenced all the same."""
+    first = _host(world)
+    _at(world, 1.0, first.crash)
+    _submit(world, user, 2.0, STUBBORN)
+    _at(world, 5.0, first.boot)
+
+    def cut() -> None:
+        if world.ledger.live:
+            first.link.up_cut = first.link.down_cut = True
+        else:
+            _at(world, 0.0005, cut)
+
+    _at(world, 5.0, cut)
+    _at(world, 12.0, lambda: _host(world))
+    return 90.0
+
+
+def ordered_while_the_lease_was_over(world: World, user: User) -> float:
+    """Work is placed on a host in the turn in which it comes back: it must begin, though its lease had ended."""
+    host = _host(world)
+    _at(world, 2.0, lambda: _cut(host))
+    _submit(world, user, 30.0, Program(seconds=1.0))
+    return 40.0
+
+
+def gone_for_longer_than_suspect(world: World, user: User) -> float:
+    """An agent says goodbye and is away for longer than the suspect time: its tasks go on, and keep their nodes."""
+    host = _host(world)
+    _host(world)
+    _submit(world, user, 1.0, Program(seconds=20.0))
+    _at(world, 5.0, lambda: host.agent and host.agent.goodbye())
+    _at(world, 5.1, host.kill_agent)
+    _at(world, 18.0, host.start_agent)
+    return 30.0
+
+
+def session_that_was_never_stored(world: World, user: User) -> float:
+    """After a restart of the coordinator a host's session fails with the disk, and the host is cut off."""
+    host = _host(world)
+    _submit(world, user, 1.0, STUBBORN)
+    _at(world, 6.0, world.kill_coordinator)
+    _at(world, 6.5, lambda: _fill_disk(world, 9.0))
+    _at(world, 6.5, world.start_coordinator)
+    _at(world, 8.5, lambda: _cut(host))
+    return 60.0
+
+
+def woken_with_an_old_order(world: World, user: User) -> float:
+    """A frozen agent wakes with an order of an older session, whose node runs elsewhere by now."""
+    host = _host(world)
+    _at(world, 5.0, lambda: _freeze(host, 45.0))
+    _submit(world, user, 6.0, STUBBORN)
+    _at(world, 10.0, world.kill_coordinator)
+    _at(world, 10.2, world.start_coordinator)
+    _at(world, 20.0, lambda: _host(world))
+    return 60.0
+
+
+def spawner_that_dies_while_it_stops(world: World, user: User) -> float:
+    """The spawner dies between the signal and the kill at the end of a lease: the next one has no time to give."""
+    host = _host(world)
+    _submit(world, user, 1.0, STUBBORN)
+    _at(world, 5.0, lambda: _cut(host))
+    _at(world, 7.0, lambda: _host(world))
+    _at(world, 18.0, host.kill_spawner)
+    return 60.0
+
+
+def stopped_while_it_fails(world: World, user: User) -> float:
+    """A node that had reached its limit ends after its user's stop: the job is stopped, not failed."""
+    _host(world)
+    spec = JobSpec(max_duration=6.0, stop_duration=6.0, on_node_failure=OnNodeFailure.FAIL, placement=Placement.ANY)
+    _submit(world, user, 1.0, STUBBORN, spec, stop_after=8.0)
+    return 12.0
+
+
+SCENARIOS: tuple[Callable[[World, User], float], ...] = (
+    cut_off_before_the_first_answer,
+    ordered_while_the_lease_was_over,
+    gone_for_longer_than_suspect,
+    session_that_was_never_stored,
+    woken_with_an_old_order,
+    spawner_that_dies_while_it_stops,
+    stopped_while_it_fails,
+)
+
+
+def _host(world: World) -> Host:
+    return world.join_host(1, 0, HostFacts())
+
+
+def _submit(
+    world: World, user: User, at: float, program: Program, spec: JobSpec | None = None, stop_after: float | None = None
+) -> None:
+    named = replace(spec or JobSpec(placement=Placement.ANY), name="job", argv=("x",))
+    world.programs["job"] = program
+    _at(world, at, lambda: user.submit(named, stop_after))
+
+
+def _at(world: World, seconds: float, call: Callable[[], object]) -> None:
+    world.clock.after(seconds, None, call)
+
+
+def _cut(host: Host) -> None:
+    host.link.up_cut = host.link.down_cut = True
+
+
+def _freeze(host: Host, until: float) -> None:
+    if host.agent is not None:
+        host.agent.process.frozen_until = until
+
+
+def _fill_disk(world: World, until: float) -> None:
+    world.disk_state.full_until = until

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.sim.history import run
-from tests.sim.scenarios import SCENARIOS
+from tests.sim.history import Script, run
+from tests.sim.scenarios import SCENARIOS, SEEDS
 
 # Another base looks at other histories (a night's run sets it by the date); the number stays the same.
 BASE = int(os.environ.get("RALLYPOINT_SIM_BASE", "0"))
@@ -25,9 +25,14 @@ def test_what_must_never_happen_does_not(part: int) -> None:
         run(seed)
 
 
-@pytest.mark.parametrize("seed", SCENARIOS)
-def test_what_once_broke_holds(seed: int) -> None:
-    run(seed)
+@pytest.mark.parametrize("script", SCENARIOS, ids=lambda script: script.__name__)
+def test_what_once_broke_holds(script: Script) -> None:
+    run(0, script=script)
+
+
+def test_seeds_that_once_broke_hold() -> None:
+    for seed in SEEDS:
+        run(seed)
 
 
 @pytest.mark.timeout(60)

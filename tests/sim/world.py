@@ -10,7 +10,7 @@ from typing import Any
 from agent.core.model import Member, Probe
 from agent.work import Work
 from coordinator.core.decide import decide
-from coordinator.core.events import Event
+from coordinator.core.events import Event, HostJoined
 from coordinator.core.model import HostFacts
 from coordinator.core.state import Timing
 from coordinator.core.turn import Turn
@@ -80,10 +80,12 @@ class World:
         """What every wall clock shows; it may jump."""
         return self.clock.now + self.wall_offset
 
-    def add_host(self, cpus: int, gpus: int, facts: HostFacts) -> Host:
-        """A machine, which is not yet known to anyone."""
+    def join_host(self, cpus: int, gpus: int, facts: HostFacts) -> Host:
+        """A machine joins the cluster, and its agent starts."""
         host = Host(self, len(self.hosts) + 1, cpus, gpus, facts)
         self.hosts[host.id] = host
+        assert self.coordinator is not None
+        self.coordinator.post(HostJoined(host.name, facts, host.name), lambda _: host.start_agent())
         return host
 
     def call_up(self, link: Link, call: Callable[..., object], *args: Any) -> None:
