@@ -221,19 +221,24 @@ class Work:
             if desired.spec.archive:
                 await self._tools.archives.unpack(desired.spec.archive, self._tools.places.work_of(key))
         except ArchiveError as error:
-            self._end(key, Cause.START_FAILED, str(error))
+            self._fail(key, Cause.START_FAILED, str(error))
         except OSError as error:
-            self._end(key, Cause.HOST, str(error))
+            self._fail(key, Cause.HOST, str(error))
         except Exception as error:
             # A fault of ours: said and ended, for a node that never gets prepared holds up its job for good.
             log.exception("allocation.prepare_failed", allocation=key)
-            self._end(key, Cause.HOST, f"it could not be prepared: {type(error).__name__}: {error}")
+            self._fail(key, Cause.HOST, f"it could not be prepared: {type(error).__name__}: {error}")
         else:
             if key in self.observed and self.observed[key].phase is Phase.PREPARING:
                 self._observe(Observed(key, Phase.PREPARED, master_port=port, probes=probes))
                 self._reconcile([key])
         finally:
             self._preparing.pop(key, None)
+
+    def _fail(self, key: AllocationId, cause: Cause, reason: str) -> None:
+        """End what was being prepared, and say so at once: nothing else is under way that would."""
+        self._end(key, cause, reason)
+        self._reconcile([key])
 
     def _start(self, desired: Desired) -> AllocationId | None:
         try:
