@@ -46,8 +46,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
     for host in tuple(turn.state.hosts.values()):
         if host.hardware is not None:
             turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
-            until_lost = turn.state.timing.lease + turn.state.timing.lease_grace
-            turn.record(DeadlineSet(sessions.lease_deadline(host.id), turn.at.mono + until_lost))
+            turn.record(DeadlineSet(sessions.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]

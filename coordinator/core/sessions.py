@@ -154,8 +154,7 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
     if event.goodbye:
         # Its tasks go on under its last lease; only new work stays away.
         turn.record(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=turn.at.wall)))
-        silent = turn.state.timing.lease + turn.state.timing.lease_grace
-        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + silent))
+        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
         return
     if host.state is not HostState.ONLINE or event.hardware is not None or turn.at.wall - host.last_seen_at >= 1.0:
         turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))
@@ -172,18 +171,17 @@ def on_lease_deadline(turn: Turn, host: Host) -> None:
     timing = turn.state.timing
     if host.state is HostState.ONLINE:
         turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
-        until_lost = max(0.0, timing.lease + timing.lease_grace - timing.suspect)
+        until_lost = max(0.0, timing.lost - timing.suspect)
         turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + until_lost))
         return
     if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
         return
-    silent = timing.lease + timing.lease_grace
     lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
     turn.record(HostSeen(replace(host, state=lost)))
     for allocation_id in sorted(turn.state.usage[host.id].allocations):
         allocation = turn.state.allocations.get(allocation_id)
         if allocation is not None:
-            reason = f"host {host.name} lost: not heard of for {silent:g} s"
+            reason = f"host {host.name} lost: not heard of for {timing.lost:g} s"
             on_end(turn, allocation, lost_status(turn, allocation, reason))
 
 

@@ -42,8 +42,15 @@ class Timing:
     suspect: float = 15.0
     lease: float = 30.0
     lease_grace: float = 5.0
+    # Killing takes a moment, and two clocks never run quite alike.
+    lease_margin: float = 1.0
     prepare: float = 120.0
     probe_interval: float = 120.0
+
+    @property
+    def lost(self) -> float:
+        """After so much silence of a host nothing runs there any more, and its nodes may be placed anew."""
+        return self.lease + self.lease_grace + self.lease_margin
 
 
 @dataclass(slots=True)

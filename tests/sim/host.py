@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 PEER_PORT = 7000
+# A killed process is gone after so long at most; one with much memory to give back takes its time.
+KILL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ class Host:
             self.world.clock.after(seconds, None, self._exit, process, 143)
 
     def kill(self, process: Running) -> None:
-        """KILL: it ends at once."""
-        self.world.clock.after(0.0, None, self._exit, process, 137)
+        """KILL: it ends as soon as the kernel gets to it."""
+        self.world.clock.after(self.world.random.random() * KILL_SECONDS, None, self._exit, process, 137)
 
     def log_bytes(self, key: str) -> int:
         """Its output so far."""

@@ -84,7 +84,7 @@ def retry_twice(turn: Turn, event: Event) -> Any:
     if not isinstance(event, Ticked):
         return decide(turn, event)
     timing = turn.state.timing
-    turn.state.timing = replace(timing, lease=timing.suspect, lease_grace=0.0)
+    turn.state.timing = replace(timing, lease=timing.suspect, lease_grace=0.0, lease_margin=0.0)
     try:
         return decide(turn, event)
     finally:
