@@ -165,12 +165,17 @@ def _run_line(flags: dict[str, Any]) -> str:
 
 
 @main.command("doctor")
+@_STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor_command(as_json: bool) -> None:
-    """Examine this machine's hardware and drivers, and say what is wrong and how to mend it."""
-    from agent.hardware.doctor import run_doctor
+def doctor_command(state_dir: Path | None, as_json: bool) -> None:
+    """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
+    import time
 
-    sys.exit(run_doctor(as_json=as_json))
+    from agent.hardware.doctor import run_doctor
+    from agent.membership import examine_membership
+
+    settings = _settings({"state_dir": state_dir}, None)
+    sys.exit(run_doctor([examine_membership(settings.state_dir, time.time())], as_json))
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -76,6 +76,7 @@ def node_environment(
         "DSTACK_GPUS_NUM": str(gpus * desired.spec.nodes),
         "DSTACK_WORKING_DIR": working_dir,
         "CUDA_VISIBLE_DEVICES": ",".join(desired.gpu_uuids),
+        "RALLYPOINT_ALLOCATION_ID": desired.id,
         "RALLYPOINT_ATTEMPT": str(desired.attempt),
         "RALLYPOINT_HOST_NAME": host.host_name,
         "RALLYPOINT_BACKEND": host.backend,
@@ -84,8 +85,7 @@ def node_environment(
     }
     if desired.group is not None and files is not None:
         env |= _group_environment(desired.group, desired.rank, files)
-    # The mark by which the spawner finds a node's strayed processes is the one name that is not the user's to set.
-    return {**env, **desired.spec.env, "RALLYPOINT_ALLOCATION_ID": desired.id}
+    return {**env, **desired.spec.env}
 
 
 def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str, str]:

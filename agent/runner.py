@@ -107,7 +107,6 @@ class Runner:
                 start_new_session=True,
                 # Where this package is, even if it is not installed; it goes to the state directory by itself.
                 cwd=Path(__file__).parent.parent,
-                env={key: value for key, value in os.environ.items() if key != "RALLYPOINT_ALLOCATION_ID"},
             )
 
 

@@ -41,6 +41,8 @@ class Keeper:
         self._ending: dict[str, Task] = {}
         self._timers: list[tuple[float, str]] = []
         self._must_sync = False
+        place = os.stat(directory)
+        self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
         self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
         for task, record in list(self.journal.records.items()):
             if "at_end" not in record:
@@ -69,7 +71,11 @@ class Keeper:
         try:
             self.journal.write()
             pid = spawn(
-                strings(order["argv"]), environment(order["env"]), str(order["cwd"]), str(order["log"]), self._null
+                strings(order["argv"]),
+                {**environment(order["env"]), procs.MARK: self._mark(task)},
+                str(order["cwd"]),
+                str(order["log"]),
+                self._null,
             )
         except StartError as error:
             self._record_end(task, None, "start_failed", str(error), 0)
@@ -80,11 +86,15 @@ class Keeper:
             return
         self._started(task, pid, order, None if limit is None else began + number(limit))
 
+    def _mark(self, task: str) -> str:
+        """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""
+        return f"{self._agent}/{task}"
+
     def _started(self, name: str, pid: int, order: Message, limit_at: float | None) -> None:
         process = procs.look(pid)
         at = time.time()
         self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
-        task = Task(name, pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
+        task = Task(name, self._mark(name), pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
         self.tasks[name] = self._mains[pid] = task
         self._limit(task, limit_at)
         self.news.append({"ev": "started", "id": name, "pid": pid, "at": at})
@@ -97,7 +107,13 @@ class Keeper:
             self.news.append(_exec_ended(name, key, None, f"{name} is not running"))
             return
         try:
-            pid = spawn(strings(order["argv"]), environment(order["env"]), str(order["cwd"]), task.log, self._null)
+            pid = spawn(
+                strings(order["argv"]),
+                {**environment(order["env"]), procs.MARK: task.mark},
+                str(order["cwd"]),
+                task.log,
+                self._null,
+            )
         except StartError as error:
             self.news.append(_exec_ended(name, key, None, str(error)))
             return
@@ -323,7 +339,7 @@ class Keeper:
             self._record_end(name, None, "host", REBOOTED, _size(record))
             return
         pid = int(number(record.get("pid", 0)))
-        task = Task(name, pid, str(record["log"]), str(record["signal"]), number(record["grace"]))
+        task = Task(name, self._mark(name), pid, str(record["log"]), str(record["signal"]), number(record["grace"]))
         task.adopted = True
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         self.tasks[name] = task

@@ -2,7 +2,8 @@
 
 import os
 
-MARK = "RALLYPOINT_ALLOCATION_ID"
+# Set by the spawner in every process of a task; names the agent too, as several may run on one machine.
+MARK = "RALLYPOINT_MARK"
 
 # Fields of /proc/PID/stat after the command's closing parenthesis.
 _STATE, _PPID, _PGRP, _SESSION, _START = 0, 1, 2, 3, 19
@@ -65,7 +66,7 @@ def everything() -> dict[int, Process]:
 
 
 def mark_of(pid: int) -> str:
-    """The allocation in whose environment ``pid`` was started; empty: none, or not to be read."""
+    """The mark in the environment with which ``pid`` was started; empty: none, or not to be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environment = b"\0" + file.read()
@@ -79,11 +80,11 @@ def mark_of(pid: int) -> str:
     return environment[start : end if end >= 0 else None].decode(errors="replace")
 
 
-def tree(task: str, leaders: set[int], roots: set[int]) -> set[int]:
-    """All living processes of ``task``.
+def tree(mark: str, leaders: set[int], roots: set[int]) -> set[int]:
+    """All living processes of the task that bears ``mark``.
 
     Args:
-        task: its mark.
+        mark: in the environment of its processes.
         leaders: processes whose sessions and groups are the task's.
         roots: further processes known to be the task's.
     """
@@ -91,7 +92,7 @@ def tree(task: str, leaders: set[int], roots: set[int]) -> set[int]:
     mine = {
         pid
         for pid, p in processes.items()
-        if pid in roots or p.session in leaders or p.group in leaders or mark_of(pid) == task
+        if pid in roots or p.session in leaders or p.group in leaders or mark_of(pid) == mark
     }
     mine.discard(os.getpid())
     offspring: dict[int, list[int]] = {}

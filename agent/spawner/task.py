@@ -29,6 +29,7 @@ class Task:
         "limit_at",
         "log",
         "main_gone",
+        "mark",
         "pid",
         "pidfd",
         "reason",
@@ -37,8 +38,9 @@ class Task:
         "swept",
     )
 
-    def __init__(self, task: str, pid: int, log: str, stop_signal: str, grace: float) -> None:
+    def __init__(self, task: str, mark: str, pid: int, log: str, stop_signal: str, grace: float) -> None:
         self.id = task
+        self.mark = mark
         self.pid = pid
         self.log = log
         self.signal = stop_signal
@@ -68,7 +70,7 @@ class Task:
 
     def tree(self, orphans: set[int]) -> set[int]:
         """All living processes of the task; ``orphans`` are its own for sure."""
-        return procs.tree(self.id, self.leaders(), orphans)
+        return procs.tree(self.mark, self.leaders(), orphans)
 
     def signal_groups(self, number: int) -> None:
         """Send a signal to the task's main process group and to those of its extra processes."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.fakes.spawner_client import end_marked
 from tests.support import eventually
 
 
@@ -75,6 +76,7 @@ class AgentProcess:
         if spawner is not None:
             os.kill(spawner, signal.SIGKILL)
             await asyncio.to_thread(eventually, lambda: self.spawner_pid() is None, what="end of the spawner")
+        end_marked(self.state_dir)
 
 
 @asynccontextmanager

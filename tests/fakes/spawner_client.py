@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.spawner import wire
+from agent.spawner import procs, wire
 from tests.support import eventually
 
 Message = dict[str, Any]
@@ -78,7 +79,7 @@ class SpawnerClient:
             "op": "spawn",
             "id": key,
             "argv": command,
-            "env": {"PATH": PATH, "RALLYPOINT_ALLOCATION_ID": key},
+            "env": {"PATH": PATH},
             "cwd": str(self.directory),
             "log": str(self.directory / f"{key}.log"),
             "signal": "TERM",
@@ -127,3 +128,14 @@ def spawner(directory: Path) -> Iterator[SpawnerClient]:
             client.kill()
         elif client.process is not None:
             client.disconnect()
+        end_marked(directory)
+
+
+def end_marked(directory: Path) -> None:
+    """End all tasks of the spawner of ``directory``, which does not live any more."""
+    place = directory.stat()
+    mark = f"{place.st_dev:x}-{place.st_ino:x}/"
+    for pid in procs.everything():
+        if procs.mark_of(pid).startswith(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

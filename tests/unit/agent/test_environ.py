@@ -98,12 +98,12 @@ def test_cluster_adds_group_interface_and_mpi() -> None:
     )
 
 
-def test_the_users_variables_win_over_all_but_the_mark() -> None:
-    env = {"MASTER_PORT": "9", "PATH": "/mine", "NCCL_SOCKET_IFNAME": "ib0", "RALLYPOINT_ALLOCATION_ID": "no"}
+def test_the_users_variables_win() -> None:
+    env = {"MASTER_PORT": "9", "PATH": "/mine", "NCCL_SOCKET_IFNAME": "ib0", "RALLYPOINT_ATTEMPT": "no"}
     made = environ.node_environment(
         replace(CLUSTER, spec=replace(CLUSTER.spec, env=env)), HOST, "/w", environ.base(DIRTY), FILES
     )
-    assert {key: made[key] for key in env} == {**env, "RALLYPOINT_ALLOCATION_ID": "j-1.5.2"}
+    assert {key: made[key] for key in env} == env
 
 
 def test_host_file_counts_at_least_one_slot() -> None:

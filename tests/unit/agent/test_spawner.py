@@ -145,7 +145,7 @@ def test_max_duration(client: SpawnerClient) -> None:
 def test_an_extra_process_is_part_of_the_tree(client: SpawnerClient) -> None:
     client.spawn("j.0.1", "echo main; sleep 1000")
     client.output("j.0.1")
-    env = {"PATH": PATH, "RALLYPOINT_ALLOCATION_ID": "j.0.1"}
+    env = {"PATH": PATH, "K": "v"}
     extra = {"op": "exec", "id": "j.0.1", "argv": ["sh", "-c", "echo extra; exit 4"], "env": env, "cwd": "/"}
     client.send({**extra, "key": "1"})
     assert client.next("exec_ended") == {"ev": "exec_ended", "id": "j.0.1", "key": "1", "code": 4, "reason": ""}

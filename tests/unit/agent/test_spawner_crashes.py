@@ -149,3 +149,17 @@ def test_a_torn_line_spoils_nothing(tmp_path: Path) -> None:
         file.write(b'{"kind":"exited","id":"b","co')
     assert Journal(path).records == {"a": {"log": "x", "code": 1, "at_end": 2.0}}
     assert Journal(path).records == {"a": {"log": "x", "code": 1, "at_end": 2.0}}
+
+
+def test_two_agents_of_one_machine_leave_each_others_tasks_alone(tmp_path: Path) -> None:
+    """Their coordinators may well have given the same name to two nodes."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with spawner(tmp_path / "a") as one, spawner(tmp_path / "b") as other:
+        for client in (one, other):
+            client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000")
+        mine, theirs = (int(client.output("j.0.1")) for client in (one, other))
+        one.stop("j.0.1", grace=0)
+        one.next("exited")
+        assert not getattr(look(mine), "alive", False)
+        assert look(theirs) is not None
