@@ -108,9 +108,7 @@ def start_coordinator(home: Path, stack: contextlib.ExitStack) -> str:
 def start_agent(home: Path, stack: contextlib.ExitStack, address: str, name: str, facts: list[str]) -> None:
     """Join one host and start its agent."""
     env, state = environment(home), home / name
-    token = subprocess.run(
-        [BIN / "coordinator", "token", "create"], env=env, check=True, stdout=subprocess.PIPE
-    ).stdout
+    token = subprocess.run([BIN / "coordinator", "token", "create"], env=env, check=True, stdout=subprocess.PIPE).stdout
     join = [BIN / "agent", "join", address, "--token-file", "-", "--state-dir", str(state), "--name", name, *facts]
     if subprocess.run(join, env=env, input=token, check=False).returncode:
         raise DemoFailed(f"host {name} could not join")

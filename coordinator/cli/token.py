@@ -16,7 +16,7 @@ def command() -> None:
 @command.command("create")
 @click.option("--ttl", type=DURATION, default="1h", show_default=True, help="How long hosts may join with it.")
 @click.option("--uses", type=click.IntRange(0), default=1, show_default=True, help="How many hosts; 0: any number.")
-@click.option("--label", "labels", multiple=True, metavar="K=V", help="Given to every host that joins with it. Repeatable.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="For every host that joins with it. Repeatable.")
 @client_options
 def create(ttl: float, uses: int, labels: tuple[str, ...], context: str | None, as_json: bool) -> None:
     """Print a new join token, alone. It is a secret, and is shown this once.

@@ -52,7 +52,7 @@ def gone_for_longer_than_suspect(world: World, user: User) -> float:
     host = _host(world)
     _host(world)
     _submit(world, user, 1.0, Program(seconds=20.0))
-    _at(world, 5.0, lambda: host.agent and host.agent.goodbye())
+    _at(world, 5.0, lambda: _goodbye(host))
     _at(world, 5.1, host.kill_agent)
     _at(world, 18.0, host.start_agent)
     return 30.0
@@ -132,6 +132,11 @@ def _cut(host: Host) -> None:
 def _freeze(host: Host, until: float) -> None:
     if host.agent is not None:
         host.agent.process.frozen_until = until
+
+
+def _goodbye(host: Host) -> None:
+    if host.agent is not None:
+        host.agent.goodbye()
 
 
 def _fill_disk(world: World, until: float) -> None:
