@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
 BIN = Path(sys.executable).parent
 START_SECONDS = 60.0
+JOB_SECONDS = 300.0
 HOSTS = (
     ("rack-1", "--backend", "own-rack", "--region", "cellar", "--price", "0"),
     ("cloud-1", "--backend", "cloud-a", "--region", "north", "--price", "0.40"),
@@ -36,18 +37,21 @@ class DemoFailed(Exception):
 def main() -> int:
     """Run the demo; the exit code."""
     home = Path(tempfile.mkdtemp(prefix="rallypoint-demo-"))
+    # SIGTERM ends the demo as Ctrl-C does, so that what it started is ended and removed too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    keep = False
     try:
         with contextlib.ExitStack() as stack:
-            # SIGTERM ends the demo as Ctrl-C does, so that what it started is ended too.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             show(home, stack)
     except DemoFailed as error:
+        keep = True
         print(f"demo: {error}\ndemo: the logs are in {home}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        shutil.rmtree(home, ignore_errors=True)
         return 130
-    shutil.rmtree(home, ignore_errors=True)
+    finally:
+        if not keep:
+            shutil.rmtree(home, ignore_errors=True)
     print("\nAll of it is stopped and removed. Next: README.md, 'Your own hosts'.")
     return 0
 
@@ -88,7 +92,11 @@ def environment(home: Path) -> dict[str, str]:
 def coordinator(home: Path, *arguments: str) -> None:
     """Type a ``coordinator`` command. Raises DemoFailed when it fails."""
     print(f"$ coordinator {' '.join(a.replace(str(ROOT) + os.sep, '') for a in arguments)}", flush=True)
-    done = subprocess.run([BIN / "coordinator", *arguments], env=environment(home), check=False)
+    command = [BIN / "coordinator", *arguments]
+    try:
+        done = subprocess.run(command, env=environment(home), check=False, timeout=JOB_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise DemoFailed(f"'coordinator {arguments[0]}' did not end within {JOB_SECONDS:g} s") from None
     if done.returncode:
         raise DemoFailed(f"'coordinator {arguments[0]}' ended with {done.returncode}")
 

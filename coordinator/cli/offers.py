@@ -37,5 +37,5 @@ def _verdict(offer: job_pb.Offer) -> str:
     if offer.nodes_chosen:
         return f"chosen for {offer.nodes_chosen} of the {offer.nodes_now} nodes it can hold now"
     if offer.nodes_now:
-        return f"not needed; can hold {offer.nodes_now} now"
+        return f"fits; not chosen now, could hold {offer.nodes_now}"
     return f"busy; can hold {offer.nodes_ever} when idle"

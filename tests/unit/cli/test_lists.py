@@ -117,7 +117,7 @@ def test_explain_has_the_numbers(server: JobServer, command: Command) -> None:
     assert lines[0] == "waits for 8 GPUs"
     assert lines[3].endswith("needs 8 GPUs, 6 are free")
     assert lines[4].endswith("chosen for 1 of the 2 nodes it can hold now")
-    assert lines[5].endswith("not needed; can hold 2 now")
+    assert lines[5].endswith("fits; not chosen now, could hold 2")
     assert lines[6].endswith("busy; can hold 3 when idle")
 
 
