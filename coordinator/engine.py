@@ -208,13 +208,14 @@ class Engine:
             self._announce()
 
     def _decide(self, turn: Turn, posted: list[_Posted], answers: list[tuple[_Posted, Any]]) -> None:
-        if self._due is not None and turn.at.mono >= self._due:
-            decide(turn, Ticked())
         for item in posted:
             try:
                 answers.append((item, decide(turn, item.event)))
             except Refused as refusal:
                 _fail(item.answer, refusal)
+        # After the calls: a host whose report waited here while a commit took long was not silent.
+        if self._due is not None and turn.at.mono >= self._due:
+            decide(turn, Ticked())
         settle(turn)
         earliest = [c.at for c in turn.changes if isinstance(c, DeadlineSet) and c.at is not None]
         if self._due is None or turn.at.mono >= self._due:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rallypoint.v1 import agent_service_pb2 as pb
 
@@ -122,8 +122,8 @@ class Agent:
             self._contact.stream.close()
 
     def _tools(self) -> Tools:
-        parts: Any = (Places(), Nodes(), Ports(), None)
-        return Tools(*parts, self._send, self._probe, now=self.host.now, wall=self.host.wall)
+        places, nodes, ports, archives = (cast(Any, part) for part in (Places(), Nodes(), Ports(), None))
+        return Tools(places, nodes, ports, archives, self._send, self._probe, self.host.now, self.host.wall)
 
     def _after(self, seconds: float, call: Any, *args: Any) -> Timer:
         return self.world.clock.after(seconds, self.process, call, *args)

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from asyncio import events
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 
 class Process:
@@ -76,7 +76,7 @@ class Clock:
                     heapq.heappush(heap, (owner.frozen_until, self._planned, timer))
                     continue
                 self.now = when
-                events._set_running_loop(None if owner is None else owner.loop)
+                events._set_running_loop(None if owner is None else cast(Any, owner.loop))
                 call(*timer.args)
                 if done is not None and when >= look_at:
                     look_at = when + 1.0
@@ -88,7 +88,7 @@ class Clock:
         return False
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+class SimLoop:
     """The part of an event loop that futures, tasks and timers need, on the virtual clock of one process."""
 
     def __init__(self, clock: Clock, owner: Process) -> None:
@@ -114,11 +114,11 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast(Any, self))
 
     def create_task(self, coro: Any, *, name: str | None = None, context: object = None) -> asyncio.Task[Any]:
         """A task of this loop."""
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name or "sim")
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=cast(Any, self), name=name or "sim")
         # A task of a killed process must vanish without a word, not complain when it is collected.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.tasks.add(task)

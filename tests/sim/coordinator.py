@@ -154,8 +154,6 @@ class Coordinator:
         self.decided(turn, posted, answers)
 
     def _decide(self, turn: Turn, posted: list[tuple[Any, Reply]], answers: list[tuple[Reply, Any]]) -> None:
-        if self._due is not None and turn.at.mono >= self._due:
-            self.world.parts.decide(turn, Ticked())
         for event, reply in posted:
             try:
                 answers.append((reply, self.world.parts.decide(turn, event)))
@@ -164,6 +162,8 @@ class Coordinator:
             else:
                 if isinstance(event, HostReported | SessionOpened):
                     self._heard.append(event.host_id)
+        if self._due is not None and turn.at.mono >= self._due:
+            self.world.parts.decide(turn, Ticked())
         settle(turn)
         earliest = [c.at for c in turn.changes if isinstance(c, DeadlineSet) and c.at is not None]
         if self._due is None or turn.at.mono >= self._due:
@@ -192,7 +192,7 @@ class Coordinator:
             return
         self._store.commit(durable)
         self.world.tell_changes(durable)
-        self.world.ledger.committed(durable)
+        self.world.ledger.committed(durable, self._heard)
         if self._dies(AFTER_COMMIT):
             return
         self.tell(turn.effects)

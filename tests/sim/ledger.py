@@ -48,6 +48,7 @@ class Ledger:
         self._groups: dict[tuple[str, int], Any] = {}
         self._recorded: dict[str, Outcome] = {}
         self._heard: dict[str, float] = {}
+        self._heard_now: frozenset[str] = frozenset()
         self._stopping: set[str] = set()
         self._stopped: set[str] = set()
         self._unwanted: dict[str, float] = {}
@@ -106,8 +107,9 @@ class Ledger:
         """The coordinator decided on a call of this host's session."""
         self._heard[host] = self.world.clock.now
 
-    def committed(self, changes: Iterable[Any]) -> None:
-        """These changes are on the coordinator's disk, and were not before."""
+    def committed(self, changes: Iterable[Any], heard: Iterable[str]) -> None:
+        """These changes are on the coordinator's disk, and were not before; ``heard`` called in the same turn."""
+        self._heard_now = frozenset(heard)
         for change in changes:
             if isinstance(change, AllocationFreed):
                 if change.id in self.live:
@@ -139,6 +141,8 @@ class Ledger:
             )
         if silent:
             timing = self.world.timing
+            if node.host_id in self._heard_now:
+                raise Violated(f"{key} is given up though {node.host_id} called before that was decided")
             for_seconds = self.world.clock.now - self._heard.get(str(node.host_id), -1000.0)
             if for_seconds < timing.lease:
                 raise Violated(f"{key} is given up {for_seconds:.1f} s after {node.host_id} was heard of")

@@ -271,9 +271,9 @@ class Spawner:
         if self._must_sync:
             self._must_sync = False
             self.host.journal.synced = len(self.host.journal.written)
-            for news in self._news:
-                if news["ev"] == "exited":
-                    self.host.world.ledger.recorded(self.host, news)
+            for told in self._news:
+                if told["ev"] == "exited":
+                    self.host.world.ledger.recorded(self.host, told)
         news, self._news = self._news, []
         if news:
             self._push(news)

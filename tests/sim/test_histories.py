@@ -44,8 +44,8 @@ def test_a_seed_replays_exactly_in_another_process() -> None:
     command = [sys.executable, "-m", "tests.sim", "--verbose", "--seed"]
     for hash_seed in ("1", "2"):
         lines: list[str] = []
-        for seed in ("3", "12"):
+        for text in ("3", "12"):
             environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-            done = subprocess.run([*command, seed], env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run([*command, text], env=environment, capture_output=True, text=True, check=True)
             lines += done.stdout.splitlines()[:-1]
         assert lines == told
