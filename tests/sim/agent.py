@@ -5,94 +5,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rallypoint.v1 import agent_service_pb2 as pb
 
-from agent.core.model import AllocationId, Desired, Member, Observed, Phase, Probe
+from agent.core.model import AllocationId, Member, Observed, Phase, Probe
 from agent.session import convert
 from agent.session.contact import SessionTimes
 from agent.work import Tools, Work
 from coordinator.core.events import HostReported, SessionOpened
 from coordinator.rpc.orders import all_probes, statuses_from_proto
 from tests.sim.clock import Process, Timer
-from tests.sim.network import Stream
+from tests.sim.network import Contact, Stream
+from tests.sim.tools import Nodes, Places, Ports
 
 if TYPE_CHECKING:
     from agent.spawner.wire import Message
     from tests.sim.host import Host
     from tests.sim.spawner import Spawner
-
-DEFAULT_GRACE = 10.0
-
-
-class Places:
-    """Directories that need no disk."""
-
-    def make_work(self, key: AllocationId) -> str:
-        """See `agent.places`."""
-        return key
-
-    def work_of(self, key: AllocationId) -> str:
-        """See `agent.places`."""
-        return key
-
-    def drop_work(self, key: AllocationId) -> None:
-        """See `agent.places`."""
-
-    def drop_log(self, key: AllocationId) -> None:
-        """See `agent.places`."""
-
-
-class Ports:
-    """Ports for masters, of which there are always more."""
-
-    def __init__(self) -> None:
-        self._last = 20000
-
-    def hold(self, key: str) -> int:
-        """See `agent.ports`."""
-        self._last += 1
-        return self._last
-
-    def release(self, key: str) -> None:
-        """See `agent.ports`."""
-
-
-class Nodes:
-    """Orders for the spawner, with the desired allocation itself for the ledger to look at."""
-
-    def order(self, desired: Desired) -> Message:
-        """See `agent.nodes`."""
-        spec = desired.spec
-        grace = DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration
-        return {
-            "op": "spawn",
-            "id": desired.id,
-            "signal": spec.stop_signal or "TERM",
-            "grace": grace,
-            "limit": spec.max_duration,
-            "desired": desired,
-        }
-
-    def order_extra(self, desired: Desired, key: str, command: str) -> Message:
-        """See `agent.nodes`; nothing here runs beside a node."""
-        raise NotImplementedError
-
-
-@dataclass(slots=True, eq=False)
-class Contact:
-    """One session, from the call that opens it to its first failure. ``call`` is the report under way."""
-
-    stream: Stream
-    sent_at: float
-    epoch: int = 0
-    opened: bool = False
-    over: bool = False
-    call: object | None = None
-    heartbeat: Timer | None = None
-    limit: Timer | None = None
 
 
 class Agent:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tests.sim.clock import Clock, Process
+from tests.sim.clock import Clock, Process, Timer
 
 # A link that holds a message back tries again so often, as TCP does.
 RETRANSMIT = 0.5
@@ -105,3 +105,17 @@ class Stream:
         self._queue.clear()
         for message in messages:
             self._network.clock.after(0.0, self._reader, self._take, message)
+
+
+@dataclass(slots=True, eq=False)
+class Contact:
+    """One session, from the call that opens it to its first failure. ``call`` is the report under way."""
+
+    stream: Stream
+    sent_at: float
+    epoch: int = 0
+    opened: bool = False
+    over: bool = False
+    call: object | None = None
+    heartbeat: Timer | None = None
+    limit: Timer | None = None

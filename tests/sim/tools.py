@@ -1,0 +1,66 @@
+"""What the production `Work` works with, where nothing of it needs an operating system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.model import AllocationId, Desired
+
+if TYPE_CHECKING:
+    from agent.spawner.wire import Message
+
+DEFAULT_GRACE = 10.0
+
+
+class Places:
+    """Directories that need no disk."""
+
+    def make_work(self, key: AllocationId) -> str:
+        """See `agent.places`."""
+        return key
+
+    def work_of(self, key: AllocationId) -> str:
+        """See `agent.places`."""
+        return key
+
+    def drop_work(self, key: AllocationId) -> None:
+        """See `agent.places`."""
+
+    def drop_log(self, key: AllocationId) -> None:
+        """See `agent.places`."""
+
+
+class Ports:
+    """Ports for masters, of which there are always more."""
+
+    def __init__(self) -> None:
+        self._last = 20000
+
+    def hold(self, key: str) -> int:
+        """See `agent.ports`."""
+        self._last += 1
+        return self._last
+
+    def release(self, key: str) -> None:
+        """See `agent.ports`."""
+
+
+class Nodes:
+    """Orders for the spawner, with the desired allocation itself for the ledger to look at."""
+
+    def order(self, desired: Desired) -> Message:
+        """See `agent.nodes`."""
+        spec = desired.spec
+        grace = DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration
+        return {
+            "op": "spawn",
+            "id": desired.id,
+            "signal": spec.stop_signal or "TERM",
+            "grace": grace,
+            "limit": spec.max_duration,
+            "desired": desired,
+        }
+
+    def order_extra(self, desired: Desired, key: str, command: str) -> Message:
+        """See `agent.nodes`; nothing here runs beside a node."""
+        raise NotImplementedError
