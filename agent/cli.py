@@ -80,9 +80,9 @@ def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
     Every option can also be set by environment (RALLYPOINT_AGENT_PEER_LISTEN, ...) or in agent.toml (peer_listen, ...).
     """
     settings = _settings(flags, config)
-    from agent.console import configure
+    from rallypoint.console import configure
 
-    configure(verbose)
+    configure("debug" if verbose else "info")
     _run(settings)
 
 
