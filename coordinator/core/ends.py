@@ -42,14 +42,14 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
     if job.spec.placement is Placement.ANY:
         if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.wall):
             outcome = NodeState.PENDING
-        ended = _ended(node, status, outcome)
+        ended = _ended(node, status, outcome, turn.at.wall)
         turn.record(NodeUpdated(ended))
         if outcome is NodeState.PENDING:
             _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
         elif outcome is NodeState.FAILED and _fails_its_job(job):
             _fail_job(turn, job, ended)
     else:
-        turn.record(NodeUpdated(_ended(node, status, outcome)))
+        turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.wall)))
         _end_member(turn, job, node, outcome, status)
     if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
         _stop_others(turn, job)
@@ -135,7 +135,7 @@ def _outcome(job: Job, status: AllocationStatus) -> NodeState:
     return NodeState.DONE if status.cause is EndCause.EXIT and status.exit_code == 0 else NodeState.FAILED
 
 
-def _ended(node: Node, status: AllocationStatus, outcome: NodeState) -> Node:
+def _ended(node: Node, status: AllocationStatus, outcome: NodeState, wall: float) -> Node:
     return replace(
         node,
         state=outcome,
@@ -147,7 +147,8 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState) -> Node:
         log_bytes=status.log_bytes,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
         errors=node.errors + (outcome is not NodeState.DONE and event_of(status.cause) is RetryEvent.ERROR),
-        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else status.ended_at),
+        # By the coordinator's clock: a host's may be a day off.
+        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else wall),
     )
 
 
