@@ -165,7 +165,8 @@ def job(number: int, state: JobState = JobState.RUNNING, nodes: int = 4, **field
     spec = JobSpec(nodes=nodes, placement=Placement.ANY, argv=("python", "train.py"), env={"SECRET": "hunter2"})
     record = Job(job_id(number), number, f"job-{number}", "ada", f"r-{number}", spec, NOW, state, started_at=NOW)
     where = {JobState.QUEUED: "pending", JobState.STARTING: "placed"}.get(state, state.value)
-    return JobView(replace(record, **fields), NodeCounts(**{where: nodes}))  # type: ignore[arg-type]
+    record = replace(record, **fields)  # type: ignore[arg-type]
+    return JobView(record, NodeCounts(**{where: nodes}), record.reason)
 
 
 def node(of: JobView, rank: int, state: NodeState = NodeState.RUNNING, **fields: object) -> NodeView:
