@@ -192,7 +192,8 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
     if plan.impossible:
         return [_impossible(plan)]
     price = f", {words.price(plan.price_per_hour)} in all" if plan.HasField("price_per_hour") else ""
-    lines = [f"{plan.nodes_placed} of the nodes would start now{price}"] if plan.nodes_placed else []
+    nodes = "1 node" if plan.nodes_placed == 1 else f"{plan.nodes_placed} nodes"
+    lines = [f"{nodes} would start now{price}"] if plan.nodes_placed else []
     return [*lines, f"waiting: {plan.waiting_for}"] if plan.waiting_for else lines
 
 

@@ -52,7 +52,7 @@ def test_plan_then_output_then_end(server: JobServer, command: Command) -> None:
     assert result.code == 0
     assert result.out == "hello\nwithout end"
     assert "gpu-1" in result.err
-    assert "2 of the nodes would start now, $2.00/h in all" in result.err
+    assert "2 nodes would start now, $2.00/h in all" in result.err
     assert "waiting: 2 more GPUs" in result.err
     assert result.err.endswith("job j-1 (digits): done after 12s\n")
     assert list(submitted(server).spec.argv) == ["echo", "--lr", "0.1"]
