@@ -52,7 +52,7 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
         turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.wall)))
         _end_member(turn, job, node, outcome, status)
     if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
-        _stop_others(turn, job)
+        _stop_others(turn, state.jobs[job.id])
     settle_job(turn, state.jobs[job.id])
 
 
@@ -188,7 +188,11 @@ def _close_gang(turn: Turn, job: Job, gang: Gang) -> None:
 
 
 def _stop_others(turn: Turn, job: Job) -> None:
-    _stop_all(turn, job, "the master is done")
+    reason = "the master is done"
+    if not job.state.ended and job.state is not JobState.STOPPING:
+        # Nothing that still waits is to be placed either.
+        turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=reason)))
+    _stop_all(turn, job, reason)
 
 
 def _stop_all(turn: Turn, job: Job, reason: str) -> None:

@@ -314,3 +314,16 @@ def test_gpu_memory_is_what_cards_are_sold_by(asked: Range, shown: float, fits: 
 )
 def test_gpu_names_match_by_whole_words(full: str, asked: str, same: bool) -> None:
     assert gpu_is(full, asked) == same
+
+
+def test_once_the_master_is_done_nothing_that_waits_is_placed() -> None:
+    world = World()
+    world.add_host("a", hardware(cpus=2))
+    spec = JobSpec(argv=("x",), placement=ANY, nodes=5, stop_criteria=StopCriteria.MASTER_DONE)
+    job = world.submit(spec)
+    world.start(job.id)
+    master, worker = world.held(job.id)
+    world.end(master.id)
+    assert [a.id for a in world.held(job.id)] == [worker.id]
+    world.obey(world.state.allocations[worker.id])
+    assert (world.job(job.id).state, world.job(job.id).exit_code) == (JobState.DONE, 0)
