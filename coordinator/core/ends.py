@@ -18,7 +18,7 @@ from coordinator.core.events import AllocationStatus
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Job, JobState, Node, NodeState
 from coordinator.core.retry import delay, event_of, may_retry_gang, may_retry_node
 from coordinator.core.spec import OnNodeFailure, Placement, RetryEvent, StopCriteria
-from coordinator.core.stopping import DEFAULT_STOP_GRACE, abort_gang, stop_allocation
+from coordinator.core.stopping import lose_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
 
 # Ended jobs that are kept for users to look at; the oldest go first.
@@ -170,7 +170,7 @@ def _end_member(turn: Turn, job: Job, node: Node, outcome: NodeState, status: Al
             _rest(turn, job, None, delay(counted.errors, status.cause, job.id))
         host = state.hosts.get(node.host_id) if node.host_id is not None else None
         reason = f"node {node.rank} on {host.name if host else node.host_id}: {describe(status)}"
-        abort_gang(turn, gang, reason, retry=retry, exit_code=_code(status.exit_code, status.cause))
+        lose_gang(turn, gang, reason, retry=retry, exit_code=_code(status.exit_code, status.cause))
     if not state.job_allocations[job.id]:
         _close_gang(turn, state.jobs[job.id], state.gangs[job.id])
 
@@ -196,9 +196,8 @@ def _stop_others(turn: Turn, job: Job) -> None:
 
 
 def _stop_all(turn: Turn, job: Job, reason: str) -> None:
-    grace = DEFAULT_STOP_GRACE if job.spec.stop_duration is None else job.spec.stop_duration
     for allocation_id in sorted(turn.state.job_allocations[job.id]):
-        stop_allocation(turn, turn.state.allocations[allocation_id], reason, grace)
+        stop_allocation(turn, turn.state.allocations[allocation_id], stop_of(job, reason))
 
 
 def _by_master(job: Job) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.core import fit, network, placement
 from coordinator.core.model import Host, Job, JobState
@@ -25,6 +25,8 @@ def offers(state: State, spec: JobSpec) -> tuple[Offer, ...]:
     """One offer a host, in the order in which hosts would be asked, the rejected ones last."""
     need = fit.Need.of(spec.resources)
     found = [_offer(state, host, need, spec) for host in state.hosts.values()]
+    if spec.placement is Placement.CLUSTER and spec.nodes > 1:
+        found = _without_group(state, found, spec.nodes)
     found.sort(key=lambda o: (o.nodes_now == 0, o.nodes_ever == 0, o.host.facts.price_per_hour or 0.0, o.host.name))
     return tuple(found)
 
@@ -40,6 +42,29 @@ def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
     if rejection is not None:
         return Offer(host, 0, ever, rejection)
     return Offer(host, fit.room(host, usage, need, limit), ever, "")
+
+
+def _without_group(state: State, found: list[Offer], nodes: int) -> list[Offer]:
+    """For hosts that would do alone, when no group can be formed: how many each could be in a group with."""
+    free = [offer.host for offer in found if offer.nodes_now]
+    if len(free) >= nodes and network.find_group(state, free, nodes) is not None:
+        return found
+    return [replace(o, rejection=_too_few(state, o.host, free, nodes)) if o.nodes_now else o for o in found]
+
+
+def _too_few(state: State, host: Host, free: list[Host], nodes: int) -> str:
+    group = network.group_around(state, host, free)
+    others = _names([state.hosts[member] for member in group if member != host.id])
+    line = f"the job needs {nodes} hosts that all reach each other and have room now; "
+    line += f"with {others} it would be {len(group)}" if others else "no other one reaches it"
+    left_out = [h.id for h in free if h.id not in group]
+    broken = [
+        network.describe_failure(state, a, b)
+        for other in left_out
+        for a, b in ((host.id, other), (other, host.id))
+        if state.reach.failure(a, b) is not None
+    ]
+    return f"{line} (not reached: {'; '.join(broken[:2])})" if broken else line
 
 
 def impossible(state: State, spec: JobSpec) -> str:

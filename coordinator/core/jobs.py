@@ -14,7 +14,7 @@ from coordinator.core.model import Job, JobState
 from coordinator.core.names import name_for
 from coordinator.core.spec import RetryEvent
 from coordinator.core.state import State
-from coordinator.core.stopping import DEFAULT_STOP_GRACE, abort_gang, stop_allocation
+from coordinator.core.stopping import abort_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
 
 
@@ -75,15 +75,15 @@ def on_stop_requested(turn: Turn, event: StopRequested) -> Job:
     job = find_job(state, event.job)
     if job.state.ended:
         return job
-    reason = f"stopped by {event.user}"
+    stop = stop_of(job, f"stopped by {event.user}", signal=event.signal, abort=event.abort)
+    if job.state is JobState.STOPPING and event.signal and stop.grace:
+        raise Conflict(f"job {job.name!r} is stopping already, and was sent its signal; --abort ends it at once")
     if job.state is not JobState.STOPPING:
-        turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=reason)))
+        turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=stop.reason)))
     gang = state.gangs.get(job.id)
     if gang is not None:
-        abort_gang(turn, gang, reason, retry=False)
-    grace = DEFAULT_STOP_GRACE if job.spec.stop_duration is None else job.spec.stop_duration
+        abort_gang(turn, gang, stop, retry=False)
     for allocation_id in sorted(state.job_allocations[job.id]):
-        allocation = state.allocations[allocation_id]
-        stop_allocation(turn, allocation, reason, 0.0 if event.abort else grace, event.signal)
+        stop_allocation(turn, state.allocations[allocation_id], stop)
     settle_job(turn, state.jobs[job.id])
     return state.jobs[job.id]

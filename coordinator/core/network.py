@@ -58,6 +58,13 @@ def largest_group(state: State, candidates: Sequence[Host]) -> tuple[HostId, ...
     return max(groups, key=len, default=())
 
 
+def group_around(state: State, host: Host, candidates: Sequence[Host]) -> tuple[HostId, ...]:
+    """The largest set of mutual neighbours with ``host`` in it that was found among ``candidates``."""
+    pools = [[h for h in pool if h.id != host.id] for pool in _pools(candidates) if host in pool]
+    groups = [_grow(state, [host, *pool], len(pool) + 1, seeds=1) for pool in pools]
+    return max(groups, key=len, default=(host.id,))
+
+
 def networks(state: State) -> tuple[Network, ...]:
     """Every host with a peer endpoint, in disjoint networks: stated ones first, then what probes show."""
     left = [h for h in state.hosts.values() if h.peer.port and h.state in (HostState.ONLINE, HostState.SUSPECT)]
@@ -118,15 +125,15 @@ def _pools(candidates: Sequence[Host]) -> list[list[Host]]:
     return [pool for pool in pools if pool]
 
 
-def _grow(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
-    close = _grow_close(state, pool, size)
-    return close if len(close) == size else max(close, _grow_by_address(state, pool, size), key=len)
+def _grow(state: State, pool: Sequence[Host], size: int, seeds: int = MAX_SEEDS) -> tuple[HostId, ...]:
+    close = _grow_close(state, pool, size, seeds)
+    return close if len(close) == size else max(close, _grow_by_address(state, pool, size, seeds), key=len)
 
 
-def _grow_close(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+def _grow_close(state: State, pool: Sequence[Host], size: int, seeds: int) -> tuple[HostId, ...]:
     """Of hosts that reach each other at their best addresses, which is what almost all networks are."""
     best: list[HostId] = []
-    for seed in pool[:MAX_SEEDS]:
+    for seed in pool[:seeds]:
         members = [seed.id]
         shared = set(state.reach.close(seed.id))
         for host in pool:
@@ -141,10 +148,10 @@ def _grow_close(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, 
     return tuple(best)
 
 
-def _grow_by_address(state: State, pool: Sequence[Host], size: int) -> tuple[HostId, ...]:
+def _grow_by_address(state: State, pool: Sequence[Host], size: int, seeds: int) -> tuple[HostId, ...]:
     """The same when some members can't be reached at their best address: any common one will do."""
     best: tuple[HostId, ...] = ()
-    for seed in pool[:MAX_SEEDS]:
+    for seed in pool[:seeds]:
         usable: dict[HostId, frozenset[str] | None] = {seed.id: None}
         shared = set(state.reach.neighbours(seed.id))
         for host in pool:

@@ -11,7 +11,7 @@ from coordinator.core.ids import HostId
 from coordinator.core.model import Allocation, Gang, GangPhase, Group, GroupMember, Job, Phase
 from coordinator.core.placement import gang_deadline
 from coordinator.core.state import State
-from coordinator.core.stopping import abort_gang
+from coordinator.core.stopping import lose_gang
 from coordinator.core.turn import Turn
 
 
@@ -28,7 +28,7 @@ def on_prepared(turn: Turn, gang: Gang) -> None:
     members = members_of(state, gang)
     failed = _failed_probe(state, members)
     if failed is not None:
-        abort_gang(turn, gang, f"rendezvous failed: {failed}", retry=True)
+        lose_gang(turn, gang, f"rendezvous failed: {failed}", retry=True)
         return
     if len(members) < job.spec.nodes or any(m.observed is not Phase.PREPARED for m in members):
         return
@@ -37,7 +37,7 @@ def on_prepared(turn: Turn, gang: Gang) -> None:
     unreached = [host for host, address in addresses.items() if address is None]
     if unreached:
         names = ", ".join(state.hosts[host].name for host in unreached)
-        abort_gang(turn, gang, f"rendezvous failed: no address on which every member reaches {names}", retry=True)
+        lose_gang(turn, gang, f"rendezvous failed: no address on which every member reaches {names}", retry=True)
         return
     _start(turn, gang, members, {host: address or "" for host, address in addresses.items()})
 
@@ -50,7 +50,7 @@ def on_deadline(turn: Turn, job: Job) -> None:
     late = [m for m in members_of(turn.state, gang) if m.observed is not Phase.PREPARED]
     names = ", ".join(turn.state.hosts[m.host_id].name for m in late)
     seconds = turn.state.timing.prepare
-    abort_gang(turn, gang, f"rendezvous failed: {names} not prepared within {seconds:g} s", retry=True)
+    lose_gang(turn, gang, f"rendezvous failed: {names} not prepared within {seconds:g} s", retry=True)
 
 
 def _failed_probe(state: State, members: list[Allocation]) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated, NodeUpdated
 from coordinator.core.effects import DesiredChanged
-from coordinator.core.model import Allocation, Gang, GangPhase, NodeState, Phase
+from coordinator.core.model import Allocation, Gang, GangPhase, Job, NodeState, Phase
 from coordinator.core.placement import gang_deadline
 from coordinator.core.turn import Turn
 
@@ -16,27 +16,47 @@ DEFAULT_STOP_GRACE = 10.0
 GANG_STOP_GRACE = 3.0
 
 
-def stop_allocation(turn: Turn, allocation: Allocation, reason: str, grace: float, signal: str = "") -> None:
-    """Tell the host to end it: the signal, ``grace`` seconds, then the kill. Harmless when it is stopping already,
-    but a shorter grace wins, so that an abort hurries up a graceful stop."""
-    if allocation.wanted is Phase.STOPPING and grace >= allocation.stop_grace:
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How to end something: the signal (empty: the job's own), ``grace`` seconds, then the kill."""
+
+    reason: str
+    grace: float
+    signal: str = ""
+
+
+def stop_of(job: Job, reason: str, *, signal: str = "", abort: bool = False) -> Stop:
+    """How a user, or the job's own rules, end it: with the grace that it asks for, or at once."""
+    grace = DEFAULT_STOP_GRACE if job.spec.stop_duration is None else job.spec.stop_duration
+    return Stop(reason, 0.0 if abort or signal == "KILL" else grace, signal)
+
+
+def stop_allocation(turn: Turn, allocation: Allocation, stop: Stop) -> None:
+    """Tell the host to end it. Harmless when it is stopping already, but a shorter grace wins, so that an abort
+    hurries up a graceful stop."""
+    if allocation.wanted is Phase.STOPPING and stop.grace >= allocation.stop_grace:
         return
-    reason = allocation.stop_reason or reason
-    turn.record(
-        AllocationUpdated(
-            replace(allocation, wanted=Phase.STOPPING, stop_reason=reason, stop_grace=grace, stop_signal=signal)
-        )
+    reason = allocation.stop_reason or stop.reason
+    stopping = replace(
+        allocation, wanted=Phase.STOPPING, stop_reason=reason, stop_grace=stop.grace, stop_signal=stop.signal
     )
+    turn.record(AllocationUpdated(stopping))
     node = turn.state.nodes[allocation.job_id].get(allocation.rank)
     if node is not None and node.attempt == allocation.attempt and node.state in (NodeState.PLACED, NodeState.RUNNING):
         turn.record(NodeUpdated(replace(node, state=NodeState.STOPPING, reason=reason)))
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
 
 
-def abort_gang(turn: Turn, gang: Gang, reason: str, *, retry: bool, exit_code: int | None = None) -> None:
+def lose_gang(turn: Turn, gang: Gang, reason: str, *, retry: bool, exit_code: int | None = None) -> None:
+    """A member failed, or the rendezvous did: end the whole generation, quickly unless the job asks for time."""
+    grace = turn.state.jobs[gang.job_id].spec.stop_duration
+    abort_gang(turn, gang, Stop(reason, GANG_STOP_GRACE if grace is None else grace), retry=retry, exit_code=exit_code)
+
+
+def abort_gang(turn: Turn, gang: Gang, stop: Stop, *, retry: bool, exit_code: int | None = None) -> None:
     """End a whole generation. ``retry``: the job goes back to the queue when the last member is gone, else it ends
     with ``exit_code``. The first reason stands; a later one never turns an end into a retry."""
-    state = turn.state
+    state, reason = turn.state, stop.reason
     if gang.phase is GangPhase.STOPPING:
         if gang.retry and not retry:
             turn.record(GangUpdated(replace(gang, retry=False, reason=reason, exit_code=exit_code)))
@@ -45,7 +65,5 @@ def abort_gang(turn: Turn, gang: Gang, reason: str, *, retry: bool, exit_code: i
         turn.record(
             GangUpdated(replace(gang, phase=GangPhase.STOPPING, reason=reason, retry=retry, exit_code=exit_code))
         )
-    grace = state.jobs[gang.job_id].spec.stop_duration
     for allocation_id in sorted(state.job_allocations[gang.job_id]):
-        allocation = state.allocations[allocation_id]
-        stop_allocation(turn, allocation, reason, GANG_STOP_GRACE if grace is None else grace)
+        stop_allocation(turn, state.allocations[allocation_id], stop)

@@ -117,7 +117,8 @@ class JobService(pb_grpc.JobServiceServicer):
             return pb.ExplainJobResponse(
                 job=job_to_proto(snapshots.job_view(state, job)),
                 summary=explain.summary(state, job),
-                offers=_offers(state, job.spec, _held(state, job)),
+                # Where an ended job could run now is not what it was about.
+                offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job)),
                 networks=[network_to_proto(view) for view in snapshots.networks(state)],
             )
 

@@ -71,9 +71,10 @@ def test_stop_ends_grandchildren_and_daemons_too(cluster: Cluster) -> None:
     eventually(lambda: not any(lives(pid) for pid in pids), 10.0, "the end of the whole tree")
 
 
-def test_a_stop_signal_can_be_handled(cluster: Cluster) -> None:
+@pytest.mark.parametrize("placement", ["any", "cluster"])
+def test_a_stop_signal_can_be_handled(cluster: Cluster, placement: str) -> None:
     script = "trap 'echo saved; exit 0' INT; echo ready; while :; do sleep 0.1; done"
-    job = cluster.shell(script, "--placement", "any")
+    job = cluster.shell(script, "--placement", placement)
     cluster.await_output(job, 0, b"ready")
     cluster.run("stop", job, "--signal", "INT")
     assert cluster.wait(job) == 76

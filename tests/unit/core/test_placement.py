@@ -327,3 +327,44 @@ def test_once_the_master_is_done_nothing_that_waits_is_placed() -> None:
     assert [a.id for a in world.held(job.id)] == [worker.id]
     world.obey(world.state.allocations[worker.id])
     assert (world.job(job.id).state, world.job(job.id).exit_code) == (JobState.DONE, 0)
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_a_users_stop_keeps_the_signal_and_the_time_that_were_asked_for(placement: Placement) -> None:
+    world = World()
+    world.add_host("a")
+    world.add_host("b")
+    job = world.submit(JobSpec(argv=("x",), nodes=2, placement=placement))
+    world.start(job.id)
+    world.post(StopRequested(job.id, "ann", signal="INT"))
+    assert {(a.stop_signal, a.stop_grace) for a in world.held(job.id)} == {("INT", 10.0)}
+    with pytest.raises(Conflict, match="is stopping already, and was sent its signal; --abort ends it at once"):
+        world.post(StopRequested(job.id, "ann", signal="USR1"))
+    world.post(StopRequested(job.id, "ann", signal="KILL"))
+    assert {a.stop_grace for a in world.held(job.id)} == {0.0}
+
+
+def test_a_gang_that_lost_a_member_is_ended_quickly_unless_the_job_asks_for_time() -> None:
+    for asked, grace in ((None, 3.0), (60.0, 60.0)):
+        world = World()
+        world.add_host("a")
+        world.add_host("b")
+        job = world.submit(JobSpec(argv=("x",), nodes=2, stop_duration=asked))
+        world.start(job.id)
+        world.end(world.held(job.id)[0].id, 1)
+        assert [a.stop_grace for a in world.held(job.id)] == [grace]
+
+
+def test_a_group_that_can_not_be_is_explained_for_every_host() -> None:
+    world = World(cut={("a", "b")})
+    for name, net in (("a", "x"), ("b", "x"), ("c", "x"), ("d", "y")):
+        world.add_host(name, facts=HostFacts(network=net))
+    spec = JobSpec(argv=("x",), nodes=3)
+    reasons = {offer.host.name: offer.rejection for offer in explain.offers(world.state, spec)}
+    needs = "the job needs 3 hosts that all reach each other and have room now; "
+    assert reasons == {
+        "a": f"{needs}with c it would be 2 (not reached: a -> b at 10.0.0.2:7000: timed out)",
+        "b": f"{needs}with c it would be 2 (not reached: a -> b at 10.0.0.2:7000: timed out)",
+        "c": f"{needs}with a it would be 2",
+        "d": f"{needs}no other one reaches it",
+    }
