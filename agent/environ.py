@@ -1,4 +1,4 @@
-"""The environment of a node. Pure: everything it depends on is an argument.
+"""The environment of a node. Pure, but for the look for bash: everything it depends on is an argument.
 
 It is built from nothing, not from the agent's own environment: an agent may itself run inside some cluster's job, and
 an `any` node must not see a trace of that.
@@ -6,6 +6,9 @@ an `any` node must not see a trace of that.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 # What a login gives, and nothing else, comes from the agent's environment.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Between two commands: ends with the code of the first one if it failed.
+_GO_ON = "case $? in 0) ;; *) exit $? ;; esac"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,21 @@ def hostfile(group: Group) -> str:
     return "".join(f"{member.address} slots={max(1, member.slots)}\n" for member in group.members)
 
 
-def command(desired: Desired) -> list[str]:
-    """The program to execute. Commands are joined as dstack joins them: each only after the success of the last."""
+def command(desired: Desired, path: str) -> list[str]:
+    """The program to execute; ``path`` is the node's PATH.
+
+    Each command runs after the success of the last, in the same shell, and is read by itself: neither a comment nor
+    an open here-document reaches into the next one. Not with ``&&``, to whose left a command's ``set -e`` is ignored.
+    """
     if desired.spec.argv:
         return list(desired.spec.argv)
-    parts = []
-    for text in desired.spec.commands:
-        stripped = text.strip()
-        parts.append(f"{{ {stripped} }}" if stripped.endswith("&") else stripped)
-    return [desired.spec.shell or "sh", "-c", " && ".join(parts)]
+    *first, last = desired.spec.commands
+    script = "".join(f"eval {shlex.quote(text)}\n{_GO_ON}\n" for text in first) + last
+    return [desired.spec.shell or shell_of(path), "-c", script]
+
+
+def shell_of(path: str, bash: str = "/bin/bash") -> str:
+    """Which shell reads commands: bash, for which task files are written, where the host has it; else ``sh``."""
+    if shutil.which("bash", path=path):
+        return "bash"
+    return bash if os.access(bash, os.X_OK) else "sh"

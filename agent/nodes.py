@@ -40,11 +40,12 @@ class NodeMaker:
             OSError: its files can't be written.
         """
         spec = desired.spec
+        env = self.environment(desired)
         return {
             "op": "spawn",
             "id": desired.id,
-            "argv": environ.command(desired),
-            "env": self.environment(desired),
+            "argv": environ.command(desired, env["PATH"]),
+            "env": env,
             "cwd": self._directory(desired),
             "log": self.places.log_of(desired.id),
             "signal": spec.stop_signal or DEFAULT_SIGNAL,

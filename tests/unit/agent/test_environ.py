@@ -111,12 +111,5 @@ def test_host_file_counts_at_least_one_slot() -> None:
     assert environ.hostfile(cpus) == "10.0.0.1 slots=1\n10.0.0.2 slots=2\n"
 
 
-def test_commands_are_joined_as_dstack_joins_them() -> None:
-    spec = Spec(commands=("cd src", "server &", "if true; then\n  echo hi\nfi\n"))
-    assert environ.command(replace(ANY, spec=spec)) == [
-        "sh",
-        "-c",
-        "cd src && { server & } && if true; then\n  echo hi\nfi",
-    ]
-    assert environ.command(replace(ANY, spec=replace(spec, shell="bash")))[0] == "bash"
-    assert environ.command(replace(ANY, spec=Spec(argv=("a b", "c")))) == ["a b", "c"]
+def test_a_program_is_executed_with_its_arguments() -> None:
+    assert environ.command(replace(ANY, spec=Spec(argv=("a b", "c"))), "/bin") == ["a b", "c"]
