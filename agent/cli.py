@@ -42,15 +42,26 @@ def main() -> None:
 
 
 def _facts(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that state facts of a host, for `join` and `run` alike."""
+    """The options that state facts of a host and how it runs, for `join` and `run` alike."""
     for option in reversed(
         (
+            click.option(
+                "--config", type=_PATH, metavar="FILE", help="Settings. Default: agent.toml in the state directory."
+            ),
+            click.option(
+                "--peer-listen", metavar="HOST:PORT", help="Where other hosts reach this one. Default: 0.0.0.0:7433."
+            ),
             click.option("--backend", metavar="NAME", help="Who provides this machine, e.g. 'aws' or 'rack'."),
             click.option("--region", metavar="NAME", help="Where it is."),
             click.option("--network", metavar="NAME", help="Its private network. Default: found by probing."),
             click.option("--price", metavar="USD/H", help="What the whole machine costs in USD an hour."),
             click.option("--label", "labels", metavar="K=V", multiple=True, help="A label; may be repeated."),
             click.option("--spot", is_flag=True, default=None, help="The provider may take the machine back."),
+            click.option("--cpus", metavar="N", help="CPUs that jobs may use. Default: all."),
+            click.option(
+                "--master-port-range", metavar="LOW-HIGH", help="Ports for groups' masters. Default: 20000-29999."
+            ),
+            click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories."),
         )
     ):
         command = option(command)
@@ -67,12 +78,13 @@ _STATE_DIR = click.option(
 
 @main.command("run")
 @_STATE_DIR
-@click.option("--config", type=_PATH, metavar="FILE", help="Settings. Default: agent.toml in the state directory.")
-@click.option("--peer-listen", metavar="HOST:PORT", help="Where other hosts reach this one. Default: 0.0.0.0:7433.")
 @_facts
-@click.option("--cpus", metavar="N", help="CPUs that jobs may use. Default: all.")
-@click.option("--master-port-range", metavar="LOW-HIGH", help="Ports for groups' masters. Default: 20000-29999.")
-@click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories.")
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Its port for agents, when it has moved; may be repeated. Default: as told at join.",
+)
 @click.option("--verbose", is_flag=True, help="Log more.")
 def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
     """Be a host: take work from the coordinator until stopped. Running work survives a restart of the agent.
@@ -126,13 +138,16 @@ def _run(settings: Settings) -> None:
 @click.option("--name", metavar="NAME", help="Name of this host. Default: its host name.")
 @_facts
 @click.option("--force", is_flag=True, help="Join anew although this host has an identity.")
-def join_command(address: str, token_file: str | None, name: str | None, force: bool, **flags: Any) -> None:
+def join_command(
+    address: str, token_file: str | None, config: Path | None, name: str | None, force: bool, **flags: Any
+) -> None:
     """Join the cluster whose coordinator listens at HOST:PORT.
 
     The token is read from --token-file or from RALLYPOINT_JOIN_TOKEN, never from the command line, where others could
-    read it. What is stated here (--backend, --price, ...) holds for 'agent run' too.
+    read it. What is stated here (--backend, --price, ...) holds for 'agent run' too. Every option of 'agent run' can
+    also be set by environment (RALLYPOINT_AGENT_PEER_LISTEN, ...), then for each command anew.
     """
-    settings = _settings({**flags, "name": name}, None)
+    settings = _settings({**flags, "name": name}, config)
     import time
 
     from rallypoint.tls import prepare_grpc
@@ -141,7 +156,7 @@ def join_command(address: str, token_file: str | None, name: str | None, force: 
     from agent.config import save_joined
     from agent.facts import HostFacts
     from agent.join import JoinOrder, join, read_token
-    from agent.join_exit import JoinFailed
+    from agent.join_exit import JoinExit, JoinFailed
 
     facts = HostFacts(
         settings.backend, settings.region, settings.network, settings.price, settings.labels, settings.spot
@@ -153,7 +168,12 @@ def join_command(address: str, token_file: str | None, name: str | None, force: 
     except JoinFailed as error:
         _fail(str(error), int(error.exit_code))
     stated = {key: getattr(settings, key) for key, value in flags.items() if key != "state_dir" and value}
-    save_joined(settings.state_dir, stated)
+    if config is not None:
+        stated["config"] = config.absolute()
+    try:
+        save_joined(settings.state_dir, stated)
+    except OSError as error:
+        _fail(f"what was stated can't be kept in {settings.state_dir} ({error.strerror})", int(JoinExit.STATE_DIR))
     click.echo(f"joined as host {identity.host_name} ({identity.host_id}); start it with: {_run_line(flags)}")
 
 

@@ -23,13 +23,19 @@ FILE_NAME = "agent.toml"
 JOINED_FILE_NAME = "joined.toml"
 
 
+# In that file alone: what was given with --config.
+_JOINED_CONFIG = "config"
+
+
 class ConfigError(Exception):
     """A setting can't be used: the message names it, where it comes from, and what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host."""
+    """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host,
+    ``coordinator`` the addresses (``HOST:PORT``) of its port for agents that count instead of those known from joining.
+    """
 
     state_dir: Path
     peer_listen: str = "0.0.0.0:7433"
@@ -43,6 +49,7 @@ class Settings:
     cpus: int | None = None
     master_port_range: tuple[int, int] = (20000, 29999)
     work_dir: Path | None = None
+    coordinator: tuple[str, ...] = ()
 
     @property
     def peer_address(self) -> tuple[str, int]:
@@ -60,7 +67,10 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     state = given.get("state_dir") or environ.get(PREFIX + "STATE_DIR")
     state_dir = Path(state) if state else default_state_dir()
     values: dict[str, Any] = {}
-    _merge(values, _from_file(state_dir / JOINED_FILE_NAME, required=False))
+    joined = _from_file(state_dir / JOINED_FILE_NAME, required=False)
+    joined_file = joined.pop(_JOINED_CONFIG, None)
+    file = file or joined_file
+    _merge(values, joined)
     _merge(values, _from_file(file or state_dir / FILE_NAME, required=file is not None))
     _merge(values, _from_environment(environ))
     _merge(values, {key: _checked(key, value, "--" + key.replace("_", "-")) for key, value in given.items()})
@@ -69,7 +79,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
 
 
 def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
-    """Keep what was given to ``agent join`` for ``agent run``; values are text, numbers, truths or tables of text.
+    """Keep what was given to ``agent join`` for ``agent run``; values are text, numbers, truths, paths, tables of text.
 
     Raises:
         OSError: it can't be written.
@@ -82,7 +92,7 @@ def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
             tables += [f"[{key}]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())]
         else:
             # A JSON text, number or truth is a TOML one.
-            lines.append(f"{key} = {json.dumps(value)}")
+            lines.append(f"{key} = {json.dumps(value, default=str)}")
     (state_dir / JOINED_FILE_NAME).write_text("\n".join([*lines, *tables, ""]))
 
 
@@ -96,7 +106,8 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
 def _from_file(path: Path, required: bool) -> dict[str, Any]:
     try:
         raw = tomllib.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        # A state directory that is a file is refused by those who need it, with their own exit codes.
         if required:
             raise ConfigError(f"{path}: no such file; name an agent.toml that exists with --config") from None
         return {}
@@ -104,7 +115,13 @@ def _from_file(path: Path, required: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error}; make it readable to this user") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}; mend that line") from None
-    return {key: _checked(key, value, f"{path}: {key}") for key, value in raw.items()}
+    found = {}
+    for key, value in raw.items():
+        if key == _JOINED_CONFIG and path.name == JOINED_FILE_NAME:
+            found[key] = _path(value)
+        else:
+            found[key] = _checked(key, value, f"{path}: {key}")
+    return found
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -210,6 +227,17 @@ def split_address(value: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
+def _coordinators(value: Any) -> tuple[str, ...]:
+    from rallypoint.address import parse_address
+
+    if isinstance(value, str):
+        value = [value]
+    found = tuple(part.strip() for each in value for part in _text(each).split(",") if part.strip())
+    if any(parse_address(address).port == 0 for address in found):
+        raise ValueError(f"{', '.join(found)!r} has port 0, which nobody answers at; write HOST:PORT")
+    return found
+
+
 def _path(value: Any) -> Path:
     return Path(os.path.expanduser(_text(str(value)))).absolute()
 
@@ -223,4 +251,5 @@ _CONVERT: dict[str, Any] = {
     "master_port_range": _port_range,
     "peer_listen": _listen,
     "spot": _truth,
+    "coordinator": _coordinators,
 }

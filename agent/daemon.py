@@ -98,7 +98,9 @@ class Daemon:
         self._work = Work(tools, self._changed)
         self._launcher = Launcher(self._work, nodes, self._peer)
         self._peer.launch = self._launcher.launch
-        self._session = Session(identity.coordinators, self, self._work, self._opened, SessionTimes())
+        self._session = Session(
+            settings.coordinator or identity.coordinators, self, self._work, self._opened, SessionTimes()
+        )
         self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done)
 
     def _node_maker(self) -> NodeMaker:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -30,8 +31,14 @@ def trusted_ca(address: Address, token: TokenText, now: float, timeout: float) -
 
     ``now`` in Unix seconds by this host's clock, ``timeout`` in seconds for all of it. Raises ``JoinFailed``.
     """
+    deadline = time.monotonic() + timeout
     try:
-        return _trusted_of(_shown_chain(address, timeout), address, token, now)
+        with _connect(address, timeout) as connection:
+            tls = _shake_hands(address, connection, timeout, deadline)
+            chain = [certificate.to_cryptography() for certificate in tls.get_peer_cert_chain() or ()]
+            ca_pem = _trusted_of(chain, address, token, now)
+            _check_port(address, tls, connection, deadline)
+            return ca_pem
     except (ValueError, UnsupportedAlgorithm):  # From cryptography, for certificates that are odd or hostile.
         raise _no_coordinator(address, "its certificate can't be read") from None
 
@@ -52,23 +59,41 @@ def _trusted_of(chain: list[x509.Certificate], address: Address, token: TokenTex
     return ca.public_bytes(serialization.Encoding.PEM)
 
 
-def _shown_chain(address: Address, timeout: float) -> list[x509.Certificate]:
-    deadline = time.monotonic() + timeout
-    with _connect(address, timeout) as connection:
-        connection.setblocking(False)
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_3_VERSION)
-        tls = SSL.Connection(context, connection)
-        tls.set_tlsext_host_name(SERVER_NAME.encode())
-        tls.set_alpn_protos([b"h2"])
-        tls.set_connect_state()
-        try:
-            _handshake(tls, connection, deadline)
-        except TimeoutError:
-            raise _no_coordinator(address, f"no TLS answer within {timeout:g} s") from None
-        except (SSL.Error, OSError):
-            raise _no_coordinator(address, "it does not speak TLS 1.3") from None
-        return [certificate.to_cryptography() for certificate in tls.get_peer_cert_chain() or ()]
+def _shake_hands(address: Address, connection: socket.socket, timeout: float, deadline: float) -> SSL.Connection:
+    connection.setblocking(False)
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    tls = SSL.Connection(context, connection)
+    tls.set_tlsext_host_name(SERVER_NAME.encode())
+    tls.set_alpn_protos([b"h2"])
+    tls.set_connect_state()
+    try:
+        _until_done(tls.do_handshake, connection, deadline)
+    except TimeoutError:
+        raise _no_coordinator(address, f"no TLS answer within {timeout:g} s") from None
+    except (SSL.Error, OSError):
+        raise _no_coordinator(address, "it does not speak TLS 1.3") from None
+    return tls
+
+
+def _check_port(address: Address, tls: SSL.Connection, connection: socket.socket, deadline: float) -> None:
+    """Whether this trusted coordinator's port is the one for joining: it speaks HTTP/2, first, and to anyone."""
+    if tls.get_alpn_proto_negotiated() != b"h2":
+        raise _wrong_port(address, "the web page's")
+    try:
+        _until_done(lambda: tls.recv(1), connection, deadline)
+    except TimeoutError:
+        return  # It is only slow; the request has a time limit of its own.
+    except (SSL.Error, OSError):
+        # TLS 1.3: a server that wants a certificate of the caller ends the connection only after the handshake.
+        raise _wrong_port(address, "the agents'") from None
+
+
+def _wrong_port(address: Address, whose: str) -> JoinFailed:
+    message = (
+        f"port {address.port} of {address.host} is {whose}, not the API's: use the one that 'coordinator serve' prints"
+    )
+    return JoinFailed(JoinExit.NOT_A_COORDINATOR, message)
 
 
 def _connect(address: Address, timeout: float) -> socket.socket:
@@ -84,11 +109,12 @@ def _connect(address: Address, timeout: float) -> socket.socket:
         raise JoinFailed(JoinExit.UNREACHABLE, f"no connection to {address} ({reason}): {way_out}") from None
 
 
-def _handshake(tls: SSL.Connection, connection: socket.socket, deadline: float) -> None:
+def _until_done(step: Callable[[], object], connection: socket.socket, deadline: float) -> None:
     while True:
         reads, writes = False, False
         try:
-            return tls.do_handshake()
+            step()
+            return
         except SSL.WantReadError:
             reads = True
         except SSL.WantWriteError:

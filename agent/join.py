@@ -83,8 +83,8 @@ def _read_token_file(path: Path) -> str:
 
 def join(order: JoinOrder, now: float) -> Identity:
     """Join and write the identity to the state directory. ``now`` in Unix seconds. Raises ``JoinFailed``."""
-    token = _parse(order.token)
     address = _address(order.address)
+    token = _parse(order.token)
     _check_state_dir(order, token, now)
     # Heavy, and not needed for the refusals above.
     from agent.credentials import make_key_and_csr
@@ -106,9 +106,12 @@ def _parse(text: str) -> TokenText:
 
 def _address(text: str) -> Address:
     try:
-        return parse_address(text)
+        address = parse_address(text)
     except BadAddress as error:
-        raise JoinFailed(JoinExit.NAME_UNKNOWN, str(error)) from None
+        raise JoinFailed(JoinExit.USAGE, str(error)) from None
+    if not address.port:
+        raise JoinFailed(JoinExit.USAGE, f"{text!r} has port 0, which nobody answers at: write HOST:PORT")
+    return address
 
 
 def _check_state_dir(order: JoinOrder, token: TokenText, now: float) -> None:
@@ -181,14 +184,19 @@ def _refused(address: Address, error: grpc.RpcError) -> JoinFailed:
     from rallypoint.errors import reason_of
 
     reason, message, _ = reason_of(error)
+    # Without a reason of ours the message is gRPC's own, which tells a user nothing.
+    way_out = "try again, and look at the coordinator's log"
     if reason in _EXITS:
         return JoinFailed(_EXITS[reason], f"the coordinator at {address} refused: {message}")
     if reason == "UNIMPLEMENTED":
-        way_out = "give the port for users and joining"
+        way_out = "use the port that 'coordinator serve' prints"
         return JoinFailed(JoinExit.NOT_A_COORDINATOR, f"what answers at {address} takes no hosts in: {way_out}")
-    if reason in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-        way_out = "give the port for users and joining, not the one for agents, or try again"
-        return JoinFailed(JoinExit.UNREACHABLE, f"the coordinator at {address} broke off ({message}): {way_out}")
+    if reason == "DEADLINE_EXCEEDED":
+        return JoinFailed(JoinExit.UNREACHABLE, f"the coordinator at {address} did not answer in time: {way_out}")
+    if reason == "UNAVAILABLE":
+        return JoinFailed(JoinExit.UNREACHABLE, f"the coordinator at {address} broke the connection off: {way_out}")
+    if reason in ("UNKNOWN", "INTERNAL", "CANCELLED", "RESOURCE_EXHAUSTED", "DATA_LOSS"):
+        return JoinFailed(JoinExit.REFUSED, f"the coordinator at {address} failed to take this host in: {way_out}")
     return JoinFailed(JoinExit.REFUSED, f"the coordinator at {address} refused: {message}")
 
 
@@ -216,5 +224,8 @@ def _write_down(state_dir: Path, address: Address, token: TokenText, answer: pb.
 
 
 def _state_dir_failed(state_dir: Path, error: OSError) -> JoinFailed:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        message = f"state directory {state_dir} can't be written (it is no directory): give another with --state-dir"
+        return JoinFailed(JoinExit.STATE_DIR, message)
     way_out = "free some space, mend its permissions, or give another one with --state-dir"
     return JoinFailed(JoinExit.STATE_DIR, f"state directory {state_dir} can't be written ({error.strerror}): {way_out}")

@@ -8,6 +8,8 @@ from enum import IntEnum
 class JoinExit(IntEnum):
     """Exit codes of ``agent join``. 0 is success, 2 a wrong option, 1 a fault of ours."""
 
+    USAGE = 2
+    """The address is not HOST:PORT, or an option is wrong."""
     TOKEN_UNREADABLE = 20
     """No token given, its file can't be read, or other users may read it."""
     TOKEN_DAMAGED = 21
@@ -23,11 +25,11 @@ class JoinExit(IntEnum):
     CLOCK_OFF = 28
     """This host's clock and the coordinator's differ too much for certificates."""
     NOT_A_COORDINATOR = 29
-    """Something answers, but not a Rallypoint coordinator."""
+    """Something answers, but not a Rallypoint coordinator, or another of its ports."""
     UNREACHABLE = 30
     """Nothing answers: closed port, time-out, no route."""
     NAME_UNKNOWN = 31
-    """The coordinator's host name can't be resolved, or the address can't be read."""
+    """The coordinator's host name can't be resolved."""
     ALREADY_JOINED = 32
     """The state directory holds a valid identity in the same cluster."""
     STATE_DIR = 33

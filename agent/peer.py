@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 import struct
 import time
@@ -142,7 +143,7 @@ class PeerPort:
         except ssl.SSLError as error:
             raise PeerError(f"answered by no agent of this cluster ({error.reason or 'TLS failed'})") from None
         except OSError as error:
-            raise PeerError(_plain(error)) from None
+            raise PeerError(why_unreached(error)) from None
         try:
             self._check(writer, host_id)
             _write(writer, request)
@@ -164,12 +165,12 @@ class PeerPort:
             raise PeerError(f"answered by host {answered.host_id}")
 
 
-def _plain(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
+def why_unreached(error: OSError) -> str:
+    """The reason in the system's words."""
     if isinstance(error, TimeoutError):
         return "timed out"
-    return error.strerror or str(error)
+    # By number: asyncio puts its own words, with the address as a tuple, in place of the system's.
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 async def _read(reader: asyncio.StreamReader) -> Frame:

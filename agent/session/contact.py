@@ -58,6 +58,8 @@ class Owner(Protocol):
 
 
 REPORT_STATUSES = 1000
+HINT_AFTER = 5
+HINT = "if the coordinator has moved, give its address for agents: agent run --coordinator HOST:PORT"
 
 
 class Session:
@@ -136,8 +138,9 @@ class Session:
             try:
                 await self._one_session(address, opened)
             except ContactLost as error:
-                log.warning("session.lost", coordinator=address, reason=str(error))
-            failures = 1 if opened.is_set() else failures + 1
+                failures = 1 if opened.is_set() else failures + 1
+                hint = {"hint": HINT} if failures >= HINT_AFTER else {}
+                log.warning("session.lost", coordinator=address, reason=str(error), **hint)
             longest = min(self._times.longest_backoff, self._times.first_backoff * 2 ** min(failures, 10))
             await asyncio.sleep(longest * random.uniform(0.3, 1.0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,10 +69,11 @@ def self_signed(name: str) -> bytes:
     return key.private_bytes(encoding, form, serialization.NoEncryption()) + certificate
 
 
-def tls_with(pem: Path, heard: list[bytes]) -> Talk:
+def tls_with(pem: Path, heard: list[bytes], protocols: Sequence[str] = ("h2",)) -> Talk:
     """A TLS server that shows the chain in ``pem`` (key included) and records what it is told."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["h2"])
+    if protocols:
+        context.set_alpn_protocols(protocols)
     context.load_cert_chain(pem)
 
     def talk(connection: socket.socket) -> None:

@@ -85,3 +85,20 @@ def test_files_that_are_missing_or_no_toml_say_so(tmp_path: Path) -> None:
 )
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert split_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["a:1,[::1]:2", ("a:1", "[::1]:2"), ["a:1, [::1]:2"]])
+def test_the_coordinators_addresses(tmp_path: Path, text: object) -> None:
+    assert settings(tmp_path, {"coordinator": text}).coordinator == ("a:1", "[::1]:2")
+
+
+def test_the_coordinators_addresses_by_environment_and_file(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('coordinator = ["a:1", "b:2"]\n')
+    assert settings(tmp_path).coordinator == ("a:1", "b:2")
+    assert settings(tmp_path, coordinator="c:3").coordinator == ("c:3",)
+
+
+@pytest.mark.parametrize("text", ["a", "a:0", "http://a:1"])
+def test_an_address_of_the_coordinator_that_cannot_be(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--coordinator: .*write HOST:PORT"):
+        settings(tmp_path, {"coordinator": (text,)})

@@ -17,6 +17,7 @@ from agent.join import JoinOrder, join
 from agent.join_exit import JoinExit, JoinFailed
 from coordinator.access.ca import Authority, load_or_create
 from coordinator.access.tokens import TokenOrder, revoke
+from tests.fakes import impostors
 from tests.fakes.join_server import HOST_ID, JoinServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -173,5 +174,18 @@ def test_state_directory_that_cannot_be_made(server: JoinServer, tmp_path: Path)
 def test_the_port_for_agents(server: JoinServer, tmp_path: Path) -> None:
     order = JoinOrder(f"127.0.0.1:{server.agent_port}", server.new_token(), tmp_path)
     code, message = refused(order)
-    assert code is JoinExit.UNREACHABLE
-    assert "give the port for users and joining, not the one for agents" in message
+    assert code is JoinExit.NOT_A_COORDINATOR
+    way_out = "is the agents', not the API's: use the one that 'coordinator serve' prints"
+    assert message == f"port {server.agent_port} of 127.0.0.1 {way_out}"
+
+
+def test_the_port_of_the_web_page(server: JoinServer, authority: Authority, tmp_path: Path) -> None:
+    pem = tmp_path / "server.pem"
+    pair = authority.issue_server(["localhost"], time.time())
+    pem.write_bytes(pair.key_pem + pair.chain_pem)
+    heard: list[bytes] = []
+    with impostors.answering(impostors.tls_with(pem, heard, protocols=())) as address:
+        code, message = refused(JoinOrder(address, server.new_token(), tmp_path / "state"))
+    assert code is JoinExit.NOT_A_COORDINATOR
+    assert "is the web page's, not the API's: use the one that 'coordinator serve' prints" in message
+    assert heard == []

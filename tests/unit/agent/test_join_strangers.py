@@ -136,7 +136,7 @@ def test_a_name_that_does_not_resolve(token: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["coordinator", "host:port", "http://host:7000", "::1:7000"])
 def test_no_address(address: str, token: str, tmp_path: Path) -> None:
     code, message = refused(address, token, tmp_path)
-    assert code is JoinExit.NAME_UNKNOWN
+    assert code is JoinExit.USAGE
     assert "HOST:PORT" in message
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import struct
@@ -16,7 +17,7 @@ from rallypoint.tls import PeerIdentity, peer_client_context
 
 from agent.core.model import Member
 from agent.identity import Identity
-from agent.peer import Frame, PeerError, PeerPort
+from agent.peer import Frame, PeerError, PeerPort, why_unreached
 from coordinator.access import ca
 from tests.fakes.agent_coordinator import enrol
 
@@ -70,13 +71,27 @@ def test_closed_and_silent_ports_say_what_they_are(tmp_path: Path, authority: ca
             pass
         ports = [gone, silent.getsockname()[1], babble.sockets[0].getsockname()[1]]
         refused, timed_out, stranger = await one.probe_all([Member("h-2", "", 0, ("127.0.0.1",), p) for p in ports])
-        assert (refused.reached, refused.reason) == (False, "refused")
+        assert (refused.reached, refused.reason) == (False, "connection refused")
         assert (timed_out.reached, timed_out.reason) == (False, "timed out")
         assert stranger.reason.startswith("answered by no agent of this cluster (")
         silent.close()
         babble.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "connection refused"),
+        (errno.EHOSTUNREACH, "no route to host"),
+        (errno.ENETUNREACH, "network is unreachable"),
+        (errno.ETIMEDOUT, "timed out"),
+        (socket.EAI_NONAME, "Connect call failed ('10.7.2.11', 7433)"),
+    ],
+)
+def test_a_reason_is_the_systems_and_not_asyncios(number: int, words: str) -> None:
+    assert why_unreached(OSError(number, "Connect call failed ('10.7.2.11', 7433)")) == words
 
 
 async def _babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
