@@ -32,6 +32,7 @@ from rallypoint.v1 import (  # noqa: E402
 )
 from rallypoint.version import __version__  # noqa: E402
 
+from coordinator import ports  # noqa: E402
 from coordinator.access import ca, users  # noqa: E402
 from coordinator.access.errors import Unauthenticated  # noqa: E402
 from coordinator.access.server_identity import ServerIdentity, server_names  # noqa: E402
@@ -48,7 +49,7 @@ from coordinator.rpc.host_service import HostService  # noqa: E402
 from coordinator.rpc.hub import Hub  # noqa: E402
 from coordinator.rpc.identity import IdentityInterceptor  # noqa: E402
 from coordinator.rpc.job_service import JobService  # noqa: E402
-from coordinator.settings import Settings  # noqa: E402
+from coordinator.settings import Origin, Settings  # noqa: E402
 from coordinator.store.sql import SqlStore  # noqa: E402
 from coordinator.web.app import make_app  # noqa: E402
 
@@ -152,39 +153,41 @@ def _engine_ended(task: asyncio.Task[None]) -> None:
 
 async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
     """Start the API port, the agent port and HTTP; each stops by itself when the stack unwinds."""
-    settings = core.settings
+    settings = ports.settle(core.settings)
     access = AccessParts(core.accounts, core.authority, settings.certificate_life)
     agents = _agent_server(core)
     agent_port = _bind(
         agents,
-        "--agent-listen",
         settings.agent_listen,
+        settings.origins["agent_listen"],
         agent_credentials(core.identity, time.time, core.authority.certificate_pem),
     )
     access.agent_port = settings.advertise_agent_port or agent_port
     api = _api_server(core, access)
-    api_port = _bind(api, "--listen", settings.listen, api_credentials(core.identity, time.time))
+    api_port = _bind(api, settings.listen, settings.origins["listen"], api_credentials(core.identity, time.time))
     for server in (agents, api):
         await server.start()
         stack.push_async_callback(server.stop, STOP_GRACE)
     stack.callback(core.hub.reset)
-    http = await _start_http(core, stack, api_port)
+    http = await _start_http(core, stack, settings, api_port)
     return Endpoints(
         settings.advertise, settings.listen, api_port, settings.agent_listen, agent_port, settings.http, http
     )
 
 
-def _bind(server: grpc.aio.Server, flag: str, address: str, credentials: grpc.ServerCredentials) -> int:
+def _bind(server: grpc.aio.Server, address: str, origin: Origin, credentials: grpc.ServerCredentials) -> int:
     try:
         port = server.add_secure_port(address, credentials)
     except RuntimeError:
         port = 0
     if not port:
-        raise CannotServe(
-            f"can't listen on {address}: the port is taken or the address is not this machine's;"
-            f" choose another with {flag}"
-        )
+        raise _cannot_listen(address, origin)
     return port
+
+
+def _cannot_listen(address: str, origin: Origin) -> CannotServe:
+    given = f" ({origin.given})" if origin.given else ""
+    return CannotServe(f"can't listen on {address}{given}: {ports.why_not(address)}; choose another with {origin.way}")
 
 
 def _agent_server(core: _Core) -> grpc.aio.Server:
@@ -217,11 +220,11 @@ def _api_server(core: _Core, access: AccessParts) -> grpc.aio.Server:
     return server
 
 
-async def _start_http(core: _Core, stack: AsyncExitStack, api_port: int) -> int:
+async def _start_http(core: _Core, stack: AsyncExitStack, settings: Settings, api_port: int) -> int:
     """Serve the web page; the port, or 0 when it is switched off."""
-    if core.settings.http is None:
+    if settings.http is None:
         return 0
-    host, _, port = core.settings.http.rpartition(":")
+    host, _, port = settings.http.rpartition(":")
 
     async def authenticate(token: str) -> users.User | None:
         try:
@@ -237,10 +240,8 @@ async def _start_http(core: _Core, stack: AsyncExitStack, api_port: int) -> int:
     site = web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context)
     try:
         await site.start()
-    except OSError as error:
-        raise CannotServe(
-            f"can't listen on {core.settings.http} for HTTP ({error.strerror}); choose another with --http"
-        ) from None
+    except OSError:
+        raise _cannot_listen(settings.http, settings.origins["http"]) from None
     refresher = asyncio.create_task(_refresh(core.identity, context))
     stack.callback(refresher.cancel)
     bound: int = runner.addresses[0][1]

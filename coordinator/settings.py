@@ -25,12 +25,19 @@ class SettingsError(Exception):
     """A setting can't be used; the text names where it was given, why, and the way out."""
 
 
+class Origin(NamedTuple):
+    """Where a setting was ``given`` (empty: nowhere), and by which ``way`` to give another."""
+
+    given: str
+    way: str
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Checked settings; addresses are ``HOST:PORT``, durations seconds.
 
     ``http=None`` means no web page; ``advertise_agent_port=None`` the port that is bound; ``database_url=None`` SQLite
-    in the data directory.
+    in the data directory. ``origins`` has who chose ``listen``, ``agent_listen`` and ``http``.
     """
 
     data_dir: Path
@@ -43,6 +50,7 @@ class Settings:
     timing: Timing
     certificate_life: float
     log_level: str
+    origins: Mapping[str, Origin]
 
 
 class _Value(NamedTuple):
@@ -51,6 +59,7 @@ class _Value(NamedTuple):
 
 
 Values = dict[str, _Value]
+_DEFAULT = "default"
 
 DEFAULTS: dict[str, str] = {
     "data_dir": "",
@@ -78,7 +87,7 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str], c
     given |= {name: _Value(_flag(name), text) for name, text in flags.items() if text is not None}
     data_dir = _path(given["data_dir"]) if "data_dir" in given else default_data_dir()
     from_file = _from_file(Path(config).expanduser() if config else data_dir / FILE_NAME, required=config is not None)
-    defaults = {name: _Value("default", text) for name, text in DEFAULTS.items()}
+    defaults = {name: _Value(_DEFAULT, text) for name, text in DEFAULTS.items()}
     values = {**defaults, **from_file, **given}
     return _check(_Reader(values).settings(data_dir if "data_dir" in given else None))
 
@@ -146,7 +155,16 @@ class _Reader:
             timing=self._timing(),
             certificate_life=self._positive("certificate_life"),
             log_level=self._log_level(),
+            origins={name: self._origin(name) for name in ("listen", "agent_listen", "http")},
         )
+
+    def _origin(self, name: str) -> Origin:
+        source, text = self._values[name]
+        if name == "agent_listen" and not text:
+            return Origin("for agents, as it follows --listen", "--agent-listen or --listen")
+        if source == _DEFAULT:
+            return Origin("", _flag(name))
+        return Origin(source, source)
 
     def _timing(self) -> Timing:
         timing = Timing(
