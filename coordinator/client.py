@@ -39,6 +39,8 @@ UPLOAD_SECONDS = 3600.0
 PATIENCE_SECONDS = 60.0
 """How long a stream that once worked is opened again while the coordinator is away (a restart, an upgrade)."""
 
+# A stream that fails later than this was connected: an unreachable address fails sooner, or was told so.
+_CONNECTED_SECONDS = 2.0
 _SUBMIT_TRIES = 5
 _UPLOAD_PIECE = 1024 * 1024
 
@@ -53,6 +55,8 @@ class Client:
     def __init__(self, address: str, *, ca_pem: bytes, token: str, timeout: float = CALL_SECONDS) -> None:
         self.address = address
         self._timeout = timeout
+        # Whether the coordinator ever answered here: only then is it worth waiting for.
+        self._answered = False
         self._channel = user_channel(address, ca_pem=ca_pem, token=token)
         self._jobs = JobServiceStub(self._channel)
         self._hosts = HostServiceStub(self._channel)
@@ -78,9 +82,11 @@ class Client:
 
     def _ask(self, call: Callable[..., A], request: object, timeout: float | None = None) -> A:
         try:
-            return call(request, timeout=timeout or self._timeout)
+            answer = call(request, timeout=timeout or self._timeout)
         except grpc.RpcError as error:
             raise failure(error, self.address) from None
+        self._answered = True
+        return answer
 
     # ------------------------------------------------------------ jobs
 
@@ -138,12 +144,21 @@ class Client:
         return self.job(job).job
 
     def tail(
-        self, job: str, *, rank: int | None = None, attempt: int | None = None, follow: bool = False
+        self,
+        job: str,
+        *,
+        rank: int | None = None,
+        attempt: int | None = None,
+        follow: bool = False,
+        on_away: Callable[[], None] | None = None,
     ) -> Iterator[job_pb.TailLogsResponse]:
-        """Output in pieces, each byte once; with ``follow`` until the job has ended and all of it was sent."""
+        """Output in pieces, each byte once; with ``follow`` until the job has ended and all of it was sent.
+
+        ``on_away`` is called when the coordinator went away and is tried again.
+        """
         request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow)
         seen: dict[tuple[int, int], int] = {}
-        for piece in self._stream(lambda: self._jobs.TailLogs(request)):
+        for piece in self._stream(lambda: self._jobs.TailLogs(request), on_away):
             have = seen.get((piece.rank, piece.attempt), 0)
             end = piece.offset + len(piece.data)
             if end <= have:
@@ -153,18 +168,27 @@ class Client:
             seen[piece.rank, piece.attempt] = end
             yield piece
 
-    def _stream(self, call: Callable[[], Iterable[A]]) -> Iterator[A]:
-        answered_at: float | None = None
+    def _stream(self, call: Callable[[], Iterable[A]], on_away: Callable[[], None] | None = None) -> Iterator[A]:
+        """Messages of a stream that is opened again when the coordinator goes away, for ``PATIENCE_SECONDS``."""
+        away_since: float | None = None
         while True:
+            began, answered = time.monotonic(), False
             try:
                 for message in call():
-                    answered_at = time.monotonic()
+                    answered = self._answered = True
+                    away_since = None
                     yield message
                 return
             except grpc.RpcError as error:
-                problem = failure(error, self.address)
-                away = isinstance(problem, Unreachable) and problem.reason == "UNAVAILABLE"
-                if not away or answered_at is None or time.monotonic() - answered_at > PATIENCE_SECONDS:
+                now, problem = time.monotonic(), failure(error, self.address)
+                if answered or now - began > _CONNECTED_SECONDS:
+                    # It was connected, even if there was nothing to say.
+                    away_since = None
+                if away_since is None:
+                    away_since = now
+                    if on_away is not None and self._answered and _is_away(problem):
+                        on_away()
+                if not _is_away(problem) or not self._answered or now - away_since > PATIENCE_SECONDS:
                     raise problem from None
             time.sleep(0.5)
 
@@ -229,6 +253,10 @@ class Client:
     def whoami(self) -> access_pb.WhoAmIResponse:
         """Who the token belongs to, and the coordinator's version."""
         return self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest())
+
+
+def _is_away(problem: RallypointError) -> bool:
+    return isinstance(problem, Unreachable) and problem.reason == "UNAVAILABLE"
 
 
 def _left(until: float | None) -> float | None:

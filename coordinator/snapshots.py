@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from coordinator.core import explain, network
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.jobs import find_job
-from coordinator.core.model import Job, JobState, Node, NodeState
+from coordinator.core.model import Host, HostState, Job, JobState, Node, NodeState
 from coordinator.core.state import State
 from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
 
@@ -107,8 +107,15 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         gpus_used=tuple(usage.gpus),
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
-        warning=network.stated_but_denied(state, host),
+        warning=_silence(state, host) or network.stated_but_denied(state, host),
     )
+
+
+def _silence(state: State, host: Host) -> str:
+    if host.state is not HostState.SUSPECT:
+        return ""
+    timing = state.timing
+    return f"not heard of for over {timing.suspect:g} s; its work is given up at {timing.lost:g} s"
 
 
 def overview(state: State, *, job_limit: int = 200) -> OverviewView:

@@ -12,11 +12,13 @@ from rallypoint.v1 import types_pb2 as pb
 from coordinator.cli import words
 from coordinator.cli.ending import summary
 from coordinator.cli.output import RankedLines, Screen
+from coordinator.failures import Unreachable
 
 if TYPE_CHECKING:
     from coordinator.client import Client
 
 _FAILED_SHOWN = 20
+_AWAY = "no contact with the coordinator; trying again (the job goes on)"
 
 
 def print_output(pieces: Iterable[job_pb.TailLogsResponse], screen: Screen, *, ranked: bool) -> None:
@@ -39,9 +41,13 @@ def follow(client: Client, job: pb.Job) -> pb.Job:
     watcher = threading.Thread(target=_watch, args=(client, job.id, screen), daemon=True)
     watcher.start()
     try:
-        print_output(client.tail(job.id, follow=True), screen, ranked=job.spec.nodes > 1)
+        pieces = client.tail(job.id, follow=True, on_away=lambda: screen.say(_AWAY))
+        print_output(pieces, screen, ranked=job.spec.nodes > 1)
         client.wait(job.id)
         answer = client.job(job.id)
+    except Unreachable as error:
+        back = f"the job goes on; follow it again with: coordinator logs -f {job.id}"
+        raise Unreachable(f"{error}; {back}", error.reason, error.metadata) from None
     finally:
         screen.status("")
     watcher.join(timeout=5)

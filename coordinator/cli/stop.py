@@ -27,12 +27,17 @@ def command(jobs: tuple[str, ...], signal: str, abort: bool, context: str | None
             signal = check_signal(signal)
         except Wrong as wrong:
             raise click.BadParameter(str(wrong), param_hint="--signal") from None
-    with connect(context) as client:
-        stopped = [client.stop(job, signal=signal, abort=abort) for job in jobs]
-    if as_json:
-        click.echo(document(jobs=stopped))
-        return
     from coordinator.cli import words
 
-    for job in stopped:
-        say(f"job {job.id} ({job.name}): {words.job_state(job)}")
+    stopped = []
+    with connect(context) as client:
+        try:
+            for name in jobs:
+                stopped.append(client.stop(name, signal=signal, abort=abort))
+        finally:
+            # What was stopped before one of them failed is told, too.
+            if not as_json:
+                for job in stopped:
+                    say(f"job {job.id} ({job.name}): {words.job_state(job)}")
+    if as_json:
+        click.echo(document(jobs=stopped))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,11 +125,20 @@ def _submit(client: Client, task: Task, mode: _Mode) -> int:
         raise CommandFailed(_impossible(plan), exits.IMPOSSIBLE)
     if not mode.as_json and not mode.detach:
         _show_plan(plan)
+    _tell_forgotten(task)
     job = client.submit(spec_to_pb(_with_files(client, task).spec))
     if mode.detach:
         click.echo(document(job=job) if mode.as_json else job.id)
         return exits.OK
     return _follow(client, job, mode)
+
+
+def _tell_forgotten(task: Task) -> None:
+    """A program's argument that is a file here, but is not sent: almost always an oversight."""
+    forgotten = [arg for arg in task.spec.argv if not os.path.isabs(arg) and os.path.isfile(arg)]
+    if forgotten and not task.files and task.spec.working_dir is None:
+        name = shlex.quote(forgotten[0])
+        say(f"note: {name} is a file here, but is not sent to the hosts; to send it, add: --files {name}")
 
 
 def _with_files(client: Client, task: Task) -> Task:

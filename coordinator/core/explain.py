@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, replace
 
-from coordinator.core import fit, network, placement
+from coordinator.core import fit, network, placement, score
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Usage
@@ -117,13 +118,23 @@ def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
         candidates = placement.group_candidates(state, need)
         group = network.find_group(state, candidates, spec.nodes) if len(candidates) >= spec.nodes else None
         return {str(host): 1 for host in group or ()}
+    # As placement._place_any chooses, without holding anything.
+    offers = []
+    for host in placement.usable_hosts(state, need):
+        room = fit.room(host, state.usage[host.id], need, spec.nodes)
+        if room:
+            offers.append((score.preference(host, state.usage[host.id]), room, host.id))
+    heapq.heapify(offers)
     chosen: dict[str, int] = {}
-    left = spec.nodes
-    for host in placement.group_candidates(state, need):
-        take = min(left, fit.room(host, state.usage[host.id], need, left))
-        if take:
-            chosen[str(host.id)] = take
-            left -= take
+    for _ in range(spec.nodes):
+        if not offers:
+            break
+        _, room, host_id = heapq.heappop(offers)
+        chosen[host_id] = chosen.get(host_id, 0) + 1
+        if room > 1:
+            held = chosen[host_id] * need.cpus
+            key = score.preference(state.hosts[host_id], state.usage[host_id], held)
+            heapq.heappush(offers, (key, room - 1, host_id))
     return chosen
 
 

@@ -222,7 +222,8 @@ def _gpus(hardware: Hardware, need: Need) -> str | None:
     if pick_gpus(matching, wanted) is not None:
         return None
     if not hardware.gpus:
-        return f"needs {_count(need.gpus, 'GPU')}, has none" + _because(hardware.gpu_problem)
+        kind = f" ({' or '.join(wanted.names)})" if wanted.names else ""
+        return f"needs {_count(need.gpus, 'GPU')}{kind}, has none" + _because(hardware.gpu_problem)
     if len(matching) >= need.gpus:
         return f"needs {wanted.total_memory_bytes.text()} bytes of GPU memory in all, its GPUs have less or more"
     why = sorted({f"GPU {gpu.index} {reason}" for gpu in hardware.gpus if (reason := gpu_mismatch(gpu, wanted))})

@@ -155,6 +155,7 @@ def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted
                 attempt=attempt,
                 host_id=host.id,
                 gpus=held.gpus,
+                reason=_again(turn.state, before) if before else "",
                 host_failures=before.host_failures if before else 0,
                 errors=before.errors if before else 0,
                 failing_since=before.failing_since if before else 0.0,
@@ -162,6 +163,12 @@ def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted
         )
     )
     turn.effect(DesiredChanged(host.id, allocation.id))
+
+
+def _again(state: State, before: Node) -> str:
+    """Why a node is tried again, kept while it runs: nobody should have to guess where its output began anew."""
+    host = state.hosts.get(before.host_id) if before.host_id is not None else None
+    return f"attempt {before.attempt} on {host.name if host else before.host_id}: {before.reason}"
 
 
 # ---------------------------------------------------------------- cluster

@@ -11,8 +11,8 @@ def price(host: Host) -> float:
     return host.facts.price_per_hour or 0.0
 
 
-def preference(host: Host, usage: Usage) -> tuple[float, float, int]:
-    """Sort key of a host for the next node; lower is better."""
+def preference(host: Host, usage: Usage, more_cpus: int = 0) -> tuple[float, float, int]:
+    """Sort key of a host for the next node; lower is better. ``more_cpus``: as if so many more were held."""
     cpus = host.hardware.cpus if host.hardware is not None else 0
-    held = usage.cpus / cpus if cpus else 1.0
+    held = (usage.cpus + more_cpus) / cpus if cpus else 1.0
     return (price(host), held, int(host.id.removeprefix("h-")))

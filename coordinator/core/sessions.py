@@ -87,8 +87,10 @@ def on_removal(turn: Turn, event: RemovalRequested) -> Host:
     host = find_host(turn.state, event.host)
     held = turn.state.usage[host.id].allocations
     if held:
+        jobs = sorted({turn.state.jobs[turn.state.allocations[a].job_id].name for a in held})
+        names = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
         raise Conflict(
-            f"host {host.name!r} still holds {len(held)} allocations; cordon it and let them end, or stop them"
+            f"host {host.name!r} still runs {names}; let it end under 'coordinator host cordon', or stop it first"
         )
     turn.record(DeadlineSet(lease_deadline(host.id), None))
     turn.record(DeadlineSet(probe_deadline(host.id), None))

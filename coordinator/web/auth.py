@@ -99,7 +99,8 @@ class Auth:
         wait = self._brake.wait(address, self._clock())
         if wait:
             return self._login_page(after, f"Too many wrong tokens; try again in {wait} seconds.", 429, wait)
-        token = str(form.get("token", "")).strip()
+        # Copied with the quotes that it has in the context file.
+        token = str(form.get("token", "")).strip().strip("\"'")
         identity = await self._authenticate(token) if token else None
         if identity is None:
             self._count_failure(request, address)

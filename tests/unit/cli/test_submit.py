@@ -216,3 +216,14 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(server: JobServ
     assert "job j-1 goes on; follow it: coordinator logs -f j-1; end it: coordinator stop j-1" in err
     assert "Traceback" not in err
     assert not server.canned.requests("StopJob")
+
+
+def test_a_script_that_is_not_sent_is_pointed_out(
+    server: JobServer, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("print(1)")
+    note = "note: train.py is a file here, but is not sent to the hosts; to send it, add: --files train.py"
+    assert note in command("submit", "--detach", "--", "python3", "train.py").err
+    assert note not in command("submit", "--detach", "--files", "train.py", "--", "python3", "train.py").err

@@ -255,7 +255,7 @@ def test_a_cordoned_host_gets_no_work_and_is_removed_only_when_empty() -> None:
     world.post(CordonRequested("one", cordoned=True))
     waiting = world.submit(JobSpec(argv=("x",), placement=ANY))
     assert world.held(waiting.id) == []
-    with pytest.raises(Conflict, match="still holds 1 allocations"):
+    with pytest.raises(Conflict, match=r"host 'one' still runs .*; let it end under"):
         world.post(RemovalRequested("one"))
     world.end(world.held(busy.id)[0].id)
     world.post(RemovalRequested("one"))
@@ -368,3 +368,19 @@ def test_a_group_that_can_not_be_is_explained_for_every_host() -> None:
         "c": f"{needs}with a it would be 2",
         "d": f"{needs}no other one reaches it",
     }
+
+
+@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("nodes", [1, 2, 3, 7])
+def test_the_plan_is_what_then_happens(placement: Placement, nodes: int) -> None:
+    world = World()
+    world.add_host("priced", hardware(cpus=1), HostFacts(price_per_hour=0.0))
+    world.add_host("plain", hardware(cpus=2))
+    world.add_host("dear", hardware(cpus=4), HostFacts(price_per_hour=1.0))
+    spec = JobSpec(argv=("x",), nodes=nodes, placement=placement)
+    plan = explain.plan_now(world.state, spec)
+    job = world.submit(spec)
+    happened: dict[str, int] = {}
+    for allocation in world.held(job.id):
+        happened[allocation.host_id] = happened.get(allocation.host_id, 0) + 1
+    assert plan == happened
