@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -35,6 +36,7 @@ class ArchiveCache:
 
         Raises:
             ArchiveError: it can't be fetched, is not what its hash says, or holds what may not be unpacked.
+            OSError: this host's disk does not take it.
         """
         if not _SHA256.fullmatch(sha256):
             raise ArchiveError(f"files {sha256[:70]!r}: not a SHA-256")
@@ -55,6 +57,7 @@ class ArchiveCache:
                     digest.update(data)
                     file.write(data)
         except OSError as error:
+            _check_disk(error, self._dir)
             raise ArchiveError(f"files {sha256[:12]}: {error.strerror or error}") from None
         if digest.hexdigest() != sha256:
             part.unlink()
@@ -82,7 +85,15 @@ def _unpack(path: Path, target: str) -> None:
             for member in archive:
                 archive.extract(_tamed(member, root), root, **_LOOKED_AT)
     except (tarfile.TarError, OSError, EOFError) as error:
+        if isinstance(error, OSError):
+            _check_disk(error, target)
         raise ArchiveError(f"files {path.stem[:12]} could not be unpacked: {error}") from None
+
+
+def _check_disk(error: OSError, directory: Path | str) -> None:
+    """Raise an ``OSError`` that names ``directory`` if the fault is the disk's, and none of the archive's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
 def _tamed(member: tarfile.TarInfo, root: str) -> tarfile.TarInfo:

@@ -39,7 +39,7 @@ class ClusterFiles:
     """What the agent laid ready for one node of a group.
 
     ``launcher`` and ``ticket`` are how MPI starts its daemons; ``interface`` holds the node's group address;
-    ``mpi_network`` (CIDR, may be empty) holds those of all members.
+    ``mpi_network`` (CIDR) holds those of all members; empty: MPI needs no telling which network to use.
     """
 
     hostfile: str
@@ -119,8 +119,11 @@ def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str
 
 
 def hostfile(group: Group) -> str:
-    """MPI's host file: a line ``ip slots=N`` for each node, in rank order."""
-    return "".join(f"{member.address} slots={max(1, member.slots)}\n" for member in group.members)
+    """MPI's host file: a line ``ip slots=N`` for each address, in rank order; nodes that share one are added up."""
+    slots: dict[str, int] = {}
+    for member in group.members:
+        slots[member.address] = slots.get(member.address, 0) + max(1, member.slots)
+    return "".join(f"{address} slots={count}\n" for address, count in slots.items())
 
 
 def command(desired: Desired, path: str) -> list[str]:

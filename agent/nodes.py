@@ -84,23 +84,49 @@ class NodeMaker:
         hostfile, ticket = f"{directory}/hostfile", f"{directory}/{TICKET}"
         if not os.path.exists(ticket):
             os.makedirs(directory, 0o700, exist_ok=True)
-            with open(hostfile, "w") as file:
-                file.write(environ.hostfile(group))
-            secret = json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)})
-            with os.fdopen(os.open(ticket, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secret)
+            _write(hostfile, environ.hostfile(group))
+            _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}))
         own = next((member.address for member in group.members if member.rank == desired.rank), "")
         interface, network = link_of(own, [member.address for member in group.members], self.interfaces())
         return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network)
 
 
+def _write(path: str, text: str) -> None:
+    """Write a file for this user alone; all of it or nothing, for a torn one would be taken for whole.
+
+    Raises:
+        OSError: names the file.
+    """
+    part = f"{path}.part"
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        os.rename(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
 def link_of(own: str, addresses: list[str], interfaces: tuple[Interface, ...]) -> tuple[str, str]:
-    """Name of the interface that holds ``own``, and its network if all ``addresses`` are in it (else empty)."""
+    """Name of the interface that holds ``own``, and the network that MPI must be told to use.
+
+    That is the interface's if all ``addresses`` are in it and MPI might choose another one; else empty. It is told no
+    more than it needs, since Open MPI refuses a user's ``btl_tcp_if_exclude`` beside our ``btl_tcp_if_include``.
+    """
     for interface in interfaces:
         for address in interface.addresses:
             if address.ip == own:
-                return interface.name.partition(":")[0], _common_network(own, address.prefix_len, addresses)
+                network = _common_network(own, address.prefix_len, addresses)
+                told = _is_a_choice(interface, interfaces, addresses)
+                return interface.name.partition(":")[0], network if told else ""
     return "", ""
+
+
+def _is_a_choice(own: Interface, interfaces: tuple[Interface, ...], addresses: list[str]) -> bool:
+    """Whether MPI, left alone, may take another interface than ``own``, or not take it: it avoids the loop-back."""
+    if own.loopback:
+        return len(set(addresses)) > 1
+    others = (other for other in interfaces if other.up and not other.loopback and other.name != own.name)
+    return any(other.addresses for other in others)
 
 
 def _common_network(own: str, prefix: int | None, addresses: list[str]) -> str:

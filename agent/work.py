@@ -202,7 +202,7 @@ class Work:
         try:
             self._tools.places.make_work(desired.id)
         except (OSError, UnsafeId) as error:
-            self._end(desired.id, Cause.HOST, f"its working directory could not be made: {error}")
+            self._end(desired.id, Cause.HOST, f"its working directory could not be made: {_said(error)}")
             return None
         if not desired.spec.archive and not desired.spec.cluster:
             self._observe(Observed(desired.id, Phase.PREPARED), news=False)
@@ -223,7 +223,7 @@ class Work:
         except ArchiveError as error:
             self._fail(key, Cause.START_FAILED, str(error))
         except OSError as error:
-            self._fail(key, Cause.HOST, str(error))
+            self._fail(key, Cause.HOST, f"it could not be prepared: {_said(error)}")
         except Exception as error:
             # A fault of ours: said and ended, for a node that never gets prepared holds up its job for good.
             log.exception("allocation.prepare_failed", allocation=key)
@@ -244,7 +244,7 @@ class Work:
         try:
             order = self._tools.nodes.order(desired)
         except (OSError, ValueError) as error:
-            self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {error}")
+            self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {_said(error)}")
             return None
         self._tools.ports.release(desired.id)
         self._observe(replace(self.observed[desired.id], phase=Phase.STARTING), news=False)
@@ -353,3 +353,10 @@ class Work:
     def working_names(self) -> set[str]:
         """Working directories that must stay."""
         return {os.path.basename(self._tools.places.work_of(key)) for key in self.observed}
+
+
+def _said(error: OSError | ValueError) -> str:
+    """An error in words: the place and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -137,9 +137,11 @@ class Server:
         del self._spawns[:SPAWN_SLICE]
 
     def _tell(self) -> None:
-        if not self._keeper.commit():
-            return
-        news = self._keeper.news
+        self._push_all(self._keeper.refusals)
+        if self._keeper.commit():
+            self._push_all(self._keeper.news)
+
+    def _push_all(self, news: "list[wire.Message]") -> None:
         if self._daemon is not None and news:
             self._push(news)
         news.clear()

@@ -17,10 +17,10 @@ Record = dict[str, object]
 class Journal:
     """The journal at ``path``; opening reads it, drops what was forgotten and writes it anew."""
 
-    __slots__ = ("_compacted", "_fd", "_lines", "_path", "_size", "records")
+    __slots__ = ("_compacted", "_fd", "_lines", "_size", "path", "records")
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._lines: list[bytes] = []
         self._fd = -1
         self._size = 0
@@ -33,6 +33,10 @@ class Journal:
         line = {"kind": kind, "id": task, **fields}
         _apply(self.records, line)
         self._lines.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def take_back(self, task: str) -> None:
+        """Unsay the last line, which was ``task``'s first and which :meth:`write` could not write."""
+        del self.records[task], self._lines[-1]
 
     def write(self) -> None:
         """Hand all lines to the kernel: they survive this process.
@@ -47,7 +51,7 @@ class Journal:
         if written < len(data):
             # Take the torn part back, or the next line would be glued to it.
             os.ftruncate(self._fd, self._size)
-            raise OSError(28, "no space left for the journal", self._path)
+            raise OSError(28, "no space left for the journal", self.path)
         self._lines.clear()
         self._size += written
         if self._size - self._compacted > COMPACT_BYTES:
@@ -63,15 +67,15 @@ class Journal:
         lines = []
         for task, record in self.records.items():
             lines.append(json.dumps({"kind": "whole", "id": task, **record}, separators=(",", ":")).encode() + b"\n")
-        fresh = self._path + ".new"
+        fresh = self.path + ".new"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         data = b"".join(lines)
         if os.write(fd, data) < len(data):
             os.close(fd)
             raise OSError(28, "no space left for the journal", fresh)
         os.fdatasync(fd)
-        os.rename(fresh, self._path)
-        _sync_directory(os.path.dirname(self._path) or ".")
+        os.rename(fresh, self.path)
+        _sync_directory(os.path.dirname(self.path) or ".")
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size, self._compacted = fd, len(data), len(data)

@@ -10,7 +10,7 @@ from agent.spawner import procs
 from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
 from agent.spawner.orders import environment, number, signal_number, strings
-from agent.spawner.task import StartError, Task, signal_all, spawn
+from agent.spawner.task import HostError, StartError, Task, signal_all, spawn
 from agent.spawner.wire import Message, now
 
 # What is left of a tree when its main process has ended gets TERM, and KILL after this.
@@ -26,12 +26,16 @@ LEASE_ENDED = "the host was out of contact with its coordinator for longer than 
 
 
 class Keeper:
-    """All tasks of this host. ``news`` collects what the daemon is to hear once the journal is on the disk."""
+    """All tasks of this host.
+
+    ``news`` collects what the daemon is to hear once the journal is on the disk, ``refusals`` what it hears at once.
+    """
 
     def __init__(self, directory: str, poll: select.epoll) -> None:
         self.boot = procs.boot_id()
         self.journal = Journal(os.path.join(directory, "spawner.journal"))
         self.news: list[Message] = []
+        self.refusals: list[Message] = []
         self.tasks: dict[str, Task] = {}
         self._poll = poll
         self._null = os.open(os.devnull, os.O_RDWR)
@@ -78,13 +82,26 @@ class Keeper:
                 self._null,
             )
         except StartError as error:
-            self._record_end(task, None, "start_failed", str(error), 0)
+            self._record_end(task, error.code, "start_failed", str(error), 0)
+            return
+        except HostError as error:
+            self._refuse(task, str(error))
             return
         except OSError as error:
             # Unrecorded it must not run: nobody could find it again.
-            self._record_end(task, None, "host", f"journal {error.filename or ''}: {error.strerror}", 0)
+            self.journal.take_back(task)
+            self._refuse(task, f"journal {error.filename or self.journal.path!r}: {error.strerror}")
             return
         self._started(task, pid, order, None if limit is None else began + number(limit))
+
+    def _refuse(self, name: str, reason: str) -> None:
+        """This host can start nothing now. Said even if the disk takes no record: what never ran may run elsewhere."""
+        end = {"code": None, "cause": "host", "reason": reason, "log_bytes": 0}
+        at = time.time()
+        if name in self.journal.records:
+            self.journal.add("exited", name, at_end=at, **end)
+            self._must_sync = True
+        self.refusals.append({"ev": "exited", "id": name, "at": at, **end})
 
     def _mark(self, task: str) -> str:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""
@@ -114,7 +131,7 @@ class Keeper:
                 task.log,
                 self._null,
             )
-        except StartError as error:
+        except (StartError, HostError) as error:
             self.news.append(_exec_ended(name, key, None, str(error)))
             return
         task.execs[pid] = key

@@ -1,5 +1,6 @@
 """One task: how it is spawned, what is known of it, and how its whole tree is signalled."""
 
+import errno
 import os
 import signal
 import stat
@@ -10,8 +11,24 @@ from agent.spawner import procs
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
+# As shells say it: a program that is not there, and one that is but can't be executed.
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+
+
 class StartError(Exception):
-    """A task could not be started: the message is the reason, for the user."""
+    """A task could not be started: the message is the reason, for the user.
+
+    ``code`` is the exit code that a shell would give for it, if any.
+    """
+
+    def __init__(self, message: str, code: "int | None" = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HostError(Exception):
+    """A task could not be started because this host lacks what any task needs: the message says what."""
 
 
 class Task:
@@ -114,7 +131,8 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
     is the cheapest way to start a process.
 
     Raises:
-        StartError: no such directory or program, or the system refuses.
+        StartError: no such directory or program, or the system refuses this one.
+        HostError: its output can't be written here, or there is no room for another process.
     """
     try:
         os.chdir(cwd)
@@ -128,7 +146,7 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
     try:
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StartError(f"output file {log!r}: {error.strerror}") from None
+        raise HostError(f"output file {log!r}: {error.strerror}") from None
     try:
         return os.posix_spawn(
             program,
@@ -143,9 +161,13 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
             setsigmask=(),
             setsigdef=_DEFAULT_SIGNALS,
         )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise StartError(f"{argv[0]!r} could not be started: {reason}") from None
+    except OSError as error:
+        reason = f"{argv[0]!r} could not be started: {error.strerror}"
+        if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE):
+            raise HostError(reason) from None
+        raise StartError(reason, NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE) from None
+    except ValueError as error:
+        raise StartError(f"{argv[0]!r} could not be started: {error}") from None
     finally:
         os.close(output)
 
@@ -165,5 +187,5 @@ def _program(name: str, path: str) -> str:
                 return candidate
             found = found or candidate
     if found:
-        raise StartError(f"{name!r} could not be started: {found!r} is not executable")
-    raise StartError(f"{name!r} could not be started: no such program in PATH ({path})")
+        raise StartError(f"{name!r} could not be started: {found!r} is not executable", NOT_EXECUTABLE)
+    raise StartError(f"{name!r} could not be started: no such program in PATH ({path})", NOT_FOUND)

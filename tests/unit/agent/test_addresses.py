@@ -52,6 +52,18 @@ def test_the_interface_of_the_group_and_its_network() -> None:
     assert link_of("10.7.0.1", ["10.7.0.1"], HOST) == ("", "")
 
 
+def test_mpi_is_told_a_network_only_where_it_has_a_choice() -> None:
+    mine, peers = "10.1.0.5", ["10.1.0.5", "10.1.0.6"]
+    eth, lo = interface("eth0", mine), interface("lo", "127.0.0.1", prefix=8)
+    docker, down = interface("docker0", "172.17.0.1"), interface("docker0", "172.17.0.1", up=False)
+    assert link_of(mine, peers, (lo, eth)) == ("eth0", "")
+    assert link_of(mine, peers, (lo, eth, down)) == ("eth0", "")
+    assert link_of(mine, peers, (lo, eth, docker)) == ("eth0", "10.1.0.0/24")
+    # Left alone, MPI avoids the loop-back.
+    assert link_of("127.0.0.1", ["127.0.0.1", "127.0.0.2"], (lo, eth)) == ("lo", "127.0.0.0/8")
+    assert link_of("127.0.0.1", ["127.0.0.1", "127.0.0.1"], (lo, eth)) == ("lo", "")
+
+
 def test_a_held_port_is_nobody_elses_until_it_is_released() -> None:
     with socket.socket() as probe:
         probe.bind(("", 0))

@@ -111,5 +111,11 @@ def test_host_file_counts_at_least_one_slot() -> None:
     assert environ.hostfile(cpus) == "10.0.0.1 slots=1\n10.0.0.2 slots=2\n"
 
 
+def test_host_file_has_one_line_for_an_address() -> None:
+    first, second = GROUP.members
+    here = replace(GROUP, members=(first, replace(second, address=first.address), replace(second, rank=2)))
+    assert environ.hostfile(here) == "10.0.0.1 slots=4\n10.0.0.2 slots=2\n"
+
+
 def test_a_program_is_executed_with_its_arguments() -> None:
     assert environ.command(replace(ANY, spec=Spec(argv=("a b", "c"))), "/bin") == ["a b", "c"]

@@ -51,21 +51,24 @@ def test_a_task_starts_as_from_a_shell(client: SpawnerClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    ("fields", "code", "reason"),
     [
-        ({"argv": ["no-such"]}, f"'no-such' could not be started: no such program in PATH ({PATH})"),
-        ({"argv": ["/proc/self/status"]}, "'/proc/self/status' could not be started: Permission denied"),
-        ({"cwd": "/nowhere"}, "working directory '/nowhere': No such file or directory"),
-        ({"argv": ["a\0b"]}, "'a\\x00b' could not be started: empty, or with a null character"),
-        ({"argv": []}, "'' could not be started: empty, or with a null character"),
-        ({"cwd": "/\0"}, "working directory '/\\x00': embedded null byte"),
-        ({"env": {"A=B": "c"}}, "'sh' could not be started: illegal environment variable name"),
+        ({"argv": ["no-such"]}, 127, f"'no-such' could not be started: no such program in PATH ({PATH})"),
+        ({"argv": ["/proc/self/status"]}, 126, "'/proc/self/status' could not be started: Permission denied"),
+        ({"argv": ["/nowhere/x"]}, 127, "'/nowhere/x' could not be started: No such file or directory"),
+        ({"cwd": "/nowhere"}, None, "working directory '/nowhere': No such file or directory"),
+        ({"argv": ["a\0b"]}, None, "'a\\x00b' could not be started: empty, or with a null character"),
+        ({"argv": []}, None, "'' could not be started: empty, or with a null character"),
+        ({"cwd": "/\0"}, None, "working directory '/\\x00': embedded null byte"),
+        ({"env": {"A=B": "c"}}, None, "'sh' could not be started: illegal environment variable name"),
     ],
 )
-def test_what_cannot_start_says_why(client: SpawnerClient, fields: dict[str, object], reason: str) -> None:
+def test_what_cannot_start_says_why(
+    client: SpawnerClient, fields: dict[str, object], code: int | None, reason: str
+) -> None:
     client.spawn("j.0.1", "true", **fields)
     ended = client.next("exited")
-    assert (ended["cause"], ended["code"], ended["reason"]) == ("start_failed", None, reason)
+    assert (ended["cause"], ended["code"], ended["reason"]) == ("start_failed", code, reason)
 
 
 def test_an_order_repeated_runs_once(client: SpawnerClient) -> None:
