@@ -214,6 +214,7 @@ def test_a_lost_host_moves_an_any_node_and_only_that() -> None:
     world.advance(3.0)
     moved = next(a for a in world.held(job.id) if a.rank == lost.rank)
     assert (moved.host_id, moved.attempt) == (two.id, 2)
+    assert world.node(job.id, lost.rank).reason == "attempt 1 on one: host one lost: not heard of for 36 s"
     assert [a.attempt for a in world.held(job.id) if a.rank != lost.rank] == [1]
 
 
