@@ -1,5 +1,6 @@
 """Messages as JSON values, in the one shape that the web page's JSON has too: the protocol's field names, enumerations
-as lower-case words (``"running"``), whole numbers as numbers, unknown as null."""
+as lower-case words (``"running"``), whole numbers as numbers. What is unknown, not given or has not come to pass is
+null: a message has no other word for it than an absent field, an empty text, or the time 0."""
 
 from __future__ import annotations
 
@@ -27,10 +28,12 @@ def _message(message: Message) -> dict[str, Any]:
 def _field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(value)
+        return dict(value)  # As users wrote it: an empty text is one there.
     if field.is_repeated:
         return [_value(field, each) for each in value]
     if field.has_presence and not message.HasField(field.name):
+        return None
+    if value == "" or (value == 0 and field.name.endswith("_at")):
         return None
     return _value(field, value)
 

@@ -1,7 +1,8 @@
 """Snapshots of the engine as JSON values, under the field names of ``protos/rallypoint/v1/types.proto``.
 
-Enumerations are lower-case words (``"running"``); unknown is null, never 0. The values of a job's environment are left
-out, as they may be secrets: ``env_names`` has their names.
+Enumerations are lower-case words (``"running"``); what is unknown, not given or has not come to pass is null, never 0
+or an empty text, as in the JSON of the commands. The values of a job's environment are left out, as they may be
+secrets: ``env_names`` has their names.
 """
 
 from __future__ import annotations
@@ -19,74 +20,95 @@ Json = dict[str, Any]
 def host(view: HostView) -> Json:
     """A ``Host``."""
     record: Host = view.host
-    return {
-        "id": record.id,
-        "name": record.name,
-        "state": record.state.value,
-        "facts": _facts(record.facts),
-        "hardware": _hardware(record.hardware) if record.hardware else None,
-        "cordoned": record.cordoned,
-        "cpus_used": view.cpus_used,
-        "memory_used_bytes": view.memory_used_bytes,
-        "gpu_uuids_used": list(view.gpus_used),
-        "network": view.network,
-        "warning": view.warning,
-        "agent_version": record.agent_version,
-        "allocations": list(view.allocations),
-        "joined_at": record.joined_at,
-        "last_seen_at": record.last_seen_at,
-        "peer_endpoint": _endpoint(record.peer),
-    }
+    return _with_nulls(
+        {
+            "id": record.id,
+            "name": record.name,
+            "state": record.state.value,
+            "facts": _facts(record.facts),
+            "hardware": _hardware(record.hardware) if record.hardware else None,
+            "cordoned": record.cordoned,
+            "cpus_used": view.cpus_used,
+            "memory_used_bytes": view.memory_used_bytes,
+            "gpu_uuids_used": list(view.gpus_used),
+            "network": view.network,
+            "warning": view.warning,
+            "agent_version": record.agent_version,
+            "allocations": list(view.allocations),
+            "joined_at": record.joined_at,
+            "last_seen_at": record.last_seen_at,
+            "peer_endpoint": _endpoint(record.peer),
+        }
+    )
 
 
 def network(view: NetworkView) -> Json:
     """A ``Network``."""
-    return {"name": view.name, "host_names": list(view.host_names), "broken_links": list(view.broken_links)}
+    return {"name": view.name or None, "host_names": list(view.host_names), "broken_links": list(view.broken_links)}
 
 
 def job(view: JobView) -> Json:
     """A ``Job``."""
     record = view.job
-    return {
-        "id": record.id,
-        "name": record.name,
-        "user": record.user,
-        "state": record.state.value,
-        "reason": view.reason,
-        "exit_code": record.exit_code,
-        "spec": _spec(record.spec),
-        "counts": asdict(view.counts),
-        "submitted_at": record.submitted_at,
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-        "version": record.version,
-    }
+    return _with_nulls(
+        {
+            "id": record.id,
+            "name": record.name,
+            "user": record.user,
+            "state": record.state.value,
+            "reason": view.reason,
+            "exit_code": record.exit_code,
+            "spec": _spec(record.spec),
+            "counts": asdict(view.counts),
+            "submitted_at": record.submitted_at,
+            "started_at": record.started_at,
+            "ended_at": record.ended_at,
+        }
+    )
 
 
 def node(view: NodeView) -> Json:
     """A ``Node``."""
     record = view.node
-    return {
-        "rank": record.rank,
-        "state": record.state.value,
-        "attempt": record.attempt,
-        "host_id": record.host_id,
-        "host_name": view.host_name,
-        "exit_code": record.exit_code,
-        "reason": record.reason,
-        "gpu_uuids": list(record.gpus),
-        "started_at": record.started_at,
-        "ended_at": record.ended_at,
-        "log_bytes": record.log_bytes,
-        "address": record.address,
-    }
+    return _with_nulls(
+        {
+            "rank": record.rank,
+            "state": record.state.value,
+            "attempt": record.attempt,
+            "host_id": record.host_id,
+            "host_name": view.host_name,
+            "exit_code": record.exit_code,
+            "reason": record.reason,
+            "gpu_uuids": list(record.gpus),
+            "started_at": record.started_at,
+            "ended_at": record.ended_at,
+            "log_bytes": record.log_bytes,
+            "address": record.address,
+        }
+    )
+
+
+# Users' own words: an empty text is one there.
+_MAPS = ("labels",)
+
+
+def _with_nulls(record: Json) -> Json:
+    return {name: value if name in _MAPS else _or_null(name, value) for name, value in record.items()}
+
+
+def _or_null(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return _with_nulls(value)
+    if isinstance(value, list):
+        return [_with_nulls(each) if isinstance(each, dict) else each for each in value]
+    return None if value == "" or (value == 0 and name.endswith("_at")) else value
 
 
 def _facts(facts: HostFacts) -> Json:
     return {
         "backend": facts.backend,
         "region": facts.region,
-        "network": facts.network or "",
+        "network": facts.network,
         "price_per_hour": facts.price_per_hour,
         "labels": dict(facts.labels),
         "spot": facts.spot,
@@ -108,9 +130,9 @@ def _hardware(hardware: Hardware) -> Json:
         "disks": [asdict(disk) for disk in hardware.disks],
         "interfaces": [_interface(interface) for interface in hardware.interfaces],
         "gpus": [_gpu(gpu) for gpu in hardware.gpus],
-        "driver_version": hardware.driver_version or "",
-        "cuda_version": hardware.cuda_version or "",
-        "gpu_problem": hardware.gpu_problem or "",
+        "driver_version": hardware.driver_version,
+        "cuda_version": hardware.cuda_version,
+        "gpu_problem": hardware.gpu_problem,
     }
 
 
@@ -134,13 +156,13 @@ def _gpu(gpu: Gpu) -> Json:
         "name": gpu.name,
         "memory_bytes": gpu.memory_bytes,
         "compute_capability": _times_ten(gpu.compute_capability),
-        "pci_bus": gpu.pci_bus or "",
+        "pci_bus": gpu.pci_bus,
         "power_limit_watts": gpu.power_limit_watts,
         "utilization_percent": gpu.utilization_percent,
         "memory_used_bytes": gpu.memory_used_bytes,
         "temperature_celsius": gpu.temperature_celsius,
         "power_watts": gpu.power_watts,
-        "problem": gpu.problem or "",
+        "problem": gpu.problem,
         "vendor": gpu.vendor,
     }
 
@@ -149,27 +171,27 @@ def _times_ten(capability: tuple[int, int] | None) -> int | None:
     return None if capability is None else capability[0] * 10 + capability[1]
 
 
-def _endpoint(peer: PeerEndpoint) -> str:
+def _endpoint(peer: PeerEndpoint) -> str | None:
     if not peer.addresses:
-        return ""
+        return None
     ip = peer.addresses[0].partition("/")[0]
     return f"[{ip}]:{peer.port}" if ":" in ip else f"{ip}:{peer.port}"
 
 
 def _spec(spec: JobSpec) -> Json:
     return {
-        "name": spec.name or "",
+        "name": spec.name,
         "nodes": spec.nodes,
         "placement": spec.placement.value,
         "commands": list(spec.commands),
         "argv": list(spec.argv),
-        "shell": spec.shell or "",
+        "shell": spec.shell,
         "env_names": sorted(spec.env),
-        "working_dir": spec.working_dir or "",
+        "working_dir": spec.working_dir,
         "resources": _resources(spec.resources),
         "max_duration_seconds": spec.max_duration,
         "stop_duration_seconds": spec.stop_duration,
-        "stop_signal": spec.stop_signal or "",
+        "stop_signal": spec.stop_signal,
         "stop_criteria": spec.stop_criteria.value,
         "files": asdict(spec.files) if spec.files else None,
         "retry": _retry(spec.retry) if spec.retry else None,
@@ -189,7 +211,7 @@ def _retry(policy: RetryPolicy) -> Json:
 
 def _resources(resources: Resources) -> Json:
     return {
-        "cpu_arch": resources.cpu_arch or "",
+        "cpu_arch": resources.cpu_arch,
         "cpus": _range(resources.cpus),
         "memory_bytes": _range(resources.memory_bytes),
         "disk_bytes": _range(resources.disk_bytes),
@@ -200,7 +222,7 @@ def _resources(resources: Resources) -> Json:
 
 def _gpu_request(gpu: GpuRequest) -> Json:
     return {
-        "vendor": gpu.vendor or "",
+        "vendor": gpu.vendor,
         "names": list(gpu.names),
         "count": _range(gpu.count),
         "memory_bytes": _range(gpu.memory_bytes),

@@ -44,7 +44,7 @@ function gpus(host, inContact) {
 
 function gpuRow(gpu, used, inContact) {
   const state = gpu.problem ? badge("failed", "broken") : used ? badge("running", "in use") : inContact ? badge("done", "free") : badge("offline", "away");
-  const name = el("span", { class: "gpu-name", title: `${gpu.name} ${gpu.uuid}` }, `${gpu.index}: ${gpu.name.replace(/^NVIDIA /, "")}`);
+  const name = el("span", { class: "gpu-name", title: `${gpu.name ?? "GPU"} ${gpu.uuid}` }, `${gpu.index}: ${(gpu.name ?? "GPU").replace(/^NVIDIA /, "")}`);
   const title = el("div", { class: "row" }, name, state);
   if (gpu.problem) return el("li", { "data-gpu": gpu.uuid }, title, el("p", { class: "reason" }, gpu.problem));
   if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title);
@@ -84,7 +84,7 @@ function facts(host) {
   const rows = [["Id", host.id], ["Agent", host.agent_version || "unknown"], ["Peers reach it at", host.peer_endpoint || "not known"]];
   if (hardware) {
     const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
-    rows.push(["System", `${hardware.os} · ${hardware.kernel} · ${hardware.arch}`], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);
+    rows.push(["System", [hardware.os, hardware.kernel, hardware.arch].filter(Boolean).join(" · ") || "unknown"], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);
     rows.push(["Disks", hardware.disks.map((d) => `${d.path}: ${bytes(d.free_bytes)} of ${bytes(d.total_bytes)} free`).join(", ") || "unknown"]);
   }
   const labels = Object.entries(host.facts.labels).map(([k, v]) => `${k}=${v}`);

@@ -620,7 +620,6 @@ class Job(_message.Message):
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     user: _builtins.str
@@ -632,8 +631,6 @@ class Job(_message.Message):
     """Unix seconds; 0: not yet."""
     started_at: _builtins.float
     ended_at: _builtins.float
-    version: _builtins.int
-    """Changes with every change of the job or one of its nodes."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -652,11 +649,10 @@ class Job(_message.Message):
         submitted_at: _builtins.float = ...,
         started_at: _builtins.float = ...,
         ended_at: _builtins.float = ...,
-        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "reason", b"reason", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "reason", b"reason", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -52,7 +52,7 @@ def test_json_has_a_version_and_every_field(server: JobServer, command: Command)
     assert document["version"] == 1
     (job,) = document["jobs"]
     assert (job["id"], job["state"], job["counts"]["pending"]) == ("j-3", "running", 20)
-    assert job["ended_at"] == 0
+    assert job["ended_at"] is None
     assert job["exit_code"] is None
 
 

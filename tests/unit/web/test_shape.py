@@ -8,8 +8,10 @@ from typing import Any
 
 from rallypoint.v1 import types_pb2
 
+from coordinator.cli.shape import plain
 from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint
 from coordinator.core.spec import FileArchive, GpuRequest, Range, Resources
+from coordinator.rpc.convert import host_to_proto, job_to_proto, network_to_proto, node_to_proto
 from coordinator.views import NetworkView
 from coordinator.web import shape
 from tests.fakes.reader import gpu, host, job, node
@@ -65,11 +67,49 @@ def test_unknown_is_null_and_never_zero() -> None:
         assert told[name] is None
 
 
+def _strictly(document: Any) -> str:
+    return json.dumps(document, sort_keys=True, indent=1)
+
+
+def test_the_commands_json_and_the_pages_json_are_one() -> None:
+    unknown = gpu(0, memory_bytes=None, utilization_percent=None, pci_bus=None, compute_capability=None)
+    bare = host(2)
+    assert bare.host.hardware is not None
+    facts = replace(bare.host.facts, network=None, labels={"empty": "", "a": "b"})
+    hosts = [
+        host(1, gpus=(gpu(0), unknown)),
+        replace(bare, network="", host=replace(bare.host, facts=facts, peer=PeerEndpoint((), 0))),
+        replace(bare, host=replace(bare.host, hardware=None)),
+    ]
+    for each in hosts:
+        assert _strictly(plain(host_to_proto(each))) == _strictly(shape.host(each))
+    view = job(1)
+    spec = replace(view.job.spec, env={}, shell=None, commands=("", "true"), files=FileArchive("ab", 3))
+    gpus = Resources(gpu=GpuRequest(names=("H100",), count=Range(2, 2), min_compute_capability=(8, 9)))
+    for each in (spec, replace(spec, resources=gpus)):
+        shown = replace(view, job=replace(view.job, spec=each))
+        said = plain(job_to_proto(shown))
+        said["spec"]["env_names"] = sorted(said["spec"].pop("env"))
+        assert _strictly(said) == _strictly(shape.job(shown))
+    for state in NodeState:
+        each_node = node(view, 0, state)
+        assert _strictly(plain(node_to_proto(each_node))) == _strictly(shape.node(each_node))
+    seen = NetworkView("", ("x", ""), ())
+    assert _strictly(plain(network_to_proto(seen))) == _strictly(shape.network(seen))
+
+
+def test_nothing_is_said_with_an_empty_text_or_a_zero() -> None:
+    told = plain(types_pb2.Job(id="j-1"))
+    assert (told["reason"], told["started_at"], told["spec"], told["exit_code"]) == (None, None, None, None)
+    told = plain(types_pb2.Hardware(gpus=[types_pb2.Gpu(uuid="a")]))
+    assert (told["cuda_version"], told["gpus"][0]["problem"], told["gpus"][0]["index"]) == (None, None, 0)
+
+
 def test_a_host_whose_agent_never_called_has_no_hardware() -> None:
     view = host(1)
     told = shape.host(replace(view, host=replace(view.host, hardware=None)))
     assert told["hardware"] is None
-    assert told["peer_endpoint"] == ""
+    assert told["peer_endpoint"] is None
 
 
 def test_the_peer_endpoint_is_the_best_address() -> None:
