@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,20 @@ def room_for(what: str, directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"no space is left for {what} in {directory}; free some, then repeat") from error
         raise
+
+
+# Kept free of new jobs, so that what was accepted can go on: ends, stops and output need room too.
+RESERVE_BYTES = 64 * 1024 * 1024
+
+
+def require_reserve(directory: Path) -> None:
+    """Raise DiskFull when less than ``RESERVE_BYTES`` is free where ``directory`` lies."""
+    free = shutil.disk_usage(directory).free
+    if free < RESERVE_BYTES:
+        raise DiskFull(
+            f"{free >> 20} MiB are left on the coordinator's disk ({directory}), and {RESERVE_BYTES >> 20} MiB are kept"
+            " for what runs: free some, then submit again"
+        )
 
 
 def sync_directories(*directories: Path) -> None:

@@ -211,7 +211,9 @@ def _api_server(core: _Core, access: AccessParts) -> grpc.aio.Server:
     server = grpc.aio.server(
         interceptors=[IdentityInterceptor(core.accounts, core.authority.cluster_id)], options=server_options()
     )
-    job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(core.engine, core.outputs, core.archives), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(
+        JobService(core.engine, core.outputs, core.archives, core.settings.data_dir), server
+    )
     host_service_pb2_grpc.add_HostServiceServicer_to_server(HostService(core.engine), server)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(access), server)
     servicer = health.aio.HealthServicer()

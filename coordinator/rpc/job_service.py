@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rallypoint.v1 import job_service_pb2 as pb
@@ -21,6 +22,7 @@ from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
 from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
+from coordinator.disk import require_reserve
 from coordinator.engine import Engine
 from coordinator.outputs import Outputs, Selection
 from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
@@ -36,14 +38,16 @@ WATCH_INTERVAL = 0.1
 class JobService(pb_grpc.JobServiceServicer):
     """What users call about jobs."""
 
-    def __init__(self, engine: Engine, outputs: Outputs, archives: ArchiveStore) -> None:
+    def __init__(self, engine: Engine, outputs: Outputs, archives: ArchiveStore, data_dir: Path) -> None:
         self._engine = engine
         self._outputs = outputs
         self._archives = archives
+        self._data_dir = data_dir
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         """Accept a job; once answered it is on disk."""
         spec = spec_from_pb(request.spec)
+        require_reserve(self._data_dir)
         if spec.files is not None and not self._archives.has(spec.files.sha256):
             raise Conflict("the job's files are not here (any more); upload them again, then submit")
         job: Job = await self._engine.post(JobSubmitted(spec, calling_user().name, request.request_id))
@@ -128,6 +132,8 @@ class JobService(pb_grpc.JobServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadArchiveRequest], context: Any
     ) -> pb.UploadArchiveResponse:
         """Store a job's files."""
+
+        require_reserve(self._data_dir)
 
         async def pieces() -> AsyncIterator[bytes]:
             async for message in request_iterator:

@@ -1,4 +1,4 @@
-"""A file system of 2 MiB of its own, and a way to fill it."""
+"""A small file system of its own, and a way to fill it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.support import missing
 
 
 @contextmanager
-def mounted(directory: Path) -> Iterator[Path]:
-    """Mount it on ``directory``; skips the test where this process may not."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(directory)]
+def mounted(directory: Path, size: str = "2m") -> Iterator[Path]:
+    """Mount one of ``size`` on ``directory``; skips the test where this process may not."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(directory)]
     mount = subprocess.run(command, capture_output=True, text=True)
     if mount.returncode != 0:
         missing("a small file system", f"run as root, who may mount one ({mount.stderr.strip()})")
