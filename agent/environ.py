@@ -60,7 +60,7 @@ def base(own: Mapping[str, str]) -> dict[str, str]:
 def node_environment(
     desired: Desired, host: Host, working_dir: str, inherited: Mapping[str, str], files: ClusterFiles | None
 ) -> dict[str, str]:
-    """All variables of one node; the user's own win over every other.
+    """All variables of one node; the user's own win over every other. In front of PATH stands MPI's launcher.
 
     Args:
         desired: the node; with a group, it gets the group's variables too.
@@ -88,9 +88,11 @@ def node_environment(
         "RALLYPOINT_REGION": host.region,
         "RALLYPOINT_PLACEMENT": "cluster" if desired.spec.cluster else "any",
     }
-    if desired.group is not None and files is not None:
-        env |= _group_environment(desired.group, desired.rank, files)
-    return {**env, **desired.spec.env}
+    if desired.group is None or files is None:
+        return {**env, **desired.spec.env}
+    # Shells and mpirun take over this name of the directory, where they would else find out its real one.
+    env |= {"PWD": working_dir, **_group_environment(desired.group, desired.rank, files), **desired.spec.env}
+    return {**env, "PATH": f"{os.path.dirname(files.launcher)}:{env['PATH']}"}
 
 
 def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str, str]:
@@ -104,7 +106,8 @@ def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str
         "MASTER_PORT": str(group.master_port),
         "RALLYPOINT_NODE_ADDRESS": own,
         "RALLYPOINT_LAUNCH_TICKET": files.ticket,
-        "OMPI_MCA_plm_rsh_agent": files.launcher,
+        # By its name alone: mpirun hands it to the daemons on all hosts, where it lies elsewhere.
+        "OMPI_MCA_plm_rsh_agent": os.path.basename(files.launcher),
         # All daemons are started from the node that runs mpirun: only its launcher is asked.
         "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -1,7 +1,8 @@
 """MPI without ssh: a node's `mpirun` starts its remote daemons through the agents of its own group, and nowhere else.
 
-`mpirun` → `mpi-launch` (`agent.mpi_client`) → this host's agent, by a Unix socket and the node's ticket → the agent of
-the address it names, by the peer port → its spawner, in that node's environment, directory and process tree.
+`mpirun` → `rallypoint-mpi-launch` (`agent.mpi_client`) → this host's agent, by a Unix socket and the node's
+ticket → the agent of the address it names, by the peer port → its spawner, in that node's environment, directory and
+process tree.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ START_SECONDS = 30.0
 
 
 def write_launcher(path: Path) -> None:
-    """Write the program that MPI is told to use in place of ssh."""
-    words = [sys.executable, "-I", "-S", mpi_client.__file__, str(path.parent)]
+    """Write the program that MPI is told to use in place of ssh, alone in a directory of the state directory."""
+    words = [sys.executable, "-I", "-S", mpi_client.__file__, str(path.parent.parent)]
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o700)
 

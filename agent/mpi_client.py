@@ -1,4 +1,4 @@
-"""What MPI starts in place of ssh: `PROGRAM HOST COMMAND…`, run by `mpi-launch` in the state directory.
+"""What MPI starts in place of ssh: `PROGRAM HOST COMMAND…`, run by `rallypoint-mpi-launch`.
 
 Executed as a file, with the standard library alone: it asks the local agent to run the command on another node of the
 same group, waits, and exits with its code.
@@ -17,7 +17,7 @@ def main(directory: str, arguments: list[str]) -> int:
     while arguments and arguments[0].startswith("-"):
         arguments = arguments[1:]
     if len(arguments) < 2:
-        return _fail("usage: mpi-launch HOST COMMAND...")
+        return _fail("usage: rallypoint-mpi-launch HOST COMMAND...")
     try:
         with open(os.environ["RALLYPOINT_LAUNCH_TICKET"]) as file:
             ticket = json.load(file)

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent import environ
+from agent import common_path, environ
 from agent.core.reconcile import DEFAULT_SIGNAL
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ class NodeMaker:
             return ""
 
     def _directory(self, desired: Desired) -> str:
-        work = self.places.work_of(desired.id)
+        if desired.group is None:
+            work = self.places.work_of(desired.id)
+        else:
+            work = self.places.common_work(desired.id, common_path.path_of(desired, desired.group))
         # Joined with nothing it would end in a slash, which scripts that append to it do not expect.
         return os.path.join(work, desired.spec.working_dir) if desired.spec.working_dir else work
 

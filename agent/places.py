@@ -8,6 +8,8 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from agent import common_path
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -32,7 +34,7 @@ class Places:
         self.logs = state_dir / "logs"
         self.aux = state_dir / "nodes"
         self.archives = state_dir / "archives"
-        self.launcher = state_dir / "mpi-launch"
+        self.launcher = state_dir / "bin" / "rallypoint-mpi-launch"
 
     def make(self) -> None:
         """Create all directories, closed to other users."""
@@ -67,11 +69,32 @@ class Places:
         return path
 
     def drop_work(self, key: AllocationId) -> None:
-        """Remove its working directory if nothing is in it, and its other files."""
+        """Remove its working directory if nothing is in it, its common name, and its other files."""
         with contextlib.suppress(OSError):
             os.rmdir(self.work_of(key))
+        with contextlib.suppress(OSError):
+            common_path.remove(os.readlink(self._common_of(key)), self.work_of(key))
         if os.path.isdir(self.aux_of(key)):
             shutil.rmtree(self.aux_of(key), ignore_errors=True)
+
+    def common_work(self, key: AllocationId, path: str) -> str:
+        """Its working directory by a name that all hosts of its group have, ``path``, or else by its own.
+
+        The first answer holds: what the node was told must stay true.
+
+        Raises:
+            OSError: it can't be noted.
+        """
+        work, note = self.work_of(key), self._common_of(key)
+        if not os.path.lexists(note):
+            os.makedirs(self.aux_of(key), 0o700, exist_ok=True)
+            os.symlink(path if path and common_path.make(path, work) else work, note)
+        noted = os.readlink(note)
+        # Again, in case someone has tidied up.
+        return noted if noted == work or common_path.make(noted, work) else work
+
+    def _common_of(self, key: AllocationId) -> str:
+        return f"{self.aux_of(key)}/directory"
 
     def drop_log(self, key: AllocationId) -> None:
         """Remove its output."""

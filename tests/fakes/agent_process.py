@@ -77,6 +77,10 @@ class AgentProcess:
             os.kill(spawner, signal.SIGKILL)
             await asyncio.to_thread(eventually, lambda: self.spawner_pid() is None, what="end of the spawner")
         end_marked(self.state_dir)
+        # What an agent that is killed leaves outside of its directories.
+        for link in Path("/tmp").glob("rallypoint-*"):
+            if link.is_symlink() and os.readlink(link).startswith(f"{self.state_dir}/"):
+                link.unlink()
 
 
 @asynccontextmanager

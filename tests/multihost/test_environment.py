@@ -79,7 +79,7 @@ def test_a_group_of_one_has_a_master_of_its_own(cluster: Cluster) -> None:
 def test_files_arrive_with_a_task(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "numbers.txt").write_text("1 2 3\n")
-    (tmp_path / "run.sh").write_text("#!/bin/sh\ncat data/numbers.txt; pwd\n")
+    (tmp_path / "run.sh").write_text("#!/bin/sh\ncat data/numbers.txt; pwd -P\n")
     (tmp_path / "run.sh").chmod(0o755)
     task = "type: task\nname: files\nnodes: 2\nfiles: [data, run.sh]\ncommands:\n  - ./run.sh\n"
     (tmp_path / "task.yml").write_text(task)

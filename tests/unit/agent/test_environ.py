@@ -71,13 +71,14 @@ GROUP = Group(
 CLUSTER = replace(
     ANY, rank=1, spec=Spec(nodes=2, cluster=True, commands=("true",)), gpu_uuids=("GPU-a", "GPU-b"), group=GROUP
 )
-FILES = environ.ClusterFiles("/aux/hostfile", "/state/mpi-launch", "/aux/ticket", "eth1", "10.0.0.0/24")
+FILES = environ.ClusterFiles("/aux/hostfile", "/state/bin/launch", "/aux/ticket", "eth1", "10.0.0.0/24")
 
 
 def test_cluster_adds_group_interface_and_mpi() -> None:
     alone = environ.node_environment(replace(CLUSTER, group=None), HOST, "/w", environ.base(DIRTY), None)
     env = environ.node_environment(CLUSTER, HOST, "/w", environ.base(DIRTY), FILES)
     assert env["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert env["PATH"] == "/state/bin:/usr/bin:/bin"
     assert (env["DSTACK_GPUS_PER_NODE"], env["DSTACK_GPUS_NUM"]) == ("2", "4")
     assert transcript({key: env[key] for key in env.keys() - alone.keys()}) == (
         "DSTACK_MASTER_NODE_IP='10.0.0.1'\n"
@@ -91,8 +92,9 @@ def test_cluster_adds_group_interface_and_mpi() -> None:
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1'\n"
         "OMPI_MCA_btl_tcp_if_include='10.0.0.0/24'\n"
         "OMPI_MCA_oob_tcp_if_include='10.0.0.0/24'\n"
-        "OMPI_MCA_plm_rsh_agent='/state/mpi-launch'\n"
+        "OMPI_MCA_plm_rsh_agent='launch'\n"
         "OMPI_MCA_plm_rsh_no_tree_spawn='1'\n"
+        "PWD='/w'\n"
         "RALLYPOINT_LAUNCH_TICKET='/aux/ticket'\n"
         "RALLYPOINT_NODE_ADDRESS='10.0.0.2'"
     )
@@ -103,7 +105,8 @@ def test_the_users_variables_win() -> None:
     made = environ.node_environment(
         replace(CLUSTER, spec=replace(CLUSTER.spec, env=env)), HOST, "/w", environ.base(DIRTY), FILES
     )
-    assert {key: made[key] for key in env} == env
+    # But for MPI's launcher, which is found by its name alone.
+    assert {key: made[key] for key in env} == {**env, "PATH": "/state/bin:/mine"}
 
 
 def test_host_file_counts_at_least_one_slot() -> None:

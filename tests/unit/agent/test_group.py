@@ -121,7 +121,7 @@ def test_the_launcher_starts_a_process_in_the_other_node(tmp_path: Path) -> None
     async def scenario() -> None:
         async with pair(tmp_path) as hosts:
             hosts.run("j", 1, "echo main of one; sleep 1000")
-            remote = r"echo rank \$DSTACK_NODE_RANK in \$PWD; exit 4"
+            remote = r"echo rank \$DSTACK_NODE_RANK in \$(pwd -P); exit 4"
             daemon = r"setsid sh -c 'echo daemon \$\$; exec sleep 1000' &"
             launch = f'"$OMPI_MCA_plm_rsh_agent" 127.0.0.3 "{remote}"; echo code $?'
             again = f'"$OMPI_MCA_plm_rsh_agent" -x 127.0.0.3 "{daemon}"; echo code $?'
