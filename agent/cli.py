@@ -99,8 +99,10 @@ def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
 
 
 def _settings(flags: dict[str, Any], config: Path | None) -> Settings:
-    from agent.config import ConfigError, load
+    from agent.config import ConfigError, load, warnings
 
+    for warning in warnings(os.environ):
+        click.echo(f"agent: warning: {warning}", err=True)
     try:
         return load(flags, os.environ, config)
     except ConfigError as error:

@@ -78,6 +78,13 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     return Settings(**values)
 
 
+def warnings(environ: Mapping[str, str]) -> list[str]:
+    """What is odd about the environment and yet no error: variables that look like settings and are none."""
+    from rallypoint.environment import unknown_variables
+
+    return unknown_variables(environ, PREFIX, _NAMES)
+
+
 def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
     """Keep what was given to ``agent join`` for ``agent run``; values are text, numbers, truths, paths, tables of text.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import click
+from rallypoint.environment import unknown_variables
 
-from coordinator.settings import LOG_LEVELS, load_settings
+from coordinator.cli.common import say
+from coordinator.settings import DEFAULTS, LOG_LEVELS, load_settings
 
 _EPILOG = """Every setting is also read from the environment (RALLYPOINT_LISTEN, RALLYPOINT_LOG_LEVEL, …) and from
 coordinator.toml in the data directory (listen = "0.0.0.0:7443"); a flag counts more than the environment, and that more
@@ -36,6 +38,8 @@ def command(config: str | None, **flags: str | None) -> None:
     On first start it makes its keys, its database and an admin context that commands of this user find by themselves,
     and prints the one line that joins a host.
     """
+    for warning in unknown_variables(os.environ, "RALLYPOINT_", DEFAULTS, others=("RALLYPOINT_AGENT_",)):
+        say(f"Warning: {warning}")
     settings = load_settings(flags, os.environ, config)
     from coordinator.service import run
 

@@ -67,5 +67,17 @@ def test_whatever_is_said_of_a_host_at_join_holds_when_it_runs(server: JoinServe
     assert load({"state_dir": tmp_path / "state"}, {}, tmp_path / "other.toml").backend == "other"
 
 
+def test_a_mistyped_variable_is_named_and_is_no_error(
+    server: JoinServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RALLYPOINT_AGENT_BAKEND", "rack")
+    result = join(server, tmp_path)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "agent: warning: the variable RALLYPOINT_AGENT_BAKEND is not known and is passed over;"
+        " did you mean RALLYPOINT_AGENT_BACKEND?\n"
+    )
+
+
 def test_the_help_of_join_names_the_environment() -> None:
     assert "RALLYPOINT_AGENT_" in CliRunner().invoke(main, ["join", "--help"]).output
