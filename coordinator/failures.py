@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rallypoint.errors import Reason, Refusal, reason_of
+from rallypoint.errors import Reason, Refusal, reason_of, why_unavailable
 
 if TYPE_CHECKING:
     import grpc
@@ -78,17 +78,9 @@ def _why_unreachable(address: str, code: str, refusal: Refusal) -> str:
     if "handshake" in said.lower() or "WRONG_VERSION_NUMBER" in said:
         return f"what answers at {address} is no coordinator (TLS failed); check the address in your context file"
     return (
-        f"no coordinator answers at {address} ({_short(said)}); start it with 'coordinator serve',"
+        f"no coordinator answers at {address} ({why_unavailable(said)}); start it with 'coordinator serve',"
         " or choose another one with --context"
     )
-
-
-def _short(said: str) -> str:
-    for known in ("Connection refused", "No route to host", "Network is unreachable", "Name or service not known",
-                  "Connection reset", "Socket closed", "DNS resolution failed", "Domain name not found"):  # fmt: skip
-        if known.lower() in said.lower():
-            return known.lower()
-    return "no connection" if "connect" in said.lower() or "timeout" in said.lower() else _one_line(said)[:200]
 
 
 def _one_line(text: str) -> str:

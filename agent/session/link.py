@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 from rallypoint.channel import agent_channel
-from rallypoint.errors import Reason, reason_of
+from rallypoint.errors import Reason, reason_of, why_unavailable
 from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1.agent_service_pb2_grpc import AgentServiceStub
 from rallypoint.version import PROTOCOL_VERSION, __version__
@@ -169,4 +169,10 @@ def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
     refusal = reason_of(error)
     if refusal.reason in _FINAL:
         return Refused(refusal.message)
+    if refusal.reason == "UNIMPLEMENTED":
+        return ContactLost("what answers there is not the coordinator's port for agents")
+    if refusal.reason == "DEADLINE_EXCEEDED":
+        return ContactLost("no answer in time")
+    if refusal.reason == "UNAVAILABLE":
+        return ContactLost(why_unavailable(refusal.message))
     return ContactLost(f"{error.code().name.lower()}: {refusal.message}")

@@ -65,6 +65,27 @@ def reason_of(error: grpc.RpcError) -> Refusal:
     return Refusal(code.name if code is not None else str(Reason.INTERNAL), message, {})
 
 
+_KNOWN_FAILURES = (
+    *("Connection refused", "No route to host", "Network is unreachable", "Name or service not known"),
+    *("Connection reset", "Socket closed", "DNS resolution failed", "Domain name not found"),
+)
+
+
+def why_unavailable(said: str) -> str:
+    """Plain words for what gRPC says of a connection that failed; its own text is for those who write gRPC."""
+    low = said.lower()
+    for known in _KNOWN_FAILURES:
+        if known.lower() in low:
+            return known.lower()
+    if "alpn" in low:
+        return "another kind of server answers there"
+    if "certificate" in low:
+        return "the certificate that was shown is of another CA, or has expired"
+    if "handshake" in low or "ssl" in low:
+        return "TLS failed"
+    return "no connection" if "connect" in low or "timeout" in low else " ".join(said.split())[:200]
+
+
 def _trailers(error: grpc.RpcError) -> Iterable[tuple[str, bytes]]:
     trailers = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     return cast("Iterable[tuple[str, bytes]]", trailers or ())

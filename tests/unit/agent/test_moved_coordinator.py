@@ -28,6 +28,7 @@ def test_an_agent_says_how_it_is_told_the_new_address_and_takes_it(tmp_path: Pat
                     await asyncio.to_thread(eventually, lambda: HINT in process.log, what="the hint")
                 first = next(line for line in process.log.splitlines() if "session.lost" in line)
                 assert HINT not in first
+                assert '"reason": "connection refused"' in first
                 assert not fake.opened
                 async with agent(tmp_path / "agent", "--coordinator", f"{gone},{fake.address}"):
                     await fake.until(lambda: fake.opened, "a session")

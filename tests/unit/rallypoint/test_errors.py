@@ -12,7 +12,7 @@ prepare_grpc()
 
 import grpc  # noqa: E402
 import grpc.aio  # noqa: E402
-from rallypoint.errors import Reason, Refusal, abort, reason_of  # noqa: E402
+from rallypoint.errors import Reason, Refusal, abort, reason_of, why_unavailable  # noqa: E402
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,3 +58,27 @@ def test_details_that_are_not_ours_are_ignored() -> None:
         await context.abort(grpc.StatusCode.NOT_FOUND, "no", trailer)
 
     assert asyncio.run(refusal_of(refuse)) == Refusal("NOT_FOUND", "no", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused",
+            "connection refused",
+        ),
+        (
+            "failed to connect; UNKNOWN: Cannot check peer: missing selected ALPN property.",
+            "another kind of server answers there",
+        ),
+        (
+            "Ssl handshake failed: SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED",
+            "the certificate that was shown is of another CA, or has expired",
+        ),
+        ("Ssl handshake failed: WRONG_VERSION_NUMBER", "TLS failed"),
+        ("failed to connect to all addresses", "no connection"),
+        ("the store\nis busy", "the store is busy"),
+    ],
+)
+def test_a_failed_connection_in_plain_words(said: str, words: str) -> None:
+    assert why_unavailable(said) == words
