@@ -197,7 +197,7 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     from agent.membership import examine_membership
 
     settings = _settings({"state_dir": state_dir}, None)
-    sys.exit(run_doctor([examine_membership(settings.state_dir, time.time())], as_json))
+    sys.exit(run_doctor([examine_membership(settings.state_dir, time.time(), settings.coordinator)], as_json))
 
 
 def _fail(message: str, code: int) -> NoReturn:

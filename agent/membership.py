@@ -8,21 +8,25 @@ from agent.hardware.diagnosis import Finding
 from agent.identity import IdentityDamaged, NotJoined, load_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _DAY = 86400.0
 _JOIN = "run 'agent join HOST:PORT --token-file F'"
 
 
-def examine_membership(state_dir: Path, now: float) -> Finding:
-    """Whether this host has joined, and whether its certificate still holds at ``now`` (Unix seconds)."""
+def examine_membership(state_dir: Path, now: float, told: Sequence[str] = ()) -> Finding:
+    """Whether this host has joined, and whether its certificate still holds at ``now`` (Unix seconds).
+
+    ``told``: the coordinator's addresses by the settings, which count more than those known from joining.
+    """
     try:
         identity = load_identity(state_dir)
     except NotJoined:
         return Finding("warn", "cluster", f"this host has not joined a cluster ({state_dir})", _JOIN)
     except IdentityDamaged as error:
         return Finding("error", "cluster", str(error), f"{_JOIN} --force")
-    who = f"host {identity.host_name} ({identity.host_id}) of {', '.join(identity.coordinators)}"
+    who = f"host {identity.host_name} ({identity.host_id}) of {', '.join(told or identity.coordinators)}"
     if now >= identity.not_after:
         return Finding("error", "cluster", f"{who}: its certificate has expired", f"{_JOIN} --force")
     if now < identity.not_before:

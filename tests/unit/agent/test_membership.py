@@ -29,6 +29,11 @@ def test_a_member(identity: Identity) -> None:
     assert (found.level, found.text) == ("ok", "host h-1 (h-1) of 10.0.0.1:7432, certificate for 1.0 more days")
 
 
+def test_a_member_whose_coordinator_has_moved(identity: Identity) -> None:
+    found = examine_membership(identity.state_dir, identity.not_before, ("10.0.0.9:1", "b:2"))
+    assert found.text.startswith("host h-1 (h-1) of 10.0.0.9:1, b:2, certificate")
+
+
 def test_a_stranger(tmp_path: Path) -> None:
     found = examine_membership(tmp_path, time.time())
     assert (found.level, found.text) == ("warn", f"this host has not joined a cluster ({tmp_path})")
