@@ -105,6 +105,13 @@ class PeerEndpoint:
     addresses: tuple[str, ...] = ()
     port: int = 0
 
+    def text(self) -> str:
+        """The best address as people write it, ``10.0.0.1:7433`` or ``[fd00::1]:7433``; empty without one."""
+        if not self.addresses or not self.port:
+            return ""
+        ip = self.addresses[0]
+        return f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+
 
 class HostState(Enum):
     """How long ago the host was heard of."""

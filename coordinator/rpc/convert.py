@@ -88,7 +88,7 @@ def host_to_proto(view: HostView) -> pb.Host:
         allocations=view.allocations,
         joined_at=host.joined_at,
         last_seen_at=host.last_seen_at,
-        peer_endpoint=f"{host.peer.addresses[0]}:{host.peer.port}" if host.peer.addresses and host.peer.port else "",
+        peer_endpoint=host.peer.text(),
     )
     if host.hardware is not None:
         message.hardware.CopyFrom(hardware_to_proto(host.hardware))

@@ -109,6 +109,10 @@ class JobService(pb_grpc.JobServiceServicer):
         detail = await self._engine.job(request.job)
         if rank is not None and rank >= detail.job.job.spec.nodes:
             raise Invalid(f"job {request.job!r} has no node {rank}: its ranks are 0 to {detail.job.job.spec.nodes - 1}")
+        if attempt is not None and rank is not None:
+            made = next((view.node.attempt for view in detail.nodes if view.node.rank == rank), 0)
+            if not 1 <= attempt <= made:
+                raise Invalid(f"node {rank} of job {request.job!r} has had {made} attempts, and no attempt {attempt}")
         selection = Selection(detail.job.job.id, rank, attempt)
         async for piece in self._outputs.pieces(selection, follow=request.follow):
             yield pb.TailLogsResponse(rank=piece.rank, attempt=piece.attempt, offset=piece.offset, data=piece.data)

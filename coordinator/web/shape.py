@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, PeerEndpoint
+from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface
 from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources, RetryPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 
@@ -37,7 +37,7 @@ def host(view: HostView) -> Json:
             "allocations": list(view.allocations),
             "joined_at": record.joined_at,
             "last_seen_at": record.last_seen_at,
-            "peer_endpoint": _endpoint(record.peer),
+            "peer_endpoint": record.peer.text() or None,
         }
     )
 
@@ -169,13 +169,6 @@ def _gpu(gpu: Gpu) -> Json:
 
 def _times_ten(capability: tuple[int, int] | None) -> int | None:
     return None if capability is None else capability[0] * 10 + capability[1]
-
-
-def _endpoint(peer: PeerEndpoint) -> str | None:
-    if not peer.addresses:
-        return None
-    ip = peer.addresses[0].partition("/")[0]
-    return f"[{ip}]:{peer.port}" if ":" in ip else f"{ip}:{peer.port}"
 
 
 def _spec(spec: JobSpec) -> Json:
