@@ -91,13 +91,13 @@ def node_environment(
     if desired.group is None or files is None:
         return {**env, **desired.spec.env}
     # Shells and mpirun take over this name of the directory, where they would else find out its real one.
-    env |= {"PWD": working_dir, **_group_environment(desired.group, desired.rank, files), **desired.spec.env}
+    env |= {"PWD": working_dir, **_group_environment(desired.group, desired, files), **desired.spec.env}
     return {**env, "PATH": f"{os.path.dirname(files.launcher)}:{env['PATH']}"}
 
 
-def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str, str]:
+def _group_environment(group: Group, desired: Desired, files: ClusterFiles) -> dict[str, str]:
     addresses = [member.address for member in group.members]
-    own = next((member.address for member in group.members if member.rank == rank), "")
+    own = next((member.address for member in group.members if member.rank == desired.rank), "")
     env = {
         "DSTACK_MASTER_NODE_IP": group.master_address,
         "DSTACK_NODES_IPS": "\n".join(addresses),
@@ -115,10 +115,21 @@ def _group_environment(group: Group, rank: int, files: ClusterFiles) -> dict[str
     }
     if files.interface:
         env |= {"NCCL_SOCKET_IFNAME": files.interface, "GLOO_SOCKET_IFNAME": files.interface}
-    if files.mpi_network:
+    if files.mpi_network and "OMPI_MCA_oob_tcp_if_exclude" not in desired.spec.env:
         # As a network, not by name: mpirun hands its own settings to all hosts, whose interfaces have other names.
-        env |= dict.fromkeys(("OMPI_MCA_oob_tcp_if_include", "OMPI_MCA_btl_tcp_if_include"), files.mpi_network)
+        env["OMPI_MCA_oob_tcp_if_include"] = files.mpi_network
     return env
+
+
+def daemon_environment(env: Mapping[str, str], network: str, command: str) -> dict[str, str]:
+    """What an MPI daemon gets beside its node's ``env``: the ``network`` (may be empty) that its programs use.
+
+    Not in the node's own environment, for Open MPI refuses an ``--mca btl_tcp_if_exclude`` beside it. The programs on
+    mpirun's own host need none: they see only addresses in that network of all others. What the user says, in ``env``
+    or to mpirun, which repeats it in the daemon's ``command``, holds alone.
+    """
+    said = "btl_tcp_if_" in command or any("btl_tcp_if_" in key for key in env)
+    return {"OMPI_MCA_btl_tcp_if_include": network} if network and not said else {}
 
 
 def hostfile(group: Group) -> str:

@@ -58,6 +58,8 @@ class NodeMaker:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""
         cwd = self._directory(desired)
         env = self.environment(desired)
+        if desired.group is not None:
+            env |= environ.daemon_environment(env, self._link(desired, desired.group)[1], command)
         return {"op": "exec", "id": desired.id, "key": key, "argv": ["sh", "-c", command], "env": env, "cwd": cwd}
 
     def environment(self, desired: Desired) -> dict[str, str]:
@@ -89,9 +91,12 @@ class NodeMaker:
             os.makedirs(directory, 0o700, exist_ok=True)
             _write(hostfile, environ.hostfile(group))
             _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}))
-        own = next((member.address for member in group.members if member.rank == desired.rank), "")
-        interface, network = link_of(own, [member.address for member in group.members], self.interfaces())
+        interface, network = self._link(desired, group)
         return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network)
+
+    def _link(self, desired: Desired, group: Group) -> tuple[str, str]:
+        own = next((member.address for member in group.members if member.rank == desired.rank), "")
+        return link_of(own, [member.address for member in group.members], self.interfaces())
 
 
 def _write(path: str, text: str) -> None:
@@ -112,8 +117,7 @@ def _write(path: str, text: str) -> None:
 def link_of(own: str, addresses: list[str], interfaces: tuple[Interface, ...]) -> tuple[str, str]:
     """Name of the interface that holds ``own``, and the network that MPI must be told to use.
 
-    That is the interface's if all ``addresses`` are in it and MPI might choose another one; else empty. It is told no
-    more than it needs, since Open MPI refuses a user's ``btl_tcp_if_exclude`` beside our ``btl_tcp_if_include``.
+    That is the interface's if all ``addresses`` are in it and MPI might choose another one; else empty.
     """
     for interface in interfaces:
         for address in interface.addresses:

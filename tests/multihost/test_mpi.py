@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +30,36 @@ exec "$@"
 """
 
 
+# In C, for only programs that really talk to each other show which interface MPI takes: a ring, each to the next.
+_RING = """
+#include <mpi.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+  int rank, size, sum;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  int from = -1;
+  MPI_Sendrecv(&rank, 1, MPI_INT, (rank + 1) % size, 0, &from, 1, MPI_INT, (rank + size - 1) % size, 0, MPI_COMM_WORLD,
+               MPI_STATUS_IGNORE);
+  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  printf("rank %d heard of %d, sum %d\\n", rank, from, sum);
+  MPI_Finalize();
+}
+"""
+
+
 def alone(host: Host, folder: Path) -> tuple[str, ...]:
     return (*host.enter, "sh", "-ec", _ALONE, "alone", str(folder), host.name)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Three hosts of their own."""
+    """Three hosts of their own, each with a ``docker0`` of the same address, as Docker makes it."""
     with Site.open({"m": Lan("10.7.5", 3)}, tmp_path_factory.mktemp("mpi-site")) as site:
+        for host in site.hosts.values():
+            for words in ("link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up"):
+                subprocess.run(["ip", "-n", host.namespace, *words.split()], check=True)
         yield site
 
 
@@ -59,8 +82,9 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 
 def run(cluster: Cluster, folder: Path, *commands: str) -> list[str]:
     """A task in which rank 0 executes ``commands``; what it said, sorted."""
-    (folder / "prog").write_text('#!/bin/sh\necho "$(hostname) $(pwd -P) $1 $(cat mine)"\n')
-    (folder / "prog").chmod(0o755)
+    if not (folder / "prog").exists():
+        (folder / "prog").write_text('#!/bin/sh\necho "$(hostname) $(pwd -P) $1 $(cat mine)"\n')
+        (folder / "prog").chmod(0o755)
     lines = ['hostname > "$DSTACK_WORKING_DIR/mine"', '[ "$DSTACK_NODE_RANK" = 0 ] || exec sleep infinity', *commands]
     task = "type: task\nname: mpi\nnodes: 3\nstop_criteria: master-done\nfiles: [prog]\ncommands:\n"
     (folder / "task.yml").write_text(task + "".join(f"  - |\n    {line}\n" for line in lines))
@@ -99,3 +123,13 @@ def test_a_directory_inside_of_it_is_each_hosts_own_too(cluster: Cluster, tmp_pa
         ("mpirun --hostfile $DSTACK_MPI_HOSTFILE sh -c 'echo $(hostname) $(cat ../mine) $(basename $PWD)'"),
     )
     assert said == ["m1 m1 sub", "m2 m2 sub", "m3 m3 sub"]
+
+
+def test_mpi_keeps_off_bridges_and_takes_the_users_own_choice(cluster: Cluster, tmp_path: Path) -> None:
+    require_program("mpicc", "libopenmpi-dev")
+    (tmp_path / "ring.c").write_text(_RING)
+    subprocess.run(["mpicc", "-o", "prog", "ring.c"], cwd=tmp_path, check=True)
+    plain = "mpirun --hostfile $DSTACK_MPI_HOSTFILE"
+    ring = [f"rank {rank} heard of {(rank - 1) % 3}, sum 3" for rank in range(3)]
+    for choice in ("", "--mca btl_tcp_if_exclude lo,docker0", "--mca btl_tcp_if_include eth0"):
+        assert run(cluster, tmp_path, f"{plain} {choice} ./prog") == ring

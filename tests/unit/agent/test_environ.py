@@ -90,7 +90,6 @@ def test_cluster_adds_group_interface_and_mpi() -> None:
         "NCCL_SOCKET_IFNAME='eth1'\n"
         "OMPI_ALLOW_RUN_AS_ROOT='1'\n"
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM='1'\n"
-        "OMPI_MCA_btl_tcp_if_include='10.0.0.0/24'\n"
         "OMPI_MCA_oob_tcp_if_include='10.0.0.0/24'\n"
         "OMPI_MCA_plm_rsh_agent='launch'\n"
         "OMPI_MCA_plm_rsh_no_tree_spawn='1'\n"
@@ -107,6 +106,17 @@ def test_the_users_variables_win() -> None:
     )
     # But for MPI's launcher, which is found by its name alone.
     assert {key: made[key] for key in env} == {**env, "PATH": "/state/bin:/mine"}
+
+
+def test_mpis_daemons_are_told_the_network_unless_the_user_tells_them() -> None:
+    told = {"OMPI_MCA_btl_tcp_if_include": "10.0.0.0/24"}
+    assert environ.daemon_environment({}, "10.0.0.0/24", "orted -mca btl tcp,self") == told
+    assert environ.daemon_environment({}, "", "orted") == {}
+    assert environ.daemon_environment({}, "10.0.0.0/24", "orted -mca btl_tcp_if_exclude lo") == {}
+    assert environ.daemon_environment({"OMPI_MCA_btl_tcp_if_exclude": "lo"}, "10.0.0.0/24", "orted") == {}
+    env = {"OMPI_MCA_oob_tcp_if_exclude": "lo"}
+    mine = replace(CLUSTER, spec=replace(CLUSTER.spec, env=env))
+    assert "OMPI_MCA_oob_tcp_if_include" not in environ.node_environment(mine, HOST, "/w", environ.base(DIRTY), FILES)
 
 
 def test_host_file_counts_at_least_one_slot() -> None:
