@@ -119,5 +119,5 @@ def test_the_peer_endpoint_is_the_best_address() -> None:
         record = replace(view.host, peer=PeerEndpoint(addresses, 7000))
         return shape.host(replace(view, host=record))["peer_endpoint"]
 
-    assert endpoint("10.0.0.4/24", "10.9.0.4/24") == "10.0.0.4:7000"
+    assert endpoint("10.0.0.4", "10.9.0.4") == "10.0.0.4:7000"
     assert endpoint("fd00::4") == "[fd00::4]:7000"
