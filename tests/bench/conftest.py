@@ -22,15 +22,14 @@ def running(folder: Path, agents: int) -> Iterator[Cluster]:
     """A coordinator with ``agents`` agents beside each other."""
     cluster = Cluster(folder)
     try:
-        cluster.start()
-        names = [f"h{number}" for number in range(1, agents + 1)]
-        for name in names:
-            cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
-        eventually(lambda: all(host["state"] == "online" for host in cluster.hosts().values()), what="all online")
-        if agents > 1:
-            cluster.await_networks(names)
-        yield cluster
-        cluster.close()
+        with cluster:
+            names = [f"h{number}" for number in range(1, agents + 1)]
+            for name in names:
+                cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
+            eventually(lambda: all(host["state"] == "online" for host in cluster.hosts().values()), what="all online")
+            if agents > 1:
+                cluster.await_networks(names)
+            yield cluster
     finally:
         kill_all_under(folder)
 

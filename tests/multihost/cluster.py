@@ -72,6 +72,14 @@ class Cluster:
     agents: dict[str, Agent] = field(default_factory=dict)
     _coordinator: Program | None = field(default=None, repr=False)
 
+    def __enter__(self) -> Cluster:
+        """Start the coordinator; whatever fails after, all that was started is ended."""
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # --- coordinator ----------------------------------------------------------------------------------------------
 
     @property

@@ -43,13 +43,12 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     """The cluster on them, started once."""
     folder = tmp_path_factory.mktemp("cluster")
     cluster = Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
-    cluster.start()
-    for name, host in site.hosts.items():
-        place = ["--backend", f"cloud-{host.network}", "--region", f"region-{host.network}"]
-        cluster.add(name, host.enter, join=place, env=FOREIGN)
-    cluster.await_networks(["a1", "a2", "a3", "a4"], ["b1", "b2"])
-    yield cluster
-    cluster.close()
+    with cluster:
+        for name, host in site.hosts.items():
+            place = ["--backend", f"cloud-{host.network}", "--region", f"region-{host.network}"]
+            cluster.add(name, host.enter, join=place, env=FOREIGN)
+        cluster.await_networks(["a1", "a2", "a3", "a4"], ["b1", "b2"])
+        yield cluster
 
 
 @pytest.fixture

@@ -14,12 +14,19 @@ from tests.unit.examples.nodes import require_program
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(120)]
 
+CHECKOUT = Path(__file__).parents[2]
+
 # Hides /tmp and all other hosts' folders: left are the host's own folder and the token to join with.
 _ALONE = """
-folder=$1 own=$2; shift 2
+folder=$1 own=$2 checkout=$3; shift 3
 umask 022
 mount --bind "$folder" /mnt
+mount --bind "$checkout" /media
 mount -t tmpfs -o mode=1777 none /tmp
+# The programs themselves are the same everywhere, also when the checkout lies in /tmp.
+mkdir -p "$checkout"
+mount --bind /media "$checkout"
+umount --lazy /media
 mkdir -p "$folder"
 mount -t tmpfs none "$folder"
 mkdir "$folder/$own"
@@ -50,7 +57,7 @@ int main(int argc, char **argv) {
 
 
 def alone(host: Host, folder: Path) -> tuple[str, ...]:
-    return (*host.enter, "sh", "-ec", _ALONE, "alone", str(folder), host.name)
+    return (*host.enter, "sh", "-ec", _ALONE, "alone", str(folder), host.name, str(CHECKOUT))
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +76,14 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
     require_program("mpirun", "openmpi-bin")
     folder = tmp_path_factory.mktemp("mpi")
     cluster = Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
-    cluster.start()
-    (folder / "token").touch(0o600)
-    (folder / "token").write_text(cluster.run("token", "create", "--uses", "0").text)
-    for name, host in site.hosts.items():
-        (folder / name).mkdir()
-        cluster.add(name, alone(host, folder))
-    cluster.await_networks(list(site.hosts))
-    yield cluster
-    cluster.close()
+    with cluster:
+        (folder / "token").touch(0o600)
+        (folder / "token").write_text(cluster.run("token", "create", "--uses", "0").text)
+        for name, host in site.hosts.items():
+            (folder / name).mkdir()
+            cluster.add(name, alone(host, folder))
+        cluster.await_networks(list(site.hosts))
+        yield cluster
 
 
 def run(cluster: Cluster, folder: Path, *commands: str) -> list[str]:

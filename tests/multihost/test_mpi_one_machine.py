@@ -29,13 +29,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two agents beside each other on the loop-back."""
     require_program("mpirun", "openmpi-bin")
     cluster = Cluster(tmp_path_factory.mktemp("one"))
-    cluster.start()
-    for name in ("left", "right"):
-        cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
-    cluster.await_networks(["left", "right"])
-    yield cluster
-    cluster.stop_all()
-    cluster.close()
+    with cluster:
+        for name in ("left", "right"):
+            cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
+        cluster.await_networks(["left", "right"])
+        yield cluster
+        cluster.stop_all()
 
 
 def test_slots_of_one_address_are_added_up(cluster: Cluster) -> None:

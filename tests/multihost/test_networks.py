@@ -101,11 +101,10 @@ def twins(tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "site").mkdir()
     with Site.open({"a": Lan("10.7.0", 2), "b": Lan("10.7.0", 2)}, tmp_path / "site") as site:
         cluster = Cluster(tmp_path, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
-        cluster.start()
-        for host in site.hosts.values():
-            cluster.add(host.name, host.enter)
-        yield cluster
-        cluster.close()
+        with cluster:
+            for host in site.hosts.values():
+                cluster.add(host.name, host.enter)
+            yield cluster
 
 
 def test_networks_with_the_same_addresses_are_told_apart(twins: Cluster) -> None:

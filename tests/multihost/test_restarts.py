@@ -28,12 +28,11 @@ def small(tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "site").mkdir()
     with Site.open({"a": Lan("10.7.1", 2)}, tmp_path / "site") as site:
         cluster = Cluster(tmp_path, HUB_ADDRESS, site.hub)
-        cluster.start()
-        for host in site.hosts.values():
-            cluster.add(host.name, host.enter)
-        cluster.await_networks(["a1", "a2"])
-        yield cluster
-        cluster.close()
+        with cluster:
+            for host in site.hosts.values():
+                cluster.add(host.name, host.enter)
+            cluster.await_networks(["a1", "a2"])
+            yield cluster
 
 
 def pids(cluster: Cluster, job: str) -> list[bytes]:

@@ -24,12 +24,11 @@ WORK = 'echo "$$ $RALLYPOINT_ATTEMPT" >> {0}/started; while true; do echo $$ > {
 def pair(tmp_path: Path) -> Iterator[Cluster]:
     """Two hosts and short limits."""
     cluster = Cluster(tmp_path, options=FAST)
-    cluster.start()
-    for name in ("one", "two"):
-        cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
-    cluster.await_networks(["one", "two"])
-    yield cluster
-    cluster.close()
+    with cluster:
+        for name in ("one", "two"):
+            cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
+        cluster.await_networks(["one", "two"])
+        yield cluster
 
 
 def starts(folder: Path) -> list[list[str]]:
