@@ -4,6 +4,7 @@ Rank 0 prints the loss of every epoch. At the end every rank prints its loss and
 All agree.
 """
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,11 @@ def main() -> None:
 
     parameters = sum(float(parameter.detach().double().abs().sum()) for parameter in network.parameters())
     print(f"rank {rank} loss {loss:.6f} params {parameters:.8f}", flush=True)
+    # All leave together, and the model before the connections that it uses: torch aborts now and then if its threads
+    # are still at work when Python ends.
+    dist.barrier()
+    del model
+    gc.collect()
     dist.destroy_process_group()
 
 
