@@ -14,9 +14,13 @@ from coordinator.core.errors import Invalid
 from coordinator.core.spec import (
     MAX_NODES,
     MAX_PRIORITY,
+    MAX_REDUNDANCY,
+    MAX_SPARES,
+    DisconnectAction,
     FileArchive,
     GpuRequest,
     JobSpec,
+    OnDisconnect,
     OnNodeFailure,
     Placement,
     Range,
@@ -46,9 +50,11 @@ _TO_STOP_CRITERIA = {
 }
 _EVENTS = {pb.RetryEvent.Value(f"RETRY_EVENT_{event.name}"): event for event in RetryEvent}
 _ON_NODE_FAILURE = {pb.OnNodeFailure.Value(f"ON_NODE_FAILURE_{each.name}"): each for each in OnNodeFailure}
+_ON_DISCONNECT = {pb.DisconnectAction.Value(f"DISCONNECT_ACTION_{each.name}"): each for each in DisconnectAction}
 _SPREADS = {pb.Spread.Value(f"SPREAD_{each.name}"): each for each in Spread}
 _TO_EVENT = {event: number for number, event in _EVENTS.items()}
 _TO_ON_NODE_FAILURE = {each: number for number, each in _ON_NODE_FAILURE.items()}
+_TO_ON_DISCONNECT = {each: number for number, each in _ON_DISCONNECT.items()}
 _TO_SPREAD = {each: number for number, each in _SPREADS.items()}
 K = TypeVar("K")
 V = TypeVar("V")
@@ -79,6 +85,11 @@ def spec_to_pb(spec: JobSpec) -> pb.JobSpec:
         on_node_failure=_TO_ON_NODE_FAILURE[spec.on_node_failure],
         spread=_TO_SPREAD[spec.spread],
         priority=spec.priority,
+        redundancy=spec.redundancy,
+        spares=spec.spares,
+        on_disconnect=pb.OnDisconnect(
+            action=_TO_ON_DISCONNECT[spec.on_disconnect.action], after_seconds=spec.on_disconnect.after
+        ),
     )
     if spec.retry is not None:
         message.retry.CopyFrom(_retry_to_pb(spec.retry))
@@ -139,9 +150,7 @@ def _read(message: pb.JobSpec) -> JobSpec:
     if bool(message.commands) == bool(message.argv):
         raise Wrong("exactly one of commands and argv must be given; a job runs either a shell or a program; send one")
     _check_size(message)
-    if message.on_node_failure > pb.ON_NODE_FAILURE_GO_ON and message.placement != pb.PLACEMENT_ANY:
-        raise Wrong("on_node_failure is for placement 'any'; a group ends as a whole; use 'retry' to form it anew")
-    return JobSpec(
+    spec = JobSpec(
         name=rules.check_name(message.name) if message.name else None,
         nodes=message.nodes,
         placement=_enum("placement", message.placement, _PLACEMENTS),
@@ -159,8 +168,14 @@ def _read(message: pb.JobSpec) -> JobSpec:
         retry=_retry(message.retry) if message.HasField("retry") else None,
         on_node_failure=_enum("on_node_failure", message.on_node_failure, {0: OnNodeFailure.GO_ON, **_ON_NODE_FAILURE}),
         spread=_enum("spread", message.spread, {0: Spread.HOST, **_SPREADS}),
-        priority=_priority(message.priority),
+        priority=_at_most("priority", message.priority, MAX_PRIORITY),
+        redundancy=max(1, _at_most("redundancy", message.redundancy, MAX_REDUNDANCY)),
+        spares=_at_most("spares", message.spares, MAX_SPARES),
+        on_disconnect=_on_disconnect(message.on_disconnect),
     )
+    for _, problem in rules.misplaced(spec.placement, spec.on_node_failure, spec.redundancy, spec.spares):
+        raise Wrong(problem)
+    return spec
 
 
 def _retry(message: pb.RetryPolicy) -> RetryPolicy:
@@ -171,9 +186,14 @@ def _retry(message: pb.RetryPolicy) -> RetryPolicy:
     )
 
 
-def _priority(value: int) -> int:
-    if value > MAX_PRIORITY:
-        raise Wrong(f"priority {value} is too high; it goes from 0 to {MAX_PRIORITY}; choose another")
+def _on_disconnect(message: pb.OnDisconnect) -> OnDisconnect:
+    action = _enum("on_disconnect", message.action, {0: DisconnectAction.STOP, **_ON_DISCONNECT})
+    return OnDisconnect(action, _seconds(message, "after_seconds", positive=True))
+
+
+def _at_most(what: str, value: int, most: int) -> int:
+    if value > most:
+        raise Wrong(f"{what} {value} is too high; it goes up to {most}; choose another")
     return value
 
 
@@ -205,7 +225,7 @@ def _env(message: pb.JobSpec) -> MappingProxyType[str, str]:
     )
 
 
-def _seconds(message: pb.JobSpec | pb.RetryPolicy, field: str, *, positive: bool) -> float | None:
+def _seconds(message: pb.JobSpec | pb.RetryPolicy | pb.OnDisconnect, field: str, *, positive: bool) -> float | None:
     if not message.HasField(field):  # type: ignore[arg-type]
         return None
     value = float(getattr(message, field))

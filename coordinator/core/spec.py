@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 MAX_NODES = 1_000_000
 MAX_PRIORITY = 100
+MAX_REDUNDANCY = 16
+MAX_SPARES = 1000
 
 
 class Placement(Enum):
@@ -123,12 +125,31 @@ class Spread(Enum):
     BACKEND = "backend"
 
 
+class DisconnectAction(Enum):
+    """What a host does with a node once it is out of contact with its coordinator for too long."""
+
+    STOP = "stop"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisconnect:
+    """``after`` in seconds out of contact; None: the lease for ``STOP``, never for ``KEEP``.
+
+    A node that is stopped may be placed elsewhere afterwards; one that is kept never is.
+    """
+
+    action: DisconnectAction = DisconnectAction.STOP
+    after: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job as submitted. Exactly one of ``commands`` (run by ``shell``) and ``argv`` (executed as it is) is given.
 
     Durations are seconds; ``None`` means no limit (``max_duration``) or the default (``stop_duration``).
-    ``name=None`` lets the coordinator make one.
+    ``name=None`` lets the coordinator make one. ``redundancy`` counts the copies of each ``any`` node that run at once,
+    ``spares`` the hosts that a ``cluster`` job holds ready beside its nodes.
     """
 
     name: str | None = None
@@ -149,3 +170,6 @@ class JobSpec:
     on_node_failure: OnNodeFailure = OnNodeFailure.GO_ON
     spread: Spread = Spread.HOST
     priority: int = 0
+    redundancy: int = 1
+    spares: int = 0
+    on_disconnect: OnDisconnect = OnDisconnect()

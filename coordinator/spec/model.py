@@ -10,6 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, mod
 from coordinator.core.spec import (
     MAX_NODES,
     MAX_PRIORITY,
+    MAX_REDUNDANCY,
+    MAX_SPARES,
+    DisconnectAction,
     OnNodeFailure,
     Placement,
     Range,
@@ -18,7 +21,7 @@ from coordinator.core.spec import (
     StopCriteria,
 )
 from coordinator.spec import resources as syntax
-from coordinator.spec.durations import parse_max_duration, parse_stop_duration
+from coordinator.spec.durations import parse_duration, parse_max_duration, parse_stop_duration
 from coordinator.spec.files import FileMapping, parse_mapping
 from coordinator.spec.problems import Wrong, nearest
 from coordinator.spec.rules import check_name, check_shell, check_signal, check_text
@@ -103,6 +106,39 @@ def _priority(value: object) -> int:
     if priority > MAX_PRIORITY:
         raise Wrong(f"priority {priority} is too high; it goes from 0 to {MAX_PRIORITY}; choose another")
     return priority
+
+
+def _redundancy(value: object) -> int:
+    copies = syntax.parse_count(_text(value))
+    if not 1 <= copies <= MAX_REDUNDANCY:
+        raise Wrong(
+            f"redundancy {copies} can't be had; it goes from 1 (no second copy) to {MAX_REDUNDANCY}; choose another"
+        )
+    return copies
+
+
+def _spares(value: object) -> int:
+    spares = syntax.parse_count(_text(value))
+    if spares > MAX_SPARES:
+        raise Wrong(f"spares {spares} is too high; it goes from 0 to {MAX_SPARES}; choose another")
+    return spares
+
+
+def _disconnect_action(value: object) -> DisconnectAction:
+    choices = {each.value: each for each in DisconnectAction}
+    return _choice("on_disconnect", value, choices)  # type: ignore[no-any-return]
+
+
+def _on_disconnect(value: object) -> object:
+    """``on_disconnect: keep`` is the short form of a mapping without ``after``."""
+    return {"action": value} if isinstance(value, str) else value
+
+
+def _after(value: object) -> float:
+    seconds = parse_duration(_text(value))
+    if seconds == 0:
+        raise Wrong("after: 0 would stop the node at the first lost packet; write a longer time, such as 5m")
+    return seconds
 
 
 def _retry_event(value: object) -> RetryEvent:
@@ -193,6 +229,13 @@ class Retry(_Fields):
     attempts: Annotated[int, PlainValidator(_attempts)] | None = None
 
 
+class OnDisconnect(_Fields):
+    """``on_disconnect``: what becomes of a node whose host is out of contact."""
+
+    action: Annotated[DisconnectAction, PlainValidator(_disconnect_action)] = DisconnectAction.STOP
+    after: Annotated[float, PlainValidator(_after)] | None = None
+
+
 def _split_cpu(value: object) -> object:
     if isinstance(value, dict) and value.keys() <= {"min", "max"}:
         return {"count": value}
@@ -239,4 +282,7 @@ class TaskFields(_Fields):
     on_node_failure: Annotated[OnNodeFailure, PlainValidator(_on_node_failure)] = OnNodeFailure.GO_ON
     spread: Annotated[Spread, PlainValidator(_spread)] = Spread.HOST
     priority: Annotated[int, PlainValidator(_priority)] = 0
+    redundancy: Annotated[int, PlainValidator(_redundancy)] = 1
+    spares: Annotated[int, PlainValidator(_spares)] = 0
+    on_disconnect: Annotated[OnDisconnect, BeforeValidator(_on_disconnect)] = OnDisconnect()
     files: Annotated[tuple[Annotated[FileMapping, PlainValidator(parse_mapping)], ...], BeforeValidator(_files)] = ()

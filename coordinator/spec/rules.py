@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from coordinator.core.spec import OnNodeFailure, Placement
 from coordinator.spec.problems import Wrong, nearest
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
@@ -51,6 +52,25 @@ def check_name(name: str) -> str:
 def _suggest_name(name: str) -> str:
     cleaned = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:41].rstrip("-")
     return cleaned if NAME.fullmatch(cleaned) else f"job-{cleaned}"[:41].rstrip("-")
+
+
+def misplaced(
+    placement: Placement, on_node_failure: OnNodeFailure, redundancy: int, spares: int
+) -> list[tuple[str, str]]:
+    """Fields that make no sense for the job's placement, each with what to do about it."""
+    wrong = []
+    if placement is not Placement.ANY and on_node_failure is not OnNodeFailure.GO_ON:
+        text = "on_node_failure is for placement 'any'; a group ends as a whole; use 'retry' to form it anew"
+        wrong.append(("on_node_failure", text))
+    if placement is not Placement.ANY and redundancy > 1:
+        text = "redundancy is for placement 'any'; a group can't run twice; use 'spares' to replace a lost member fast"
+        wrong.append(("redundancy", text))
+    if placement is Placement.ANY and spares:
+        text = (
+            "spares are for placement 'cluster'; a lost 'any' node takes any free host; remove it, or use 'redundancy'"
+        )
+        wrong.append(("spares", text))
+    return wrong
 
 
 def check_env_key(key: str) -> str:

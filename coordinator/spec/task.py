@@ -10,12 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources, RetryPolicy
+from coordinator.core.spec import GpuRequest, JobSpec, OnDisconnect, Range, Resources, RetryPolicy
 from coordinator.spec import model
 from coordinator.spec.document import Document, ValuePath, read_document
 from coordinator.spec.env import read_env
 from coordinator.spec.files import FileMapping, parse_mapping
 from coordinator.spec.problems import Problem, SpecError, Wrong, nearest
+from coordinator.spec.rules import misplaced
 from coordinator.spec.unsupported import DSTACK_FIELDS
 
 
@@ -89,6 +90,9 @@ def _check(document: Document, argv: tuple[str, ...], options: Options, environ:
     fields = _validated(document, problems)
     env = read_env(document, options.env, environ, problems)
     files = [*_file_problems(document, fields, base, problems), *_option_files(options, problems)]
+    if fields is not None:
+        wrong = misplaced(fields.placement, fields.on_node_failure, fields.redundancy, fields.spares)
+        problems.extend(Problem(document.place((field,)), text) for field, text in wrong)
     is_task = document.data.get("type") == "task"
     if is_task and not document.data.get("commands") and not argv:
         text = "commands are missing; a task needs something to run; add 'commands:' and a list"
@@ -149,6 +153,8 @@ def _unknown_field(path: ValuePath) -> str:
 
 _KNOWN: dict[str, tuple[str, ...]] = {
     "": tuple(model.TaskFields.model_fields),
+    "retry": tuple(model.Retry.model_fields),
+    "on_disconnect": tuple(model.OnDisconnect.model_fields),
     "resources": tuple(model.Resources.model_fields),
     "resources.cpu": tuple(model.Cpu.model_fields),
     "resources.gpu": tuple(model.Gpu.model_fields),
@@ -193,6 +199,9 @@ def _spec(fields: model.TaskFields, argv: tuple[str, ...], env: dict[str, str]) 
         on_node_failure=fields.on_node_failure,
         spread=fields.spread,
         priority=fields.priority,
+        redundancy=fields.redundancy,
+        spares=fields.spares,
+        on_disconnect=OnDisconnect(fields.on_disconnect.action, fields.on_disconnect.after),
     )
 
 

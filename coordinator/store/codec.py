@@ -16,9 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint
 from coordinator.core.spec import (
+    DisconnectAction,
     FileArchive,
     GpuRequest,
     JobSpec,
+    OnDisconnect,
     OnNodeFailure,
     Placement,
     Range,
@@ -132,6 +134,8 @@ _EVENTS = Form(
 )
 _RETRY = Shape(RetryPolicy, {"on_events": _EVENTS, "duration": PLAIN, "attempts": PLAIN})
 
+_ON_DISCONNECT = Shape(OnDisconnect, {"action": choice(DisconnectAction), "after": PLAIN})
+
 SPEC = Shape(
     JobSpec,
     {
@@ -153,6 +157,9 @@ SPEC = Shape(
         "on_node_failure": choice(OnNodeFailure),
         "spread": choice(Spread),
         "priority": PLAIN,
+        "redundancy": PLAIN,
+        "spares": PLAIN,
+        "on_disconnect": _ON_DISCONNECT.one,
     },
 )
 

@@ -191,6 +191,12 @@ def _spec(spec: JobSpec) -> Json:
         "on_node_failure": spec.on_node_failure.value,
         "spread": spec.spread.value,
         "priority": spec.priority,
+        "redundancy": spec.redundancy,
+        "spares": spec.spares,
+        "on_disconnect": {
+            "action": spec.on_disconnect.action.value,
+            "after_seconds": spec.on_disconnect.after,
+        },
     }
 
 

@@ -139,6 +139,28 @@ SPREAD_REGION: Spread.ValueType  # 3
 SPREAD_BACKEND: Spread.ValueType  # 4
 Global___Spread: _TypeAlias = Spread  # noqa: Y015
 
+class _DisconnectAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisconnectActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisconnectAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISCONNECT_ACTION_UNSPECIFIED: _DisconnectAction.ValueType  # 0
+    DISCONNECT_ACTION_STOP: _DisconnectAction.ValueType  # 1
+    """Stop it; it may be placed elsewhere afterwards."""
+    DISCONNECT_ACTION_KEEP: _DisconnectAction.ValueType  # 2
+    """Let it go on; it is never placed a second time."""
+
+class DisconnectAction(_DisconnectAction, metaclass=_DisconnectActionEnumTypeWrapper):
+    """What a host does with a node once it is out of contact with its coordinator for too long."""
+
+DISCONNECT_ACTION_UNSPECIFIED: DisconnectAction.ValueType  # 0
+DISCONNECT_ACTION_STOP: DisconnectAction.ValueType  # 1
+"""Stop it; it may be placed elsewhere afterwards."""
+DISCONNECT_ACTION_KEEP: DisconnectAction.ValueType  # 2
+"""Let it go on; it is never placed a second time."""
+Global___DisconnectAction: _TypeAlias = DisconnectAction  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -395,6 +417,31 @@ class RetryPolicy(_message.Message):
 Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
 
 @_typing.final
+class OnDisconnect(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    action: Global___DisconnectAction.ValueType
+    after_seconds: _builtins.float
+    """Seconds out of contact; absent: the lease for STOP, never for KEEP."""
+    def __init__(
+        self,
+        *,
+        action: Global___DisconnectAction.ValueType = ...,
+        after_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seconds", b"_after_seconds", "after_seconds", b"after_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seconds", b"_after_seconds", "action", b"action", "after_seconds", b"after_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_seconds: _TypeAlias = _typing.Literal["after_seconds"]  # noqa: Y015
+    _WhichOneofArgType__after_seconds: _TypeAlias = _typing.Literal["_after_seconds", b"_after_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_seconds) -> _WhichOneofReturnType__after_seconds | None: ...
+
+Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """What a user submits, checked and complete."""
 
@@ -438,6 +485,9 @@ class JobSpec(_message.Message):
     ON_NODE_FAILURE_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    REDUNDANCY_FIELD_NUMBER: _builtins.int
+    SPARES_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -455,6 +505,10 @@ class JobSpec(_message.Message):
     spread: Global___Spread.ValueType
     priority: _builtins.int
     """0 to 100; higher is placed first."""
+    redundancy: _builtins.int
+    """Copies of each node that run at once, in different backends (`any` only); 0: 1."""
+    spares: _builtins.int
+    """Hosts held ready beside the nodes (`cluster` only)."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Either commands, run by `shell`, or argv, executed as it is."""
@@ -470,6 +524,10 @@ class JobSpec(_message.Message):
     @_builtins.property
     def retry(self) -> Global___RetryPolicy:
         """Absent: interruptions alone are tried again, a few times."""
+
+    @_builtins.property
+    def on_disconnect(self) -> Global___OnDisconnect:
+        """Absent: nodes are stopped when their lease ends."""
 
     def __init__(
         self,
@@ -492,10 +550,13 @@ class JobSpec(_message.Message):
         on_node_failure: Global___OnNodeFailure.ValueType = ...,
         spread: Global___Spread.ValueType = ...,
         priority: _builtins.int = ...,
+        redundancy: _builtins.int = ...,
+        spares: _builtins.int = ...,
+        on_disconnect: Global___OnDisconnect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "argv", b"argv", "commands", b"commands", "env", b"env", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "name", b"name", "nodes", b"nodes", "on_node_failure", b"on_node_failure", "placement", b"placement", "priority", b"priority", "resources", b"resources", "retry", b"retry", "shell", b"shell", "spread", b"spread", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "argv", b"argv", "commands", b"commands", "env", b"env", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "name", b"name", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "placement", b"placement", "priority", b"priority", "redundancy", b"redundancy", "resources", b"resources", "retry", b"retry", "shell", b"shell", "spares", b"spares", "spread", b"spread", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_duration_seconds: _TypeAlias = _typing.Literal["max_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_duration_seconds: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds"]  # noqa: Y015

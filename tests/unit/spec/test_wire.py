@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -13,9 +14,12 @@ from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.core.errors import Invalid
 from coordinator.core.spec import (
+    DisconnectAction,
     FileArchive,
     GpuRequest,
     JobSpec,
+    OnDisconnect,
+    OnNodeFailure,
     Placement,
     Range,
     Resources,
@@ -82,11 +86,25 @@ specs = st.builds(
     ),
     spread=st.sampled_from(Spread),
     priority=st.integers(0, 100),
+    on_disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.none() | seconds),
     files=st.none() | st.just(FileArchive("ab" * 32, 10)),
 )
 
 
-@given(specs)
+specs_of_each_placement = st.one_of(
+    st.builds(lambda spec, spares: replace(spec, placement=Placement.CLUSTER, spares=spares), specs, st.integers(0, 9)),
+    st.builds(
+        lambda spec, copies, failure: replace(
+            spec, placement=Placement.ANY, redundancy=copies, on_node_failure=failure
+        ),
+        specs,
+        st.integers(1, 16),
+        st.sampled_from(OnNodeFailure),
+    ),
+)
+
+
+@given(specs_of_each_placement)
 def test_there_and_back(spec: JobSpec) -> None:
     message = pb.JobSpec.FromString(spec_to_pb(spec).SerializeToString())
     assert spec_from_pb(message) == spec
