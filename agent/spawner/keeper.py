@@ -3,21 +3,17 @@
 import heapq
 import os
 import select
-import signal
 import time
 
 from agent.spawner import procs
 from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
 from agent.spawner.orders import environment, number, signal_number, strings
-from agent.spawner.task import HostError, StartError, Task, signal_all, spawn
+from agent.spawner.task import HostError, StartError, Task, spawn
+from agent.spawner.trees import Trees
+from agent.spawner.watch import Watch
 from agent.spawner.wire import Message, now
 
-# What is left of a tree when its main process has ended gets TERM, and KILL after this.
-LEFTOVER_GRACE = 2.0
-# After KILL, how often to look whether it is gone, and when to give up on it.
-SWEEP_SECONDS = 0.05
-STUCK_SECONDS = 10.0
 # While the disk takes no journal, how long until it is tried again.
 RETRY_SECONDS = 1.0
 LOST = "exit status lost: the agent's spawner ended before the process did"
@@ -37,12 +33,9 @@ class Keeper:
         self.news: list[Message] = []
         self.refusals: list[Message] = []
         self.tasks: dict[str, Task] = {}
-        self._poll = poll
         self._null = os.open(os.devnull, os.O_RDWR)
-        self._mains: dict[int, Task] = {}
-        self._execs: dict[int, Task] = {}
-        self._pidfds: dict[int, Task] = {}
-        self._ending: dict[str, Task] = {}
+        self._watch = Watch(poll)
+        self._trees = Trees(self.tasks, self._watch, self._at, self._finish)
         self._timers: list[tuple[float, str]] = []
         self._must_sync = False
         place = os.stat(directory)
@@ -112,7 +105,8 @@ class Keeper:
         at = time.time()
         self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
         task = Task(name, self._mark(name), pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
-        self.tasks[name] = self._mains[pid] = task
+        self.tasks[name] = task
+        self._watch.add_main(task)
         self._limit(task, limit_at)
         self.news.append({"ev": "started", "id": name, "pid": pid, "at": at})
 
@@ -135,7 +129,7 @@ class Keeper:
             self.news.append(_exec_ended(name, key, None, str(error)))
             return
         task.execs[pid] = key
-        self._execs[pid] = task
+        self._watch.add_extra(task, pid)
 
     def stop(self, order: Message) -> None:
         """Signal a task's tree and set the time of its kill; a later order can only bring that time forward."""
@@ -184,9 +178,9 @@ class Keeper:
             task.limit_at = None
             self._stop(task, task.signal, task.grace, "max_duration", "max_duration reached")
         if task.main_gone:
-            self._settle(task)
+            self._trees.settle(task)
         if task.kill_at is not None and at >= task.kill_at and task.id in self.tasks:
-            self._kill(task, at)
+            self._trees.kill(task, at)
 
     def _at(self, when: float, task: Task) -> None:
         heapq.heappush(self._timers, (when, task.id))
@@ -217,96 +211,36 @@ class Keeper:
             task.signal_groups(signal_number(name))
         self._at(kill_at, task)
 
-    def _kill(self, task: Task, at: float) -> None:
-        if task.stuck_at is None:
-            task.stuck_at = at + STUCK_SECONDS
-        members = task.tree(self._orphans_of(task))
-        if not task.main_gone and not task.adopted:
-            members.add(task.pid)
-        signal_all(members, signal.SIGKILL)
-        if at < task.stuck_at:
-            self._at(at + SWEEP_SECONDS, task)
-        elif task.main_gone:
-            self._give_up(task, members)
-        else:
-            # Not even its main process can be killed (it sleeps inside a driver): look again now and then.
-            self._at(at + STUCK_SECONDS, task)
-
     # --- ends -----------------------------------------------------------------------------------------------------
 
     def reap(self) -> None:
         """Collect all children that have ended, and finish the tasks whose trees are gone."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
-            if pid in self._mains:
-                self._main_ended(self._mains.pop(pid), os.waitstatus_to_exitcode(status))
-            elif pid in self._execs:
-                self._exec_ended(pid, os.waitstatus_to_exitcode(status))
-        if self._ending:
-            orphans = self._orphans()
-            for task in list(self._ending.values()):
-                self._settle(task, orphans)
+        for task, pid, code in self._watch.reap():
+            if pid == task.pid:
+                self._trees.main_ended(task, code)
+            else:
+                self._exec_ended(task, pid, code)
+        self._trees.settle_all()
 
-    def readable(self, fd: int) -> bool:
+    def readable(self, fd: int) -> None:
         """An adopted process has ended, if ``fd`` is of one."""
-        task = self._pidfds.pop(fd, None)
+        task = self._watch.ended(fd)
         if task is None:
-            return False
-        self._poll.unregister(fd)
-        os.close(fd)
-        task.pidfd = -1
+            return
         if task.cause == "exit":
             task.cause, task.reason = "host", LOST
-        self._main_ended(task, None)
-        self._settle(task)
-        return True
+        self._trees.main_ended(task, None)
+        self._trees.settle(task)
 
-    def _main_ended(self, task: Task, code: int | None) -> None:
-        task.code = 128 - code if code is not None and code < 0 else code
-        task.main_gone = True
-        self._ending[task.id] = task
-
-    def _exec_ended(self, pid: int, code: int) -> None:
-        task = self._execs.pop(pid)
+    def _exec_ended(self, task: Task, pid: int, code: int) -> None:
         key = task.execs[pid]
         if not task.group_lives():
             del task.execs[pid]
-        self.news.append(_exec_ended(task.id, key, 128 - code if code < 0 else code, ""))
-
-    def _settle(self, task: Task, orphans: "set[int] | None" = None) -> None:
-        """The main process has ended: end what is left of its tree, and report when nothing is."""
-        orphans = self._orphans() if orphans is None else orphans
-        if not task.adopted and not orphans and not task.group_lives():
-            self._finish(task)
-            return
-        members = task.tree(self._orphans_of(task))
-        if not members:
-            self._finish(task)
-        elif not task.swept:
-            task.swept = True
-            signal_all(members, signal.SIGTERM)
-            soon = now() + LEFTOVER_GRACE
-            task.kill_at = soon if task.kill_at is None else min(task.kill_at, soon)
-            self._at(task.kill_at, task)
-        if members and task.adopted:
-            # Not our children: no signal tells of their end.
-            self._at(now() + SWEEP_SECONDS, task)
-
-    def _give_up(self, task: Task, members: set[int]) -> None:
-        pids = ", ".join(map(str, sorted(members)))
-        task.reason = f"{task.reason}; " * bool(task.reason) + f"processes that cannot be killed: {pids}"
-        self._finish(task)
+        self.news.append(_exec_ended(task.id, key, code, ""))
 
     def _finish(self, task: Task) -> None:
         del self.tasks[task.id]
-        self._ending.pop(task.id, None)
-        for pid in task.execs:
-            self._execs.pop(pid, None)
+        self._watch.drop_extras(task)
         self._record_end(task.id, task.code, task.cause, task.reason, task.log_bytes())
 
     def _record_end(self, name: str, code: int | None, cause: str, reason: str, log_bytes: int) -> None:
@@ -332,22 +266,6 @@ class Keeper:
             return False
         return True
 
-    # --- whose is it ----------------------------------------------------------------------------------------------
-
-    def _orphans(self) -> set[int]:
-        """Processes that fell to us because their parents ended; everything's, where the kernel doesn't say."""
-        children = procs.children()
-        if children is None:
-            children = {p.pid for p in procs.everything().values() if p.parent == os.getpid()}
-        return children - self._mains.keys() - self._execs.keys()
-
-    def _orphans_of(self, task: Task) -> set[int]:
-        """Orphans that are ``task``'s. One without any mark is, if no other task could be its parent."""
-        if task.adopted:
-            return set()
-        alone = len(self.tasks) == 1
-        return {pid for pid in self._orphans() if alone and not procs.mark_of(pid)}
-
     # --- after a crash --------------------------------------------------------------------------------------------
 
     def _pick_up(self, name: str, record: Message) -> None:
@@ -363,12 +281,10 @@ class Keeper:
         process = procs.look(pid) if pid else None
         if process is None or not process.alive or process.start != record.get("start"):
             task.cause, task.reason = "host", LOST
-            self._main_ended(task, None)
-            self._settle(task)
+            self._trees.main_ended(task, None)
+            self._trees.settle(task)
             return
-        task.pidfd = os.pidfd_open(pid)
-        self._pidfds[task.pidfd] = task
-        self._poll.register(task.pidfd, select.EPOLLIN)
+        self._watch.adopt(task)
         limit_at = record.get("limit_at")
         self._limit(task, None if limit_at is None else number(limit_at))
         if "cause" in record:
