@@ -47,7 +47,10 @@ def from_snapshot(message: Message) -> dict[AllocationId, Observed]:
 
 def _from_record(key: AllocationId, record: Mapping[str, object]) -> Observed:
     started = _number(record.get("at")) if record.get("pid") else 0.0
-    seen = Observed(key, Phase.STOPPING if "cause" in record else Phase.RUNNING, started_at=started)
+    phase = Phase.STOPPING if "cause" in record else Phase.RUNNING
+    # Absent in what an earlier release started: such a task ends with the lease.
+    after = record.get("after", 0.0)
+    seen = Observed(key, phase, started_at=started, after=None if after is None else _number(after))
     return _ended(seen, record, _number(record["at_end"])) if "at_end" in record else seen
 
 

@@ -66,7 +66,7 @@ class Work:
         self._unreported: dict[AllocationId, None] = {}
         self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
-        self._fence = Fence(tools.send, tools.now, lambda: self._reconcile(list(self.observed)))
+        self._fence = Fence(tools.send, tools.now, self._lease_ended)
         self._extras = Extras(tools.send, tools.nodes.order_extra)
 
     # --- what comes in ----------------------------------------------------------------------------------------
@@ -183,6 +183,12 @@ class Work:
         if self._unreported:
             self._on_change(self.urgent())
 
+    def _lease_ended(self) -> float | None:
+        """Stop what must not outlast the contact; when there will be more of that."""
+        self._reconcile(list(self.observed))
+        lease = self._fence.lease
+        return None if lease is None else rules.next_end(self.observed.values(), lease, self._tools.now())
+
     def _carry_out(self, action: rules.Action) -> AllocationId | None:
         match action:
             case rules.Prepare(desired):
@@ -247,7 +253,8 @@ class Work:
             self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {_said(error)}")
             return None
         self._tools.ports.release(desired.id)
-        self._observe(replace(self.observed[desired.id], phase=Phase.STARTING), news=False)
+        starting = replace(self.observed[desired.id], phase=Phase.STARTING, after=desired.spec.after)
+        self._observe(starting, news=False)
         self._tools.send(order)
         return None
 

@@ -49,7 +49,10 @@ class Cause(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a user submitted, as far as a host needs it. ``argv`` goes before ``commands``."""
+    """What a user submitted, as far as a host needs it. ``argv`` goes before ``commands``.
+
+    ``after``: seconds out of contact after which the host stops it, if the lease is not longer; None: never.
+    """
 
     nodes: int = 1
     cluster: bool = False
@@ -62,6 +65,7 @@ class Spec:
     stop_duration: float | None = None
     stop_signal: str = ""
     archive: str = ""
+    after: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ class Observed:
     """What has become of an allocation on this host.
 
     ``acknowledged``: the coordinator has this very state. ``log_done``: it has all output, or wants none.
-    ``stop_grace`` is that of the stop under way.
+    ``stop_grace`` is that of the stop under way; ``after`` is the spec's, known of a process even before the
+    coordinator has said anew what it wants.
     """
 
     id: AllocationId
@@ -148,6 +153,7 @@ class Observed:
     master_port: int = 0
     probes: tuple[Probe, ...] = ()
     stop_grace: float = 0.0
+    after: float | None = 0.0
     acknowledged: bool = False
     log_done: bool = False
 

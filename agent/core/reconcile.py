@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.lease import ENDED_REASON, Lease, expired
+from agent.core.lease import ENDED_REASON, Lease, end_for, ended_reason, expired
 from agent.core.model import AllocationId, Cause, Desired, Observed, Phase, Wanted
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DEFAULT_SIGNAL = "TERM"
 NO_RECORD = "no record of it on this host"
 NOT_WANTED = "the coordinator no longer knows it"
+
+_LIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,27 @@ def reconcile(
     actions: list[Action] = []
     for key in ids:
         want, have = None if desired is None else desired.get(key), observed.get(key)
-        if ended and lease is not None:
-            action = _fenced(have, want, lease)
-        else:
+        if not ended or lease is None:
             action = None if desired is None else _step(want, have)
+        elif have is not None and have.phase in _LIVE and not _due(have, lease, now):
+            # Kept: it goes on, and nothing but an order to stop touches it.
+            action = None if desired is None else _stop_if_due(want, have)
+        else:
+            action = _fenced(have, want, lease)
         if action is not None:
             actions.append(action)
     return actions
+
+
+def next_end(observed: Iterable[Observed], lease: Lease, now: float) -> float | None:
+    """When, after ``now``, the next process outlasts its time out of contact; None: none will."""
+    ends = (end_for(lease, have.after) for have in observed if have.phase in _LIVE)
+    return min((end for end in ends if end is not None and end > now), default=None)
+
+
+def _due(have: Observed, lease: Lease, now: float) -> bool:
+    end = end_for(lease, have.after)
+    return end is not None and now >= end
 
 
 def _step(want: Desired | None, have: Observed | None) -> Action | None:
@@ -129,16 +145,16 @@ def _stop_if_due(want: Desired | None, have: Observed) -> Action | None:
     return Stop(have.id, name, want.stop_grace, Cause.STOPPED, want.stop_reason)
 
 
-def _fenced(have: Observed | None, want: Desired | None, lease: Lease | None) -> Action | None:
+def _fenced(have: Observed | None, want: Desired | None, lease: Lease) -> Action | None:
     """The lease has ended: what runs is stopped within the coordinator's grace, nothing begins."""
     if have is None or have.phase in (Phase.ENDED, Phase.STOPPING):
         return None
     if have.phase in (Phase.PREPARING, Phase.PREPARED):
         return End(have.id, Cause.HOST, ENDED_REASON)
-    grace = lease.grace if lease is not None else 0.0
+    grace = lease.grace
     name = DEFAULT_SIGNAL
     if want is not None:
         name = want.stop_signal or want.spec.stop_signal or DEFAULT_SIGNAL
         if want.spec.stop_duration is not None:
             grace = min(grace, want.spec.stop_duration)
-    return Stop(have.id, name, grace, Cause.HOST, ENDED_REASON)
+    return Stop(have.id, name, grace, Cause.HOST, ended_reason(lease, have.after))

@@ -19,6 +19,7 @@ RETRY_SECONDS = 1.0
 LOST = "exit status lost: the agent's spawner ended before the process did"
 REBOOTED = "host rebooted"
 LEASE_ENDED = "the host was out of contact with its coordinator for longer than its lease"
+AFTER_ENDED = "the host was out of contact with its coordinator for {0:g} s, the job's on_disconnect"
 
 
 class Keeper:
@@ -63,6 +64,7 @@ class Keeper:
             signal=order["signal"],
             grace=order["grace"],
             limit_at=None if limit is None else began + number(limit),
+            after=order.get("after", 0.0),
             meta=order.get("meta"),
         )
         try:
@@ -105,6 +107,7 @@ class Keeper:
         at = time.time()
         self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
         task = Task(name, self._mark(name), pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
+        task.after = _after(order)
         self.tasks[name] = task
         self._watch.add_main(task)
         self._limit(task, limit_at)
@@ -146,7 +149,7 @@ class Keeper:
     def lease(self, order: Message) -> None:
         """Prolong the time that work may go on without word from the coordinator."""
         until = number(order["until"])
-        self._lease.prolong(until, number(order["grace"]))
+        self._lease.prolong(until, number(order["grace"]), number(order.get("since", 0.0)))
         heapq.heappush(self._timers, (until, ""))
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -168,10 +171,18 @@ class Keeper:
     def _check_lease(self, at: float) -> None:
         if self._lease.until is None or at < self._lease.until:
             return
-        # Counted from the lease's end, not from now: the node may be placed anew after it.
-        left = max(0.0, self._lease.until + self._lease.grace - at)
+        later: float | None = None
         for task in list(self.tasks.values()):
-            self._stop(task, task.signal, min(task.grace, left), "host", LEASE_ENDED)
+            end = self._lease.end_for(task.after)
+            if end is not None and at < end:
+                later = end if later is None else min(later, end)
+            elif end is not None:
+                # Counted from that end, not from now: the node may be placed anew after it.
+                left = max(0.0, end + self._lease.grace - at)
+                reason = AFTER_ENDED.format(task.after) if end > self._lease.until else LEASE_ENDED
+                self._stop(task, task.signal, min(task.grace, left), "host", reason)
+        if later is not None:
+            heapq.heappush(self._timers, (later, ""))
 
     def _due(self, task: Task, at: float) -> None:
         if task.limit_at is not None and at >= task.limit_at and task.kill_at is None and not task.main_gone:
@@ -276,6 +287,7 @@ class Keeper:
         pid = int(number(record.get("pid", 0)))
         task = Task(name, self._mark(name), pid, str(record["log"]), str(record["signal"]), number(record["grace"]))
         task.adopted = True
+        task.after = _after(record)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         self.tasks[name] = task
         process = procs.look(pid) if pid else None
@@ -295,6 +307,12 @@ class Keeper:
 
 def _exec_ended(name: str, key: str, code: int | None, reason: str) -> Message:
     return {"ev": "exec_ended", "id": name, "key": key, "code": code, "reason": reason}
+
+
+def _after(order: Message) -> float | None:
+    """Absent where an earlier release gave the order: such a task ends with the lease."""
+    after = order.get("after", 0.0)
+    return None if after is None else number(after)
 
 
 def _size(record: Message) -> int:

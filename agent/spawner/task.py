@@ -36,6 +36,7 @@ class Task:
 
     __slots__ = (
         "adopted",
+        "after",
         "cause",
         "code",
         "execs",
@@ -75,6 +76,8 @@ class Task:
         self.kill_at: float | None = None
         self.stuck_at: float | None = None
         self.limit_at: float | None = None
+        # Seconds out of contact that it may outlast, if the lease is not longer; nothing: any time.
+        self.after: float | None = 0.0
 
     def leaders(self) -> set[int]:
         """Processes that lead the task's sessions. A dead main of an earlier spawner may have lent its pid on."""

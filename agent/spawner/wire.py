@@ -2,11 +2,13 @@
 
 Orders, daemon to spawner (``op``):
 
-* ``spawn``: ``id argv env cwd log signal grace limit meta``. ``limit``: seconds or null; ``meta`` comes back as it is.
+* ``spawn``: ``id argv env cwd log signal grace limit after meta``. ``limit``: seconds or null; ``after``: seconds out
+  of contact that it may outlast, if the lease is not longer, or null for any time; ``meta`` comes back as it is.
 * ``exec``: ``id key argv env cwd``: one more process in the tree of the running task ``id``, writing to its log.
 * ``stop``: ``id signal grace cause reason``.
 * ``forget``: ``id``, of a task that has ended.
-* ``lease``: ``until grace``: on the clock of :func:`now`, when all work must be stopped unless it is prolonged.
+* ``lease``: ``until grace since``: on the clock of :func:`now`, when all work but what may go on for longer must be
+  stopped unless it is prolonged, and when the last contact was.
 
 News, spawner to daemon (``ev``):
 

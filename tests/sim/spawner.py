@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.spawner import journal as production
-from agent.spawner.keeper import LEASE_ENDED, LOST, REBOOTED
+from agent.spawner.keeper import AFTER_ENDED, LEASE_ENDED, LOST, REBOOTED
 from tests.sim.clock import Process
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Task:
     reason: str = ""
     kill_at: float | None = None
     limit_at: float | None = None
+    after: float | None = 0.0
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class LeaseFile:
     boot: int = -1
     until: float = 0.0
     grace: float = 0.0
+    since: float = 0.0
 
 
 class Spawner:
@@ -102,6 +104,7 @@ class Spawner:
         saved = host.lease_file
         self.lease_until: float | None = saved.until if saved.boot == host.boots else None
         self.lease_grace = saved.grace
+        self.lease_since = saved.since
         for task, record in list(self.records.items()):
             if "at_end" not in record:
                 self._pick_up(task, record)
@@ -129,12 +132,13 @@ class Spawner:
             return
         limit: Any = order["limit"]
         limit_at = None if limit is None else self.host.now() + limit
-        self._add("starting", key, boot=self.host.boots, signal="TERM", grace=order["grace"], limit_at=limit_at)
+        grace: Any = order["grace"]
+        after: Any = order["after"]
+        self._add("starting", key, boot=self.host.boots, signal="TERM", grace=grace, limit_at=limit_at, after=after)
         self._write()
         process = self.host.start(key, order["desired"])
         self._add("started", key, pid=1, at=self.host.wall())
-        grace: Any = order["grace"]
-        task = self.tasks[key] = Task(key, process, str(order["signal"]), grace, limit_at=limit_at)
+        task = self.tasks[key] = Task(key, process, str(order["signal"]), grace, limit_at=limit_at, after=after)
         self._watch(task)
         self._news.append({"ev": "started", "id": key, "pid": 1, "at": self.host.wall()})
 
@@ -152,11 +156,12 @@ class Spawner:
     def _lease(self, order: Message) -> None:
         until: Any = order["until"]
         grace: Any = order["grace"]
-        self.lease_until, self.lease_grace = until, grace
+        since: Any = order["since"]
+        self.lease_until, self.lease_grace, self.lease_since = until, grace, since
         self._at(until, self._check_lease)
         saved = self.host.lease_file
         if saved.boot != self.host.boots or until - saved.until >= 1.0:
-            self.host.lease_file = LeaseFile(self.host.boots, until, grace)
+            self.host.lease_file = LeaseFile(self.host.boots, until, grace, since)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -172,9 +177,16 @@ class Spawner:
     def _check_lease(self) -> None:
         if self.lease_until is None or self.host.now() < self.lease_until - ROUNDING:
             return
-        left = max(0.0, self.lease_until + self.lease_grace - self.host.now())
         for task in list(self.tasks.values()):
-            self._end_task(task, min(task.grace, left), "host", LEASE_ENDED)
+            if task.after is None:
+                continue
+            end = max(self.lease_until, self.lease_since + task.after)
+            if self.host.now() < end - ROUNDING:
+                self._at(end, self._check_lease)
+                continue
+            left = max(0.0, end + self.lease_grace - self.host.now())
+            reason = AFTER_ENDED.format(task.after) if end > self.lease_until else LEASE_ENDED
+            self._end_task(task, min(task.grace, left), "host", reason)
         self._soon()
 
     def _limit(self, task: Task) -> None:
@@ -231,7 +243,8 @@ class Spawner:
             return
         process = self.host.processes.get(key)
         grace: Any = record["grace"]
-        task = Task(key, process, str(record["signal"]), grace, adopted=True)
+        after: Any = record["after"]
+        task = Task(key, process, str(record["signal"]), grace, adopted=True, after=after)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         if process is None or not process.alive:
             self._record_end(key, None, "host", LOST)

@@ -58,6 +58,7 @@ class Nodes:
             "signal": spec.stop_signal or "TERM",
             "grace": grace,
             "limit": spec.max_duration,
+            "after": spec.after,
             "desired": desired,
         }
 

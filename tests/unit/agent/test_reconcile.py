@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.lease import ENDED_REASON, Lease, expired, renewed
+from agent.core.lease import AFTER_REASON, ENDED_REASON, Lease, end_for, expired, renewed
 from agent.core.model import AllocationId, Cause, Desired, Group, Observed, Phase, Spec, Wanted
-from agent.core.reconcile import NO_RECORD, Action, End, Forget, Prepare, Start, Stop, reconcile
+from agent.core.reconcile import NO_RECORD, Action, End, Forget, Prepare, Start, Stop, next_end, reconcile
 
 ID = AllocationId("j.0.1")
 WANT = Desired(ID, "j", "n", 0, 1, Wanted.RUNNING, Spec(argv=("true",), stop_signal="INT"))
@@ -30,6 +30,7 @@ observed = st.none() | st.builds(
     acknowledged=st.booleans(),
     log_done=st.booleans(),
     stop_grace=st.sampled_from((0.0, 5.0)),
+    after=st.sampled_from((0.0, 150.0, 500.0, None)),
 )
 leases = st.none() | st.just(Lease(100.0, 4.0))
 
@@ -132,6 +133,48 @@ def test_the_end_of_the_lease_stops_within_the_shorter_grace() -> None:
     hasty = replace(WANT, spec=replace(WANT.spec, stop_duration=1.0))
     assert decide(hasty, running, lease, 100.0) == [Stop(ID, "INT", 1.0, Cause.HOST, ENDED_REASON)]
     assert decide(WANT, None, lease, 100.0) == []
+
+
+def test_what_is_kept_outlasts_the_lease_until_its_own_time() -> None:
+    lease = Lease(100.0, 4.0, since=70.0)
+    for_good, for_a_while = (Observed(ID, Phase.RUNNING, after=after) for after in (None, 50.0))
+    assert decide(WANT, for_good, lease, 1e9) == []
+    assert decide(WANT, for_a_while, lease, 119.9) == []
+    assert decide(WANT, for_a_while, lease, 120.0) == [Stop(ID, "INT", 4.0, Cause.HOST, AFTER_REASON.format(50.0))]
+    hasty = replace(for_a_while, after=20.0)
+    assert decide(WANT, hasty, lease, 100.0) == [Stop(ID, "INT", 4.0, Cause.HOST, ENDED_REASON)]
+
+
+def test_a_stop_wins_over_keeping() -> None:
+    """Also an order that comes after the lease's end, before a new session."""
+    lease, kept = Lease(100.0, 4.0, since=70.0), Observed(ID, Phase.RUNNING, after=None)
+    stop = replace(WANT, phase=Wanted.STOPPED, stop_grace=7.0, stop_reason="asked to")
+    assert decide(stop, kept, lease, 200.0) == [Stop(ID, "INT", 7.0, Cause.STOPPED, "asked to")]
+    assert isinstance(decide(None, kept, lease, 200.0)[0], Stop)
+
+
+@given(observed)
+def test_nothing_kept_begins_without_a_lease(have: Observed | None) -> None:
+    """Keeping is for what runs: what is only prepared ends, for the coordinator counts on that."""
+    for action in decide(WANT, have, Lease(100.0, 4.0, since=70.0), 120.0):
+        assert not isinstance(action, Prepare | Start)
+        assert have is not None
+        if have.phase in (Phase.PREPARING, Phase.PREPARED):
+            assert isinstance(action, End)
+
+
+def test_the_next_end_is_that_of_what_still_runs() -> None:
+    lease = Lease(100.0, 4.0, since=70.0)
+    seen = [Observed(ID, phase, after=after) for phase, after in ((Phase.RUNNING, None), (Phase.RUNNING, 90.0))]
+    assert next_end([*seen, Observed(ID, Phase.ENDED, after=40.0)], lease, 101.0) == 160.0
+    assert next_end(seen, lease, 160.0) is None
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.none() | st.floats(0, 1e6))
+def test_nothing_is_kept_for_less_than_the_lease(since: float, seconds: float, after: float | None) -> None:
+    end = end_for(renewed(None, since, seconds, 1.0), after)
+    assert (end is None) == (after is None)
+    assert end is None or end >= max(since + seconds, since + (after or 0.0))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(1, 100))))

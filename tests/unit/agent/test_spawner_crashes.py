@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.spawner import wire
+from agent.spawner import procs, wire
 from agent.spawner.journal import Journal
+from agent.spawner.keeper import AFTER_ENDED, LEASE_ENDED
 from agent.spawner.procs import look
 from tests.fakes.spawner_client import spawner
 from tests.support import eventually
@@ -137,6 +138,53 @@ def test_the_lease_outlives_the_spawner_too(tmp_path: Path) -> None:
         client.kill()
         client.start()
         assert client.next("exited")["cause"] == "host"
+
+
+def test_what_is_kept_outlasts_the_lease_and_only_that(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        now = wire.now()
+        client.send({"op": "lease", "until": now + 1.0, "grace": 0.2, "since": now})
+        for key, after in (("ends.0.1", 0.0), ("later.0.1", 2.0), ("kept.0.1", None)):
+            client.spawn(key, "sleep 1000", after=after)
+            client.next("started", key)
+        first, second = client.next("exited"), client.next("exited")
+        assert [first["id"], second["id"]] == ["ends.0.1", "later.0.1"]
+        assert (first["reason"], second["reason"]) == (LEASE_ENDED, AFTER_ENDED.format(2.0))
+        assert float(second["at"]) - float(first["at"]) > 0.5
+        client.kill()
+        client.start()
+        record = client.snapshot["kept.0.1"]
+        assert (record["after"], "cause" in record) == (None, False)
+        # Any stop ends it: what is asked for, or a host that is not wanted any more.
+        client.stop("kept.0.1")
+        assert client.next("exited")["cause"] == "stopped"
+
+
+def test_how_long_a_task_is_kept_is_known_to_the_next_spawner(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        now = wire.now()
+        client.send({"op": "lease", "until": now + 1.0, "grace": 0.2, "since": now})
+        client.spawn("j.0.1", "sleep 1000", after=3.0)
+        client.next("started")
+        client.kill()
+        client.start()
+        assert client.end_of("j.0.1")["reason"] == AFTER_ENDED.format(3.0)
+        assert wire.now() >= now + 3.0
+
+
+def test_the_lease_and_the_journal_of_an_earlier_release_are_understood(tmp_path: Path) -> None:
+    """It knew nothing of keeping: its tasks end with their lease, also when nobody was there to see to it."""
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "sleep 1000")
+        client.next("started")
+        client.kill()
+        journal = tmp_path / "spawner.journal"
+        journal.write_text(journal.read_text().replace('"after":0.0,', ""))
+        assert "after" not in journal.read_text()
+        (tmp_path / "lease").write_text(f"{procs.boot_id()} {wire.now() - 1.0} 0.2")
+        client.start()
+        ended = client.end_of("j.0.1")
+        assert (ended["cause"], ended["reason"]) == ("host", LEASE_ENDED)
 
 
 def test_a_torn_line_spoils_nothing(tmp_path: Path) -> None:
