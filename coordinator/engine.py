@@ -93,6 +93,8 @@ class Engine:
         self._inbox: list[_Posted | _Read] = []
         self._wake = asyncio.Event()
         self._due: float | None = None
+        # What is added to the monotonic clock to give the coordinator's own time.
+        self._served_from = 0.0
         self._version = 0
         self._version_changed: list[asyncio.Future[None]] = []
 
@@ -140,7 +142,9 @@ class Engine:
     async def load(self) -> Loaded:
         """Read the store and give every known host a fresh lease; what was read. Raises StoreError."""
         loaded = await self._read_store()
-        decide(Turn(self._state, _now()), CoordinatorStarted())
+        # The first start ever begins with the wall clock, so that an older database's records fit in.
+        self._served_from = (loaded.counters.served or time.time()) - time.monotonic()
+        decide(Turn(self._state, self._now()), CoordinatorStarted())
         self._due = next_deadline(self._state)
         return loaded
 
@@ -154,6 +158,7 @@ class Engine:
             hosts=loaded.hosts,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
+            served=loaded.counters.served,
         )
         self._state = restore(records, self._timing)
         return loaded
@@ -191,7 +196,7 @@ class Engine:
         for item in batch:
             if isinstance(item, _Read):
                 self._serve(item)
-        turn = Turn(self._state, _now())
+        turn = Turn(self._state, self._now())
         answers: list[tuple[_Posted, Any]] = []
         try:
             self._decide(turn, posted, answers)
@@ -241,7 +246,7 @@ class Engine:
         half_done = self._state
         try:
             await self._read_store()
-            decide(Turn(self._state, _now()), CoordinatorStarted())
+            decide(Turn(self._state, self._now()), CoordinatorStarted())
             carry_over(half_done, self._state)
             self._due = next_deadline(self._state)
         finally:
@@ -273,6 +278,10 @@ class Engine:
         except Refused as refusal:
             item.answer.set_exception(refusal)
 
+    def _now(self) -> Instant:
+        mono = time.monotonic()
+        return Instant(mono=mono, wall=time.time(), served=mono + self._served_from)
+
     def _announce(self) -> None:
         self._version = self._state.version
         waiters, self._version_changed = self._version_changed, []
@@ -284,7 +293,3 @@ class Engine:
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)
-
-
-def _now() -> Instant:
-    return Instant(mono=time.monotonic(), wall=time.time())

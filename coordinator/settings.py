@@ -73,6 +73,7 @@ DEFAULTS: dict[str, str] = {
     "suspect": "15s",
     "lease": "30s",
     "grace": "5s",
+    "margin": "1s",
     "prepare": "2m",
     "probe_interval": "2m",
     "certificate_life": "7d",
@@ -172,6 +173,7 @@ class _Reader:
             suspect=self._positive("suspect"),
             lease=self._positive("lease"),
             lease_grace=self._read("grace", parse_duration),
+            lease_margin=self._positive("margin"),
             prepare=self._positive("prepare"),
             probe_interval=self._positive("probe_interval"),
         )

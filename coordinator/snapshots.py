@@ -107,7 +107,7 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         gpus_used=tuple(usage.gpus),
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
-        warning=_silence(state, host) or network.stated_but_denied(state, host),
+        warning=_silence(state, host) or _drained(host) or network.stated_but_denied(state, host),
     )
 
 
@@ -116,6 +116,10 @@ def _silence(state: State, host: Host) -> str:
         return ""
     timing = state.timing
     return f"not heard of for over {timing.suspect:g} s; its work is given up at {timing.lost:g} s"
+
+
+def _drained(host: Host) -> str:
+    return f"no new work: {host.drained}" if host.drained else ""
 
 
 def overview(state: State, *, job_limit: int = 200) -> OverviewView:

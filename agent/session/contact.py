@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+SHORTEST_LIMIT = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTimes:
     """All in seconds. ``gather``: a start is told so much later, because the end of a short task may go with it."""
@@ -39,6 +42,11 @@ class SessionTimes:
     first_backoff: float = 0.2
     longest_backoff: float = 5.0
     goodbye: float = 2.0
+
+
+def report_limit(times: SessionTimes, lease: float) -> float:
+    """Seconds that a report waits for its answer. A short ``lease`` must leave time for a second try on a new link."""
+    return max(SHORTEST_LIMIT, min(times.report, lease / 4))
 
 
 class Owner(Protocol):
@@ -80,6 +88,7 @@ class Session:
         self._epoch = 0
         self._heartbeat = 5.0
         self._lease_grace = 10.0
+        self._report_limit = times.report
         self._probes: list[Probe] = []
         self._hardware: HardwareReport | None = None
         self._probing: set[asyncio.Task[None]] = set()
@@ -185,10 +194,13 @@ class Session:
         self._epoch = welcome.epoch
         self._heartbeat = max(0.05, welcome.heartbeat_seconds)
         self._lease_grace = welcome.lease_grace_seconds
+        self._report_limit = report_limit(self._times, welcome.lease_seconds)
         # From the first order on: what a host begins before its first report must be fenced too.
         self._work.begin(sent_at, welcome.lease_seconds, self._lease_grace)
         self._link = link
         log.info("session.open", coordinator=link.address, epoch=welcome.epoch, host=welcome.host_name)
+        if welcome.drained:
+            log.warning("session.drained", reason=welcome.drained, hint="no new work comes; what runs goes on")
         self._on_open()
 
     def _probe(self, targets: Sequence[Member]) -> None:
@@ -226,7 +238,7 @@ class Session:
         hardware, self._hardware = self._hardware, None
         sent_at = now()
         try:
-            lease = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._times.report)
+            lease = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
             raise

@@ -162,12 +162,10 @@ def _closed_is(failure: type[Exception]) -> Iterator[None]:
         raise failure("the session ended meanwhile") from None
 
 
-_FINAL = (Reason.HOST_REMOVED, Reason.PROTOCOL_VERSION)
-
-
 def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
     refusal = reason_of(error)
-    if refusal.reason in _FINAL:
+    # Another protocol is not final: an upgrade of either side mends it, and what runs here has its lease until then.
+    if refusal.reason == Reason.HOST_REMOVED:
         return Refused(refusal.message)
     if refusal.reason == "UNIMPLEMENTED":
         return ContactLost("what answers there is not the coordinator's port for agents")

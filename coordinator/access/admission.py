@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rallypoint.token import TokenDamaged, TokenText, parse_token
-from rallypoint.version import PROTOCOL_VERSION, protocol_compatible
+from rallypoint.version import PROTOCOL_VERSION, Skew, skew_of
 
 from coordinator.access.errors import ClockOff, ProtocolTooDifferent, TokenNotReadable, WrongCluster
 
@@ -28,7 +28,7 @@ def check_claim(claim: JoinClaim, cluster_id: str, now: float) -> TokenText:
 
     Raises ``ProtocolTooDifferent``, ``TokenNotReadable``, ``WrongCluster`` or ``ClockOff``.
     """
-    if not protocol_compatible(claim.protocol_version):
+    if skew_of(claim.protocol_version) is Skew.OTHER:
         versions = f"the agent speaks protocol {claim.protocol_version or '?'}, the coordinator {PROTOCOL_VERSION}"
         raise ProtocolTooDifferent(f"{versions}: install the same release on both")
     try:

@@ -91,6 +91,13 @@ class HostRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeServed:
+    """So many seconds of served time (see ``Instant``) have passed; the next start goes on from there."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class HostSeen:
     """Volatile: a host's state or live readings changed; the durable part of its record did not."""
 
@@ -133,6 +140,7 @@ Durable = (
     | GangDissolved
     | HostUpdated
     | HostRemoved
+    | TimeServed
 )
 Volatile = HostSeen | ReachSeen | DeadlineSet | TryDelayed
 Change = Durable | Volatile

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.core import jobs, placement, rendezvous, sessions
-from coordinator.core.changes import DeadlineSet, HostSeen, TryDelayed
+from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, TimeServed, TryDelayed
 from coordinator.core.events import (
     CoordinatorStarted,
     CordonRequested,
@@ -25,6 +25,10 @@ from coordinator.core.model import GangPhase, HostState
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
+# How often the coordinator's own time is written down, with something else that is: a turn that needs no disk, as one
+# of heartbeats alone, must not begin to. A crash forgets so much of it, or what passed since anything last happened.
+CLOCK_SECONDS = 10.0
+
 
 def decide(turn: Turn, event: Event) -> Any:
     """Decide one event; its answer is for the caller. Raises errors.Refused, having recorded nothing."""
@@ -34,6 +38,8 @@ def decide(turn: Turn, event: Event) -> Any:
 def settle(turn: Turn) -> None:
     """Plan for what the turn freed and what it asked for. Once a turn, however many events it had."""
     placement.plan(turn)
+    if turn.at.served - turn.state.served >= CLOCK_SECONDS and not all(isinstance(c, VOLATILE) for c in turn.changes):
+        turn.record(TimeServed(turn.at.served))
 
 
 def next_deadline(state: State) -> float | None:

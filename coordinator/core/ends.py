@@ -40,16 +40,16 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
     node = replace(node, address=allocation.address or node.address)
     outcome = _outcome(job, status)
     if job.spec.placement is Placement.ANY:
-        if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.wall):
+        if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served):
             outcome = NodeState.PENDING
-        ended = _ended(node, status, outcome, turn.at.wall)
+        ended = _ended(node, status, outcome, turn.at.served)
         turn.record(NodeUpdated(ended))
         if outcome is NodeState.PENDING:
             _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
         elif outcome is NodeState.FAILED and _fails_its_job(job):
             _fail_job(turn, job, ended)
     else:
-        turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.wall)))
+        turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.served)))
         _end_member(turn, job, node, outcome, status)
     if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
         _stop_others(turn, state.jobs[job.id])
@@ -72,7 +72,8 @@ def settle_job(turn: Turn, job: Job) -> None:
         outcome = JobState.STOPPED if job.exit_code is None else JobState.FAILED
         finish_job(turn, job, outcome, job.reason, job.exit_code)
     elif failed and not state.pending[job.id]:
-        first = min((n for n in nodes.values() if n.state is NodeState.FAILED), key=lambda n: (n.ended_at, n.rank))
+        # By the coordinator's own time: the clocks of hosts may be days apart.
+        first = min((n for n in nodes.values() if n.state is NodeState.FAILED), key=lambda n: (n.failing_since, n.rank))
         reason = f"{failed} of {job.spec.nodes} nodes failed; first node {first.rank}: {first.reason}"
         finish_job(turn, job, JobState.FAILED, reason, _code(first.exit_code, first.cause))
     elif not state.pending[job.id]:
@@ -135,7 +136,7 @@ def _outcome(job: Job, status: AllocationStatus) -> NodeState:
     return NodeState.DONE if status.cause is EndCause.EXIT and status.exit_code == 0 else NodeState.FAILED
 
 
-def _ended(node: Node, status: AllocationStatus, outcome: NodeState, wall: float) -> Node:
+def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
     return replace(
         node,
         state=outcome,
@@ -147,8 +148,7 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, wall: float
         log_bytes=status.log_bytes,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
         errors=node.errors + (outcome is not NodeState.DONE and event_of(status.cause) is RetryEvent.ERROR),
-        # By the coordinator's clock: a host's may be a day off.
-        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else wall),
+        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else now),
     )
 
 
@@ -158,12 +158,12 @@ def _end_member(turn: Turn, job: Job, node: Node, outcome: NodeState, status: Al
     # Before the group is formed nothing runs, and so nothing can be done: whatever ended then, ended the gang.
     failed = outcome is not NodeState.DONE or gang.phase is GangPhase.PREPARING
     if failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job):
-        retry = outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.wall)
+        retry = outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)
         counted = replace(
             job,
             host_failures=job.host_failures + (status.cause is EndCause.HOST),
             errors=job.errors + (event_of(status.cause) is RetryEvent.ERROR),
-            failing_since=job.failing_since or turn.at.wall,
+            failing_since=job.failing_since or turn.at.served,
         )
         turn.record(JobUpdated(counted))
         if retry:

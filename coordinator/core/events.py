@@ -59,13 +59,17 @@ class RemovalRequested:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """A host's agent called. Answered with the Host, whose epoch is the session's."""
+    """A host's agent called. Answered with the Host, whose epoch is the session's.
+
+    ``drained`` is why it shall get no new work; empty: it may.
+    """
 
     host_id: HostId
     facts: HostFacts
     hardware: Hardware
     peer: PeerEndpoint
     agent_version: str
+    drained: str = ""
 
 
 @dataclass(frozen=True, slots=True)

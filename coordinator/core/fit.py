@@ -49,7 +49,7 @@ def unusable(host: Host) -> str | None:
         return "it is cordoned; 'coordinator host resume' lets work in again"
     if host.state is not HostState.ONLINE:
         return f"it is {host.state.value}"
-    return None
+    return host.drained or None
 
 
 def never(host: Host, need: Need) -> str | None:

@@ -45,6 +45,7 @@ def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
         request_id=event.request_id,
         spec=event.spec,
         submitted_at=turn.at.wall,
+        waiting_since=turn.at.served,
     )
     turn.record(JobCreated(job))
     watch_capacity(turn, job)
@@ -55,7 +56,7 @@ def watch_capacity(turn: Turn, job: Job) -> None:
     """Give up a job that its user does not want to wait in the queue for longer than a time."""
     policy = job.spec.retry
     if policy is not None and policy.duration is not None and RetryEvent.NO_CAPACITY in policy.on_events:
-        waited = turn.at.wall - job.submitted_at
+        waited = turn.at.served - (job.waiting_since or turn.at.served)
         at = turn.at.mono + max(0.0, policy.duration - waited)
         turn.record(DeadlineSet(f"capacity:{job.id}", at))
 

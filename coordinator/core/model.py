@@ -1,7 +1,8 @@
 """The records that the coordinator keeps: hosts, jobs, nodes, allocations, gangs. All frozen; changed by replacing.
 
-Two clocks: fields ending in ``_at`` are Unix seconds, shown to users and never compared; deadlines are kept apart,
-in monotonic seconds, in memory only (see ``state``).
+Clocks: fields ending in ``_at`` are Unix seconds, shown to users and never compared; fields ending in ``_since`` are
+seconds of served time (see ``Instant``), compared and never shown; deadlines are kept apart, in monotonic seconds, in
+memory only (see ``state``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from coordinator.core.spec import JobSpec
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """One moment by both clocks: ``mono`` for timers, ``wall`` (Unix seconds) for people."""
+    """One moment by three clocks: ``mono`` for timers, ``wall`` (Unix seconds) for people, ``served`` for durations.
+
+    ``served`` is the coordinator's own time, in seconds: it goes on only while the coordinator serves, over restarts,
+    and nobody can set it (docs/adr/0007-served-time.md).
+    """
 
     mono: float
     wall: float
+    served: float
 
 
 # ---------------------------------------------------------------- hosts
@@ -124,7 +130,10 @@ class HostState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine with an agent. ``hardware`` is None until its agent has called once."""
+    """A machine with an agent. ``hardware`` is None until its agent has called once.
+
+    ``drained`` is why it gets no new work although it is in contact: its agent's protocol. What runs there goes on.
+    """
 
     id: HostId
     name: str
@@ -138,6 +147,7 @@ class Host:
     epoch: int = 0
     agent_version: str = ""
     last_seen_at: float = 0.0
+    drained: str = ""
 
 
 # ---------------------------------------------------------------- jobs
@@ -193,7 +203,8 @@ class EndCause(Enum):
 class Job:
     """What a user submitted and how it stands. ``exit_code`` is set once its end is certain.
 
-    ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost.
+    ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost,
+    ``waiting_since`` when it was submitted (0: before this was written down).
     """
 
     id: JobId
@@ -213,6 +224,7 @@ class Job:
     started_at: float = 0.0
     ended_at: float = 0.0
     version: int = 0
+    waiting_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Records:
     hosts: Iterable[Host] = ()
     last_job_number: int = 0
     last_host_number: int = 0
+    served: float = 0.0
 
 
 def restore(records: Records, timing: Timing) -> State:
@@ -39,6 +40,7 @@ def restore(records: Records, timing: Timing) -> State:
         state.apply(AllocationReserved(allocation))
     state.last_job_number = max(state.last_job_number, records.last_job_number)
     state.last_host_number = max(state.last_host_number, records.last_host_number)
+    state.served = records.served
     return state
 
 

@@ -27,19 +27,19 @@ def event_of(cause: EndCause | None) -> RetryEvent | None:
     return RetryEvent.ERROR if cause in _ERRORS else None
 
 
-def may_retry_node(spec: JobSpec, node: Node, cause: EndCause | None, wall: float) -> bool:
-    """Whether a node of an ``any`` job whose attempt failed so is tried again. ``wall`` is the time of the failure."""
+def may_retry_node(spec: JobSpec, node: Node, cause: EndCause | None, now: float) -> bool:
+    """Whether a node of an ``any`` job whose attempt failed so is tried again. ``now``: served time of the failure."""
     event = event_of(cause)
     if spec.retry is not None and spec.on_node_failure is not OnNodeFailure.FAIL:
-        return event is not None and _allowed(spec, event, node.attempt, node.failing_since, wall)
+        return event is not None and _allowed(spec, event, node.attempt, node.failing_since, now)
     if event is RetryEvent.INTERRUPTION:
         return node.host_failures < MAX_HOST_FAILURES - 1
     asked = spec.on_node_failure is OnNodeFailure.RETRY
     return asked and event is RetryEvent.ERROR and node.errors < MAX_ERRORS - 1
 
 
-def may_retry_gang(job: Job, cause: EndCause | None, wall: float) -> bool:
-    """Whether a gang that lost a member so is formed anew.
+def may_retry_gang(job: Job, cause: EndCause | None, now: float) -> bool:
+    """Whether a gang that lost a member so is formed anew. ``now``: served time of the failure.
 
     An unreachable peer costs no budget: the broken link is known from then on and no group is formed over it.
     """
@@ -47,7 +47,7 @@ def may_retry_gang(job: Job, cause: EndCause | None, wall: float) -> bool:
     if cause is EndCause.UNREACHABLE:
         return True
     if job.spec.retry is not None:
-        return event is not None and _allowed(job.spec, event, job.generation, job.failing_since, wall)
+        return event is not None and _allowed(job.spec, event, job.generation, job.failing_since, now)
     return event is RetryEvent.INTERRUPTION and job.host_failures < MAX_HOST_FAILURES - 1
 
 
@@ -62,11 +62,11 @@ def delay(errors: int, cause: EndCause | None, who: str) -> float:
     return float(min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(max(0, errors - 1), 16)) * spread)
 
 
-def _allowed(spec: JobSpec, event: RetryEvent, attempt: int, since: float, wall: float) -> bool:
+def _allowed(spec: JobSpec, event: RetryEvent, attempt: int, since: float, now: float) -> bool:
     policy = spec.retry
     assert policy is not None
     if event not in policy.on_events:
         return False
     if policy.attempts is not None and attempt >= policy.attempts:
         return False
-    return policy.duration is None or not since or wall - since <= policy.duration
+    return policy.duration is None or not since or now - since <= policy.duration

@@ -116,6 +116,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
         hardware=event.hardware,
         peer=event.peer,
         agent_version=event.agent_version,
+        drained=event.drained,
         epoch=known.epoch + 1,
         state=HostState.ONLINE,
         last_seen_at=turn.at.wall,
@@ -158,7 +159,9 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
         turn.record(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=turn.at.wall)))
         turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
         return
-    if host.state is not HostState.ONLINE or event.hardware is not None or turn.at.wall - host.last_seen_at >= 1.0:
+    # A clock that was set back must not keep the time from being renewed until it is where it was.
+    stale = abs(turn.at.wall - host.last_seen_at) >= 1.0
+    if host.state is not HostState.ONLINE or event.hardware is not None or stale:
         turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))
     renew_lease(turn, host.id)
 

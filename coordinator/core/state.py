@@ -26,6 +26,7 @@ from coordinator.core.changes import (
     JobUpdated,
     NodeUpdated,
     ReachSeen,
+    TimeServed,
     TryDelayed,
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
@@ -83,6 +84,8 @@ class State:
         self.unfinished: dict[JobId, None] = {}
         self.last_job_number = 0
         self.last_host_number = 0
+        # The coordinator's own time when it was last written down: see model.Instant.
+        self.served = 0.0
         # Volatile.
         self.reach = ReachMap()
         self.deadlines: dict[str, float] = {}
@@ -225,6 +228,10 @@ class State:
         if change.job_id in self.unfinished:
             self.fresh_jobs.add(change.job_id)
 
+    def _time_served(self, change: TimeServed) -> None:
+        self.version -= 1  # Readers see nothing of it.
+        self.served = change.seconds
+
     def _deadline_set(self, change: DeadlineSet) -> None:
         self.version -= 1  # Readers see nothing of it.
         if change.at is None:
@@ -248,5 +255,6 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostRemoved: State._host_removed,
     ReachSeen: State._reach_seen,
     DeadlineSet: State._deadline_set,
+    TimeServed: State._time_served,
     TryDelayed: State._try_delayed,
 }

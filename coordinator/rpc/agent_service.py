@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1 import agent_service_pb2_grpc as pb_grpc
-from rallypoint.version import protocol_compatible
+from rallypoint.version import PROTOCOL_VERSION, Skew, __version__, skew_of
 
 from coordinator.access.ca import Authority
 from coordinator.access.errors import ProtocolTooDifferent
@@ -54,11 +54,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> AsyncIterator[pb.OpenSessionResponse]:
         """A Welcome, the complete desired state, then changes to it."""
         host_id = calling_host_id()
-        if not protocol_compatible(request.protocol_version):
-            raise ProtocolTooDifferent(
-                f"agent speaks protocol {request.protocol_version or '?'}, which this coordinator does not; "
-                "install the same release on both"
-            )
+        drained = _drained(host_id, request)
         await self._refuse_second(host_id, request.instance_id)
         opened = SessionOpened(
             host_id=host_id,
@@ -66,6 +62,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             hardware=hardware_from_proto(request.hardware),
             peer=PeerEndpoint(tuple(request.peer.addresses), request.peer.port),
             agent_version=request.agent_version,
+            drained=drained,
         )
         host: Host = await self._parts.engine.post(opened)
         where = f"{request.hardware.hostname} ({context.peer()})"
@@ -111,6 +108,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
             heartbeat_seconds=timing.heartbeat,
             lease_seconds=timing.lease,
             lease_grace_seconds=timing.lease_grace,
+            protocol_version=PROTOCOL_VERSION,
+            drained=host.drained,
         )
         return pb.OpenSessionResponse(welcome=welcome)
 
@@ -181,6 +180,27 @@ class AgentService(pb_grpc.AgentServiceServicer):
         certificate = self._parts.authority.sign_host_csr(request.csr_pem, host_id, host.name, time.time(), life)
         log.info("certificate.renewed", host=host.name, id=host_id)
         return pb.RenewCertificateResponse(certificate_pem=certificate, ca_pem=self._parts.authority.certificate_pem)
+
+
+def _drained(host_id: HostId, request: pb.OpenSessionRequest) -> str:
+    """Why the agent gets no new work: its protocol is too far from ours; empty when it is not.
+
+    What runs goes on either way: one upgrade that is late must not end it. Raises ProtocolTooDifferent.
+    """
+    versions = (
+        f"its agent (release {request.agent_version or '?'}) speaks protocol {request.protocol_version or '?'}, "
+        f"this coordinator (release {__version__}) {PROTOCOL_VERSION}"
+    )
+    skew = skew_of(request.protocol_version)
+    if skew is Skew.OTHER:
+        log.warning("host.refused", id=host_id, reason=versions)
+        raise ProtocolTooDifferent(f"host {host_id}: {versions}: install the same release on both")
+    if skew is Skew.NONE:
+        return ""
+    behind = "agent" if skew is Skew.OLDER else "coordinator"
+    reason = f"{versions}: upgrade the {behind}"
+    log.warning("host.drained", id=host_id, reason=reason)
+    return reason
 
 
 def _known_outputs(state: State, host_id: HostId, ids: list[str]) -> set[str]:

@@ -21,10 +21,14 @@ StoredChange = Durable | AccessChange
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The highest numbers ever given, also to what was forgotten since: ids are never used again. 0 is none yet."""
+    """The highest numbers ever given, also to what was forgotten since: ids are never used again. 0 is none yet.
+
+    ``served``: the coordinator's own time, whole seconds, as last written down.
+    """
 
     jobs: int = 0
     hosts: int = 0
+    served: int = 0
 
 
 @dataclass(frozen=True, slots=True)

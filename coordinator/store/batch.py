@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coordinator.access.changes import TokenStored, UserRemoved, UserStored
@@ -21,6 +21,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    TimeServed,
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
@@ -75,7 +76,7 @@ def _job_forgotten(batch: Batch, change: JobForgotten) -> None:
     batch.updated.pop(change.id, None)
     batch.nodes.pop(change.id, None)
     batch.forgotten.add(change.id)
-    batch.counters = Counters(max(batch.counters.jobs, numbered(change.id)), batch.counters.hosts)
+    batch.counters = replace(batch.counters, jobs=max(batch.counters.jobs, numbered(change.id)))
 
 
 def _node_updated(batch: Batch, change: NodeUpdated) -> None:
@@ -113,7 +114,11 @@ def _host_updated(batch: Batch, change: HostUpdated) -> None:
 
 def _host_removed(batch: Batch, change: HostRemoved) -> None:
     batch.hosts[change.id] = None
-    batch.counters = Counters(batch.counters.jobs, max(batch.counters.hosts, numbered(change.id)))
+    batch.counters = replace(batch.counters, hosts=max(batch.counters.hosts, numbered(change.id)))
+
+
+def _time_served(batch: Batch, change: TimeServed) -> None:
+    batch.counters = replace(batch.counters, served=max(batch.counters.served, int(change.seconds)))
 
 
 def _token_stored(batch: Batch, change: TokenStored) -> None:
@@ -140,6 +145,7 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    TimeServed: _time_served,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

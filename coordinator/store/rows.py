@@ -37,7 +37,7 @@ Values = tuple[Any, ...]
 def job_row(job: Job) -> Values:
     """A new job, with its specification."""
     submitted = (job.id, job.number, job.name, job.user, job.request_id, SPEC.dumps(job.spec), job.submitted_at)
-    return submitted + job_progress(job)
+    return (*submitted, *job_progress(job), job.waiting_since)
 
 
 def job_progress(job: Job) -> Values:
@@ -166,6 +166,7 @@ def host_row(host: Host) -> Values:
         host.epoch,
         host.agent_version,
         host.last_seen_at,
+        host.drained,
     )
 
 

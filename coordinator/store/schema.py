@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, MetaData, PrimaryKeyConstraint, String, Table, Text
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData()
 
 
-def _text(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable)
+def _text(name: str, *, nullable: bool = False, default: str | None = None) -> Column[str]:
+    # Columns that a migration added have a default, which the rows of before take.
+    return Column(name, Text, nullable=nullable, server_default=default)
 
 
 def _int(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=nullable)
 
 
-def _real(name: str) -> Column[float]:
-    return Column(name, Double, nullable=False)
+def _real(name: str, *, default: str | None = None) -> Column[float]:
+    return Column(name, Double, nullable=False, server_default=default)
 
 
 def _flag(name: str) -> Column[bool]:
@@ -57,6 +58,7 @@ jobs = _table(
     _real("started_at"),
     _real("ended_at"),
     _int("version"),
+    _real("waiting_since", default="0"),
 )
 
 nodes = _table(
@@ -125,6 +127,7 @@ hosts = _table(
     _int("epoch"),
     _text("agent_version"),
     _real("last_seen_at"),
+    _text("drained", default=""),
 )
 
 join_tokens = _table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +84,7 @@ class SqlStore:
                 counters=Counters(
                     jobs=max([counters.get("jobs", 0), *(job.number for job in jobs)]),
                     hosts=max([counters.get("hosts", 0), *(numbered(host.id) for host in hosts)]),
+                    served=counters.get("served", 0),
                 ),
             )
 
@@ -137,7 +139,7 @@ class _Writers:
         if reached == Counters():
             return
         known = _Reader(connection).counters()
-        highest = {"jobs": max(reached.jobs, known.get("jobs", 0)), "hosts": max(reached.hosts, known.get("hosts", 0))}
+        highest = {name: max(value, known.get(name, 0)) for name, value in asdict(reached).items()}
         self._counters.put(connection, list(highest.items()))
 
 

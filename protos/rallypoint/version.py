@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 __version__ = "0.1.0"
 
-PROTOCOL_VERSION = "1.0"
+PROTOCOL_VERSION = "1.1"
 """``MAJOR.MINOR`` of ``rallypoint.v1`` as this code speaks it; a new minor only adds, a new major breaks."""
 
 
-def protocol_compatible(theirs: str) -> bool:
-    """Whether a peer that speaks ``theirs`` (``MAJOR.MINOR``) can be talked to: the same major number."""
-    return theirs.partition(".")[0] == PROTOCOL_VERSION.partition(".")[0]
+class Skew(Enum):
+    """How far another side's protocol is from ours."""
+
+    NONE = "at most one minor apart: everything works"
+    OLDER = "older by more than one minor"
+    NEWER = "newer by more than one minor"
+    OTHER = "another major number: there is no common language"
+
+
+def skew_of(theirs: str, ours: str = PROTOCOL_VERSION) -> Skew:
+    """What to think of a side that speaks ``theirs`` (``MAJOR.MINOR``; anything else is ``OTHER``)."""
+    their_major, _, their_minor = theirs.partition(".")
+    major, _, minor = ours.partition(".")
+    if their_major != major or not (their_minor.isascii() and their_minor.isdigit()):
+        return Skew.OTHER
+    apart = int(their_minor) - int(minor)
+    if abs(apart) <= 1:
+        return Skew.NONE
+    return Skew.NEWER if apart > 0 else Skew.OLDER

@@ -25,6 +25,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    TimeServed,
 )
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
@@ -133,6 +134,9 @@ class _History:
 
     def host_removed(self) -> StoredChange:
         return HostRemoved(host_id(self._number()))
+
+    def time_served(self) -> StoredChange:
+        return TimeServed(self._draw(st.floats(0, 2.0**40)))
 
     def token_stored(self) -> StoredChange:
         return TokenStored(self._draw(record(JoinToken, id=f"t-{self._number()}")))

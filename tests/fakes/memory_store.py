@@ -21,6 +21,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    TimeServed,
 )
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.store import Counters, Loaded, StoredChange
@@ -39,6 +40,7 @@ class MemoryDisk:
     users: dict[str, User] = field(default_factory=dict)
     last_job: int = 0
     last_host: int = 0
+    served: int = 0
 
 
 class MemoryStore:
@@ -58,7 +60,7 @@ class MemoryStore:
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
             join_tokens=_by_key(disk.tokens),
             users=_by_key(disk.users),
-            counters=Counters(disk.last_job, disk.last_host),
+            counters=Counters(disk.last_job, disk.last_host, disk.served),
         )
 
     def commit(self, changes: Sequence[StoredChange]) -> None:
@@ -129,6 +131,10 @@ def _host_removed(disk: MemoryDisk, change: HostRemoved) -> None:
     disk.last_host = max(disk.last_host, _number(change.id))
 
 
+def _time_served(disk: MemoryDisk, change: TimeServed) -> None:
+    disk.served = max(disk.served, int(change.seconds))
+
+
 def _token_stored(disk: MemoryDisk, change: TokenStored) -> None:
     disk.tokens[change.token.id] = change.token
 
@@ -153,6 +159,7 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    TimeServed: _time_served,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

@@ -55,6 +55,8 @@ class World:
 
     state: State = field(default_factory=State)
     now: float = 1000.0
+    wall_offset: float = 0.0
+    served_from: float = 0.0
     effects: list[Effect] = field(default_factory=list)
     cut: set[tuple[str, str]] = field(default_factory=set)
     asleep: set[HostId] = field(default_factory=set)
@@ -63,7 +65,7 @@ class World:
 
     def post(self, event: Event) -> Any:
         """One turn with one event; its answer. Every invariant is checked after it."""
-        turn = Turn(self.state, Instant(self.now, self.now))
+        turn = Turn(self.state, Instant(self.now, self.now + self.wall_offset, self.now + self.served_from))
         answer = decide(turn, event)
         settle(turn)
         check_invariants(self.state)
@@ -97,7 +99,9 @@ class World:
             hosts=tuple(old.hosts.values()),
             last_job_number=old.last_job_number,
             last_host_number=old.last_host_number,
+            served=old.served,
         )
+        self.served_from = (old.served or self.now) - self.now
         self.state = restore(records, old.timing)
         self.post(CoordinatorStarted())
 

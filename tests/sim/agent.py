@@ -11,7 +11,7 @@ from rallypoint.v1 import agent_service_pb2 as pb
 
 from agent.core.model import AllocationId, Member, Observed, Phase, Probe
 from agent.session import convert
-from agent.session.contact import SessionTimes
+from agent.session.contact import SessionTimes, report_limit
 from agent.work import Tools, Work
 from coordinator.core.events import HostReported, SessionOpened
 from coordinator.rpc.orders import all_probes, statuses_from_proto
@@ -190,7 +190,8 @@ class Agent:
         statuses = self.work.everything() if complete else self.work.unreported(1000)
         probes, self._probes = self._probes, []
         call = contact.call = object()
-        contact.limit = self._after(self._times.report, self._unanswered, contact, probes)
+        limit = report_limit(self._times, self.world.timing.lease)
+        contact.limit = self._after(limit, self._unanswered, contact, probes)
         event = self._reported(contact.epoch, statuses, probes)
         sent_at = self.host.now()
         self.world.call_up(self.host.link, self._deliver_report, event, contact, call, statuses, sent_at, probes)

@@ -58,6 +58,7 @@ class Coordinator:
         self._heard: list[str] = []
         self._due: float | None = None
         self._timer: Timer | None = None
+        self._served_from = (world.disk.served or world.wall()) - world.clock.now
         self._load()
         self._due = next_deadline(self.state)
         self._wake()
@@ -236,6 +237,7 @@ class Coordinator:
             hosts=loaded.hosts,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
+            served=loaded.counters.served,
         )
         self.state = restore(records, self.world.timing)
         self.world.parts.decide(Turn(self.state, self._now()), CoordinatorStarted())
@@ -258,4 +260,5 @@ class Coordinator:
         return True
 
     def _now(self) -> Instant:
-        return Instant(self.world.clock.now, self.world.wall())
+        now = self.world.clock.now
+        return Instant(now, self.world.wall(), now + self._served_from)

@@ -210,6 +210,8 @@ class Welcome(_message.Message):
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     LEASE_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Number of this session; every report carries it."""
     host_id: _builtins.str
@@ -218,6 +220,10 @@ class Welcome(_message.Message):
     lease_seconds: _builtins.float
     """How long the host may go on without an answered report."""
     lease_grace_seconds: _builtins.float
+    protocol_version: _builtins.str
+    """"MAJOR.MINOR" that the coordinator speaks."""
+    drained: _builtins.str
+    """Why this host gets no new work for now; what runs goes on. Empty: it may get some."""
     def __init__(
         self,
         *,
@@ -227,10 +233,12 @@ class Welcome(_message.Message):
         heartbeat_seconds: _builtins.float = ...,
         lease_seconds: _builtins.float = ...,
         lease_grace_seconds: _builtins.float = ...,
+        protocol_version: _builtins.str = ...,
+        drained: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_seconds", b"heartbeat_seconds", "host_id", b"host_id", "host_name", b"host_name", "lease_grace_seconds", b"lease_grace_seconds", "lease_seconds", b"lease_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "epoch", b"epoch", "heartbeat_seconds", b"heartbeat_seconds", "host_id", b"host_id", "host_name", b"host_name", "lease_grace_seconds", b"lease_grace_seconds", "lease_seconds", b"lease_seconds", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,6 +524,8 @@ class AllocationStatus(_message.Message):
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     MASTER_PORT_FIELD_NUMBER: _builtins.int
     PROBES_FIELD_NUMBER: _builtins.int
+    STARTED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
+    ENDED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     phase: Global___ObservedPhase.ValueType
     exit_code: _builtins.int
@@ -528,6 +538,9 @@ class AllocationStatus(_message.Message):
     """Bytes of output so far; final once ENDED."""
     master_port: _builtins.int
     """PREPARED: a port free on this host for the group's master."""
+    started_seconds_ago: _builtins.float
+    """The same moments as started_at and ended_at, as seconds before this report: no wall clock is needed to read them."""
+    ended_seconds_ago: _builtins.float
     @_builtins.property
     def probes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeResult]:
         """PREPARED: what was probed."""
@@ -545,14 +558,25 @@ class AllocationStatus(_message.Message):
         log_bytes: _builtins.int = ...,
         master_port: _builtins.int = ...,
         probes: _abc.Iterable[Global___ProbeResult] | None = ...,
+        started_seconds_ago: _builtins.float | None = ...,
+        ended_seconds_ago: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "probes", b"probes", "reason", b"reason", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "probes", b"probes", "reason", b"reason", "started_at", b"started_at", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ended_seconds_ago: _TypeAlias = _typing.Literal["ended_seconds_ago"]  # noqa: Y015
+    _WhichOneofArgType__ended_seconds_ago: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago"]  # noqa: Y015
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    _WhichOneofReturnType__started_seconds_ago: _TypeAlias = _typing.Literal["started_seconds_ago"]  # noqa: Y015
+    _WhichOneofArgType__started_seconds_ago: _TypeAlias = _typing.Literal["_started_seconds_ago", b"_started_seconds_ago"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_seconds_ago) -> _WhichOneofReturnType__ended_seconds_ago | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__started_seconds_ago) -> _WhichOneofReturnType__started_seconds_ago | None: ...
 
 Global___AllocationStatus: _TypeAlias = AllocationStatus  # noqa: Y015
 

@@ -20,12 +20,15 @@ def test_defaults(tmp_path: Path) -> None:
     found = settings(tmp_path)
     assert found.data_dir == tmp_path
     assert (found.listen, found.agent_listen, found.http) == ("0.0.0.0:7443", "0.0.0.0:7444", "127.0.0.1:7480")
-    assert (found.timing.heartbeat, found.timing.suspect, found.timing.lease, found.timing.lease_grace) == (
+    at = found.timing
+    assert (at.heartbeat, at.suspect, at.lease, at.lease_grace, at.lease_margin) == (
         5,
         15,
         30,
         5,
+        1,
     )
+    assert at.lost == 36, "lease, grace and margin"
     assert (found.certificate_life, found.log_level, found.advertise) == (7 * 86400, "info", ())
     assert (found.database_url, found.advertise_agent_port) == (None, None)
 
@@ -70,6 +73,8 @@ def test_another_file(tmp_path: Path) -> None:
         ),
         ("listen", {}, {}, "coordinator.toml: not valid TOML:"),
         ("", {}, {"heartbeat": "0"}, "--heartbeat: must be more than 0; write for example 5s"),
+        ("margin = 0", {}, {}, "coordinator.toml: margin: must be more than 0; write for example 1s"),
+        ("suspect = 31", {}, {}, "must grow in this order, but are heartbeat 5s (default), suspect 31 ("),
         (
             "",
             {},

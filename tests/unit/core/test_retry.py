@@ -161,6 +161,8 @@ def test_a_job_that_may_wait_only_so_long_for_capacity_is_given_up() -> None:
     job = world.submit(JobSpec(argv=("x",), retry=policy(RetryEvent.NO_CAPACITY, duration=60.0)))
     world.advance(59.0)
     assert world.job(job.id).state is JobState.QUEUED
+    # Whatever is written down takes the time along.
+    world.submit(JobSpec(argv=("x",), placement=ANY))
     world.restart()
     for host in list(world.state.hosts):
         world.open(host)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rallypoint.address import Address, BadAddress, parse_address
 from rallypoint.token import TokenDamaged, TokenText, format_token, hash_secret, new_secret, parse_token, pin_of
-from rallypoint.version import PROTOCOL_VERSION, __version__, protocol_compatible
+from rallypoint.version import PROTOCOL_VERSION, Skew, __version__, skew_of
 
 ROOT = Path(__file__).parents[3]
 TOKEN = TokenText("c0ffee12", pin_of(b"a key"), "0badcafe", "s" * 32)
@@ -71,7 +71,22 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_versions() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
-    assert protocol_compatible(PROTOCOL_VERSION)
-    assert protocol_compatible("1.99")
-    assert not protocol_compatible("2.0")
-    assert not protocol_compatible("")
+    assert skew_of(PROTOCOL_VERSION) is Skew.NONE
+
+
+@pytest.mark.parametrize(
+    ("theirs", "skew"),
+    [
+        ("3.4", Skew.OLDER),
+        ("3.5", Skew.NONE),
+        ("3.6", Skew.NONE),
+        ("3.7", Skew.NONE),
+        ("3.8", Skew.NEWER),
+        ("3.10", Skew.NEWER),
+        ("2.6", Skew.OTHER),
+        ("4.6", Skew.OTHER),
+        *((text, Skew.OTHER) for text in ("", "3", "3.", "3.x", "3.-6", "3.6.1")),
+    ],
+)
+def test_one_minor_apart_works_and_another_major_never(theirs: str, skew: Skew) -> None:
+    assert skew_of(theirs, "3.6") is skew
