@@ -11,16 +11,25 @@ import tarfile
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+log = structlog.get_logger()
+
 KEPT_ARCHIVES = 16
+RETRY_SECONDS = 0.5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ArchiveError(Exception):
     """A job's files are not to be had or not fit to unpack: the message is the reason, for the user."""
+
+
+class FetchCut(Exception):
+    """The coordinator went away meanwhile, which says nothing of the files: they are to be fetched again."""
 
 
 class ArchiveCache:
@@ -35,7 +44,7 @@ class ArchiveCache:
         """Unpack the archive ``sha256`` into ``target``.
 
         Raises:
-            ArchiveError: it can't be fetched, is not what its hash says, or holds what may not be unpacked.
+            ArchiveError: it is not to be had, is not what its hash says, or holds what may not be unpacked.
             OSError: this host's disk does not take it.
         """
         if not _SHA256.fullmatch(sha256):
@@ -50,21 +59,37 @@ class ArchiveCache:
             os.utime(path)
             return path
         part = path.with_suffix(".part")
+        digest = None
+        while digest is None:
+            # Who is not to run any more is cancelled: this may go on for as long as the coordinator is away.
+            digest = await self._receive(sha256, part)
+            if digest is None:
+                await asyncio.sleep(RETRY_SECONDS)
+        if digest != sha256:
+            part.unlink()
+            raise ArchiveError(f"files {sha256[:12]}: what the coordinator sent has another hash; submit the job again")
+        part.rename(path)
+        self._prune()
+        return path
+
+    async def _receive(self, sha256: str, part: Path) -> str | None:
+        """Bring the archive's bytes to the disk; their hash, or nothing when that was cut off."""
         digest = hashlib.sha256()
         try:
             with open(part, "wb") as file:  # noqa: ASYNC230 - a local file, written in small pieces
                 async for data in self._fetch(sha256):
                     digest.update(data)
                     file.write(data)
+                file.flush()
+                # Before it gets its name: what has one after a crash of the machine is taken as it is.
+                await asyncio.to_thread(os.fsync, file.fileno())
+        except FetchCut as error:
+            log.info("archive.fetch_cut", archive=sha256[:12], reason=str(error))
+            return None
         except OSError as error:
             _check_disk(error, self._dir)
             raise ArchiveError(f"files {sha256[:12]}: {error.strerror or error}") from None
-        if digest.hexdigest() != sha256:
-            part.unlink()
-            raise ArchiveError(f"files {sha256[:12]}: what the coordinator sent has another hash; submit the job again")
-        part.rename(path)
-        self._prune()
-        return path
+        return digest.hexdigest()
 
     def _prune(self) -> None:
         kept = sorted(self._dir.glob("*.tar"), key=lambda path: path.stat().st_mtime)

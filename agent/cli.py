@@ -95,7 +95,19 @@ def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
     from rallypoint.console import configure
 
     configure("debug" if verbose else "info")
+    _arm()
     _run(settings)
+
+
+def _arm() -> None:
+    from rallypoint import failpoints
+
+    try:
+        place = failpoints.arm("agent", os.environ)
+    except failpoints.BadFailpoint as error:
+        _fail(str(error), EXIT_CONFIG)
+    if place:
+        click.echo(f"agent: warning: this agent is to die at {place}: {failpoints.NAMES[place]}", err=True)
 
 
 def _settings(flags: dict[str, Any], config: Path | None) -> Settings:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from rallypoint.failpoints import reach
 
 from agent.spawner import wire
 
@@ -51,7 +52,9 @@ class Runner:
     def _flush(self) -> None:
         orders, self._orders = self._orders, []
         if self._writer is not None:
+            reach("agent.before-order")
             self._writer.write(wire.encode(orders))
+            reach("agent.after-order")
 
     async def run(self) -> None:
         """Keep in contact until cancelled, with a new spawner if the old one dies.

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from rallypoint.failpoints import reach
+
 from coordinator.core.errors import Invalid, NotFound
 from coordinator.disk import room_for, sync_directories
 
@@ -44,7 +46,9 @@ class ArchiveStore:
                 with os.fdopen(handle, "wb") as file:
                     digest, size = await self._write(file, chunks)
                     await asyncio.to_thread(_sync, file)
+                reach("coordinator.before-archive-store")
                 await asyncio.to_thread(self._keep, Path(temporary), digest)
+                reach("coordinator.after-archive-store")
             except BaseException:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
+from rallypoint.failpoints import reach
 
 from coordinator import snapshots
 from coordinator.core.changes import VOLATILE, DeadlineSet
@@ -206,6 +207,7 @@ class Engine:
             await self._start_over(posted, error)
             return
         self._tell(turn.effects)
+        reach("coordinator.after-tell")
         for item, answer in answers:
             if not item.answer.done():
                 item.answer.set_result(answer)
@@ -233,7 +235,9 @@ class Engine:
         for item, _ in answers:
             durable.extend(item.also)
         if durable:
+            reach("coordinator.before-commit")
             await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, durable)
+            reach("coordinator.after-commit")
 
     async def _start_over(self, posted: list[_Posted], error: Exception) -> None:
         if isinstance(error, StoreError):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from rallypoint.failpoints import reach
 
-from agent.archive import ArchiveError
+from agent.archive import FetchCut
 from agent.logs import PublishFailed
 from agent.session import convert
 from agent.session.link import ContactLost, Introduction, Link, Report
@@ -110,17 +111,20 @@ class Session:
         """Send output. Raises PublishFailed."""
         if self._link is None:
             raise PublishFailed("no session is open")
-        return await self._link.publish(chunks)
+        reach("agent.before-publish")
+        positions = await self._link.publish(chunks)
+        reach("agent.after-publish")
+        return positions
 
     async def archive(self, sha256: str) -> AsyncIterator[bytes]:
-        """An archive's bytes. Raises ArchiveError."""
+        """An archive's bytes. Raises FetchCut, and ArchiveError when there is none."""
         if self._link is None:
-            raise ArchiveError(f"files {sha256[:12]}: no session is open")
+            raise FetchCut("no session is open")
         try:
             async for data in self._link.archive(sha256):
                 yield data
         except ContactLost as error:
-            raise ArchiveError(f"files {sha256[:12]} could not be fetched: {error}") from None
+            raise FetchCut(str(error)) from None
 
     async def renew(self, csr_pem: bytes) -> bytes:
         """A new certificate. Raises ContactLost."""
@@ -185,7 +189,9 @@ class Session:
                 self._welcome(link, message.welcome, sent_at)
                 opened.set()
             elif message.HasField("desired"):
+                reach("agent.before-desired")
                 self._work.want(convert.desired_update(message.desired))
+                reach("agent.after-desired")
             elif message.HasField("probe"):
                 self._probe(convert.members(message.probe.targets))
         raise ContactLost("the coordinator ended the session")
@@ -236,15 +242,18 @@ class Session:
         statuses = self._work.everything() if complete else self._work.unreported(REPORT_STATUSES)
         probes, self._probes = self._probes, []
         hardware, self._hardware = self._hardware, None
+        reach("agent.before-report")
         sent_at = now()
         try:
             lease = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
             raise
+        reach("agent.after-report")
         if not self._work.renew(sent_at, lease, self._lease_grace):
             raise ContactLost("the lease ended before a report was answered")
         self._work.acknowledge(statuses)
+        reach("agent.after-acknowledge")
         if self._probes:
             self.wake()
         elif self._work.unreported(1):

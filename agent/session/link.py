@@ -15,6 +15,7 @@ from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1.agent_service_pb2_grpc import AgentServiceStub
 from rallypoint.version import PROTOCOL_VERSION, __version__
 
+from agent.archive import ArchiveError
 from agent.core.model import AllocationId
 from agent.logs import Chunk, Position, PublishFailed
 from agent.session import convert
@@ -127,13 +128,16 @@ class Link:
         return [Position(AllocationId(p.allocation_id), p.offset, p.unknown) for p in answer.positions]
 
     async def archive(self, sha256: str) -> AsyncIterator[bytes]:
-        """An archive's bytes."""
+        """An archive's bytes. Raises ArchiveError when the coordinator can't give them."""
         try:
             with _closed_is(ContactLost):
                 async for piece in self._stub.FetchArchive(pb.FetchArchiveRequest(sha256=sha256)):
                     yield piece.data
         except grpc.aio.AioRpcError as error:
-            raise _as_ours(error) from None
+            if error.code() in _CUT:
+                raise _as_ours(error) from None
+            reason = f"{error.code().name.lower()}: {reason_of(error).message}"
+            raise ArchiveError(f"files {sha256[:12]} could not be fetched: {reason}") from None
 
     async def renew(self, csr_pem: bytes) -> bytes:
         """A new certificate (PEM) for the key of ``csr_pem``."""
@@ -160,6 +164,10 @@ def _closed_is(failure: type[Exception]) -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise failure("the session ended meanwhile") from None
+
+
+# The call was cut off; what else goes wrong is the answer to it.
+_CUT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def _as_ours(error: grpc.aio.AioRpcError) -> Exception:

@@ -8,6 +8,8 @@ import signal
 import socket
 import sys
 
+from rallypoint.failpoints import BadFailpoint, arm, reach
+
 from agent.spawner import wire
 from agent.spawner.keeper import Keeper
 
@@ -138,8 +140,9 @@ class Server:
 
     def _tell(self) -> None:
         self._push_all(self._keeper.refusals)
-        if self._keeper.commit():
+        if self._keeper.commit() and self._keeper.news:
             self._push_all(self._keeper.news)
+            reach("spawner.after-news")
 
     def _push_all(self, news: "list[wire.Message]") -> None:
         if self._daemon is not None and news:
@@ -189,6 +192,11 @@ def main(arguments: list[str]) -> int:
     except BlockingIOError:
         print(f"another spawner serves {directory}", file=sys.stderr)
         return 1
+    try:
+        arm("spawner", os.environ)
+    except BadFailpoint as error:
+        print(error, file=sys.stderr)
+        return 2
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     Server(directory).run()
     return 0

@@ -5,6 +5,8 @@ import os
 import select
 import time
 
+from rallypoint.failpoints import reach
+
 from agent.spawner import procs
 from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
@@ -55,6 +57,7 @@ class Keeper:
             return
         limit = order.get("limit")
         began = now()
+        reach("spawner.before-starting")
         self.journal.add(
             "starting",
             task,
@@ -69,6 +72,7 @@ class Keeper:
         )
         try:
             self.journal.write()
+            reach("spawner.after-starting")
             pid = spawn(
                 strings(order["argv"]),
                 {**environment(order["env"]), procs.MARK: self._mark(task)},
@@ -76,6 +80,7 @@ class Keeper:
                 str(order["log"]),
                 self._null,
             )
+            reach("spawner.after-spawn")
         except StartError as error:
             self._record_end(task, error.code, "start_failed", str(error), 0)
             return
@@ -228,6 +233,7 @@ class Keeper:
         """Collect all children that have ended, and finish the tasks whose trees are gone."""
         for task, pid, code in self._watch.reap():
             if pid == task.pid:
+                reach("spawner.before-exit")
                 self._trees.main_ended(task, code)
             else:
                 self._exec_ended(task, pid, code)
@@ -268,7 +274,9 @@ class Keeper:
         """
         try:
             if self._must_sync:
+                reach("spawner.before-sync")
                 self.journal.sync()
+                reach("spawner.after-sync")
                 self._must_sync = False
             else:
                 self.journal.write()

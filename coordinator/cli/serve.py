@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import click
+from rallypoint import failpoints
 from rallypoint.environment import unknown_variables
 
 from coordinator.cli.common import say
-from coordinator.settings import DEFAULTS, LOG_LEVELS, load_settings
+from coordinator.settings import DEFAULTS, LOG_LEVELS, SettingsError, load_settings
 
 _EPILOG = """Every setting is also read from the environment (RALLYPOINT_LISTEN, RALLYPOINT_LOG_LEVEL, …) and from
 coordinator.toml in the data directory (listen = "0.0.0.0:7443"); a flag counts more than the environment, and that more
@@ -42,6 +43,16 @@ def command(config: str | None, **flags: str | None) -> None:
     for warning in unknown_variables(os.environ, "RALLYPOINT_", DEFAULTS, others=("RALLYPOINT_AGENT_",)):
         say(f"Warning: {warning}")
     settings = load_settings(flags, os.environ, config)
+    _arm()
     from coordinator.service import run
 
     run(settings)
+
+
+def _arm() -> None:
+    try:
+        place = failpoints.arm("coordinator", os.environ)
+    except failpoints.BadFailpoint as error:
+        raise SettingsError(str(error)) from None
+    if place:
+        say(f"Warning: this coordinator is to die at {place}: {failpoints.NAMES[place]}")

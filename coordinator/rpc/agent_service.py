@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from rallypoint.failpoints import reach
 from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1 import agent_service_pb2_grpc as pb_grpc
 from rallypoint.version import PROTOCOL_VERSION, Skew, __version__, skew_of
@@ -23,6 +24,7 @@ from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine
 from coordinator.logstore import LogStore
+from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.identity import calling_host_id
@@ -123,7 +125,9 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 return
             if orders or revision == 0:
                 revision += 1
+                reach("coordinator.before-send")
                 yield pb.OpenSessionResponse(desired=self._desired(orders, revision))
+                reach("coordinator.after-send")
             if probes:
                 yield pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes]))
 
@@ -147,6 +151,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             goodbye=request.goodbye,
         )
         lease: float = await self._parts.engine.post(reported)
+        answering(context, "coordinator.before-report-answer", "coordinator.after-report-answer")
         return pb.ReportResponse(lease_seconds=lease)
 
     async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
@@ -156,7 +161,9 @@ class AgentService(pb_grpc.AgentServiceServicer):
         wanted = await self._parts.engine.read(lambda state: _known_outputs(state, host_id, ids))
         known = [chunk for chunk in request.chunks if chunk.allocation_id in wanted]
         chunks = [(AllocationId(chunk.allocation_id), chunk.offset, chunk.data) for chunk in known]
+        reach("coordinator.before-log-append")
         offsets = await self._parts.logs.append_batch(chunks)
+        answering(context, "coordinator.after-log-append", "coordinator.after-logs-answer")
         positions = [pb.LogPosition(allocation_id=a, offset=offset) for a, offset in offsets.items()]
         positions += [pb.LogPosition(allocation_id=a, unknown=True) for a in dict.fromkeys(ids) if a not in wanted]
         return pb.PublishLogsResponse(positions=positions)

@@ -25,6 +25,7 @@ from coordinator.core.state import State
 from coordinator.disk import require_reserve
 from coordinator.engine import Engine
 from coordinator.outputs import Outputs, Selection
+from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
 from coordinator.rpc.identity import calling_user
 from coordinator.views import JobDetail
@@ -51,7 +52,9 @@ class JobService(pb_grpc.JobServiceServicer):
         if spec.files is not None and not self._archives.has(spec.files.sha256):
             raise Conflict("the job's files are not here (any more); upload them again, then submit")
         job: Job = await self._engine.post(JobSubmitted(spec, calling_user().name, request.request_id))
-        return pb.SubmitJobResponse(job=await self._job(job.id))
+        answer = pb.SubmitJobResponse(job=await self._job(job.id))
+        answering(context, "coordinator.before-submit-answer", "coordinator.after-submit-answer")
+        return answer
 
     async def PlanJob(self, request: pb.PlanJobRequest, context: Any) -> pb.PlanJobResponse:
         """What would happen to a job if it were submitted now."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 _KNOWN = frozenset(
     f"RALLYPOINT_{name}"
     for name in (
-        *("CONTEXT", "DEBUG", "JOIN_TOKEN", "AGENT_LISTEN", "MARK", "NODE", "LAUNCH_TICKET"),
+        *("CONTEXT", "DEBUG", "FAILPOINT", "JOIN_TOKEN", "AGENT_LISTEN", "MARK", "NODE", "LAUNCH_TICKET"),
         *("ALLOCATION_ID", "ATTEMPT", "HOST_NAME", "BACKEND", "REGION", "PLACEMENT", "NODE_ADDRESS"),
     )
 )

@@ -51,6 +51,7 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
         self.lease_grace = 5.0
         self.heartbeat = 0.2
         self.answering = True
+        self.cut_fetches = 0
         self.removed = False
         self.epoch = 0
         self.revision = 0
@@ -191,6 +192,10 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
         self, request: pb.FetchArchiveRequest, context: Any
     ) -> AsyncIterator[pb.FetchArchiveResponse]:
         data = self.archives.get(request.sha256)
+        if self.cut_fetches:
+            self.cut_fetches -= 1
+            yield pb.FetchArchiveResponse(data=b"the beginning of")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if data is None:
             await abort(context, grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "there is no such archive")
         for start in range(0, len(data), 1000):

@@ -14,6 +14,18 @@ from tests.fakes.spawner_client import end_marked
 from tests.support import eventually
 
 
+def spawner_of(state_dir: Path) -> int | None:
+    """The pid of the spawner of this state directory, if one lives."""
+    for name in os.listdir("/proc"):
+        try:
+            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
+        except OSError:
+            continue
+        if b"agent.spawner" in words and str(state_dir).encode() in words:
+            return int(name)
+    return None
+
+
 class AgentProcess:
     """Starts, kills and ends one agent; what it logs is in ``state_dir/agent.err``."""
 
@@ -59,14 +71,7 @@ class AgentProcess:
 
     def spawner_pid(self) -> int | None:
         """Of its spawner, if one lives."""
-        for name in os.listdir("/proc"):
-            try:
-                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
-            except OSError:
-                continue
-            if b"agent.spawner" in words and str(self.state_dir).encode() in words:
-                return int(name)
-        return None
+        return spawner_of(self.state_dir)
 
     async def end(self) -> None:
         """End it and its spawner, whatever they do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,12 +63,16 @@ class Ended:
 
 @dataclass(slots=True)
 class Cluster:
-    """A coordinator at ``address`` and its agents. ``enter`` leads to where coordinator and commands run."""
+    """A coordinator at ``address`` and its agents. ``enter`` leads to where coordinator and commands run.
+
+    ``program`` makes what is started and started again.
+    """
 
     folder: Path
     address: str = "127.0.0.1"
     enter: Sequence[str] = ()
     options: Sequence[str] = ()
+    program: Callable[[Sequence[str], Mapping[str, str], Path], Program] = Program
     agents: dict[str, Agent] = field(default_factory=dict)
     _coordinator: Program | None = field(default=None, repr=False)
 
@@ -110,7 +114,7 @@ class Cluster:
         where = [word for option, key in ports.items() for word in (option, known.get(key, f"{self.address}:0"))]
         command = [*self.enter, str(BIN / "coordinator"), "serve", "--data-dir", str(self.data_dir), *where]
         command += ["--http", f"{self.address}:0", *self.options]
-        self._coordinator = Program(command, environment(self.folder), self.folder / "coordinator.log")
+        self._coordinator = self.program(command, environment(self.folder), self.folder / "coordinator.log")
         before = self._greetings()
         self._coordinator.start()
         eventually(lambda: self._greetings() > before, JOIN_SECONDS, "a coordinator that serves")
@@ -142,7 +146,7 @@ class Cluster:
         )
         assert joined.returncode == 0, joined.stderr.decode()
         command = [*enter, str(BIN / "agent"), "run", *state, *run]
-        program = Program(command, environment(folder / "home", env), folder / "agent.log")
+        program = self.program(command, environment(folder / "home", env), folder / "agent.log")
         program.start()
         self.agents[name] = Agent(name, folder, program)
         return self.agents[name]

@@ -51,6 +51,16 @@ class Program:
         """Its exit code once it has ended by itself."""
         return None if self._process is None else self._process.poll()
 
+    def restart(self, more: Mapping[str, str]) -> None:
+        """Start it again once it has ended by itself, with ``more`` in its environment."""
+        assert self.ended() is not None, f"{self.command} has not ended"
+        self._process = None
+        base, self.env = self.env, {**self.env, **more}
+        try:
+            self.start()
+        finally:
+            self.env = base
+
     def kill(self) -> None:
         """SIGKILL, as a crash would end it."""
         self._end(signal.SIGKILL, 5.0)

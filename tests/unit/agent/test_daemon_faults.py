@@ -97,6 +97,25 @@ def test_files_come_with_the_node_and_missing_ones_are_its_reason(tmp_path: Path
     asyncio.run(scenario())
 
 
+def test_files_whose_fetch_is_cut_off_are_fetched_again(tmp_path: Path) -> None:
+    """A coordinator that dies just then must not make the node fail: nothing is wrong with its files."""
+
+    async def scenario() -> None:
+        async with host(tmp_path) as (fake, _):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as archive:
+                archive.addfile(tarfile.TarInfo("empty"), io.BytesIO())
+            files = types.FileArchive(sha256=fake.keep_archive(buffer.getvalue()))
+            fake.cut_fetches = 2
+            fake.want(any_node("j.0.1", "ls", files=files))
+            ended = await fake.ended("j.0.1")
+            assert (ended.exit_code, ended.reason) == (0, "")
+            assert fake.logs["j.0.1"] == b"empty\n"
+            assert fake.cut_fetches == 0
+
+    asyncio.run(scenario())
+
+
 def test_an_ordered_probe_is_reported(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with host(tmp_path) as (fake, _):
