@@ -28,6 +28,7 @@ AT_ONCE = 5
 SCRIPT = """
 exec 9>>"$EVIDENCE/lock.$DSTACK_RUN_NAME.$DSTACK_NODE_RANK"
 flock -n 9 || echo "twice $RALLYPOINT_ALLOCATION_ID" >>"$EVIDENCE/runs"
+[ -z "$RALLYPOINT_FAILPOINT" ] || echo "told of $RALLYPOINT_FAILPOINT" >>"$EVIDENCE/runs"
 echo "start $RALLYPOINT_ALLOCATION_ID" >>"$EVIDENCE/runs"
 [ ! -e data ] || cat data
 say() { i=$1; while [ $i -lt $2 ]; do echo "$RALLYPOINT_ALLOCATION_ID says $i"; i=$((i + 1)); done; }
