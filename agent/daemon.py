@@ -188,7 +188,7 @@ class Daemon:
 
     def _opened(self) -> None:
         notify("STATUS=in contact with the coordinator")
-        self._logs.wake()
+        self._logs.ask_again()
 
     def _start_probe(self, members: Sequence[Member]) -> asyncio.Task[list[Probe]]:
         return asyncio.create_task(self._peer.probe_all(members))

@@ -63,11 +63,17 @@ class LogPublisher:
         self._done = done
         self._offsets: dict[AllocationId, int] = {}
         self._unwanted: set[AllocationId] = set()
+        self._unsure: set[AllocationId] = set()
         self._first = 0
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
         """Something has started or ended: look now."""
+        self._wake.set()
+
+    def ask_again(self) -> None:
+        """A session was opened: the coordinator may have less than it had, if a backup of it was put back."""
+        self._unsure = {key for key, offset in self._offsets.items() if offset}
         self._wake.set()
 
     async def run(self) -> None:
@@ -103,6 +109,7 @@ class LogPublisher:
             return False
         for position in await self._send(chunks):
             self._offsets[position.allocation] = position.offset
+            self._unsure.discard(position.allocation)
             if position.unknown:
                 self._unwanted.add(position.allocation)
         self._finish()
@@ -129,6 +136,9 @@ class LogPublisher:
             self._finish_one(seen)
             return None
         offset = self._offsets.get(seen.id, 0)
+        if seen.id in self._unsure:
+            # Nothing to add: the answer says how much is there.
+            return Chunk(seen.id, offset, b"")
         data = _read(self._places.log_of(seen.id), offset, size)
         if data:
             return Chunk(seen.id, offset, data)

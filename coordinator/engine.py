@@ -160,6 +160,7 @@ class Engine:
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
             served=loaded.counters.served,
+            attempt_floor=loaded.counters.attempts,
         )
         self._state = restore(records, self._timing)
         return loaded

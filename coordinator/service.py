@@ -32,13 +32,14 @@ from rallypoint.v1 import (  # noqa: E402
 )
 from rallypoint.version import __version__  # noqa: E402
 
-from coordinator import ports  # noqa: E402
+from coordinator import ports, recovery  # noqa: E402
 from coordinator.access import ca, users  # noqa: E402
 from coordinator.access.errors import Unauthenticated  # noqa: E402
 from coordinator.access.server_identity import ServerIdentity, server_names  # noqa: E402
 from coordinator.access.server_tls import agent_credentials, api_credentials  # noqa: E402
 from coordinator.accounts import Accounts  # noqa: E402
 from coordinator.archives import ArchiveStore  # noqa: E402
+from coordinator.backup import Mark  # noqa: E402
 from coordinator.engine import Engine  # noqa: E402
 from coordinator.greeting import Endpoints, admin_context, greet, write_endpoints  # noqa: E402
 from coordinator.logstore import LogStore  # noqa: E402
@@ -120,6 +121,7 @@ async def _core(settings: Settings) -> AsyncIterator[_Core]:
     """Everything below the listeners, with the engine running."""
     data_dir = settings.data_dir
     make_private_dir(data_dir)
+    restored = Mark.find(data_dir)
     # The store's lock comes first: a second coordinator on this directory must not touch anything in it.
     writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
@@ -134,6 +136,8 @@ async def _core(settings: Settings) -> AsyncIterator[_Core]:
         outputs = Outputs(engine, logs)
         running = asyncio.create_task(engine.run(), name="engine")
         running.add_done_callback(_engine_ended)
+        if restored is not None:
+            await recovery.settle(restored, data_dir, engine, logs, settings.timing.lost)
         yield _Core(settings, authority, identity, engine, hub, logs, archives, outputs, accounts)
         running.cancel()
         with suppress(asyncio.CancelledError):

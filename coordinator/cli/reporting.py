@@ -12,6 +12,7 @@ _CODES = {
     "SettingsError": exits.NOT_CONFIGURED,
     "AuthorityDamaged": exits.NOT_CONFIGURED,
     "CannotServe": exits.REFUSED,
+    "BackupError": exits.REFUSED,
     "StoreError": exits.REFUSED,
     "Unreachable": exits.UNREACHABLE,
     "NotAuthorised": exits.NOT_AUTHORISED,

@@ -98,6 +98,15 @@ class TimeServed:
 
 
 @dataclass(frozen=True, slots=True)
+class NumbersSkipped:
+    """No job, host or attempt is given a number up to these any more; others may have been given them once."""
+
+    jobs: int
+    hosts: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostSeen:
     """Volatile: a host's state or live readings changed; the durable part of its record did not."""
 
@@ -141,6 +150,7 @@ Durable = (
     | HostUpdated
     | HostRemoved
     | TimeServed
+    | NumbersSkipped
 )
 Volatile = HostSeen | ReachSeen | DeadlineSet | TryDelayed
 Change = Durable | Volatile

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import jobs, placement, rendezvous, sessions
+from coordinator.core import jobs, placement, rendezvous, restored, sessions
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, TimeServed, TryDelayed
 from coordinator.core.events import (
+    BackupRestored,
     CoordinatorStarted,
     CordonRequested,
     Event,
@@ -89,6 +90,7 @@ def _rested(turn: Turn, name: str) -> None:
 
 _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     CoordinatorStarted: _on_started,
+    BackupRestored: restored.on_restored,
     JobSubmitted: jobs.on_submitted,
     StopRequested: jobs.on_stop_requested,
     HostJoined: sessions.on_joined,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.ids import AllocationId, HostId
+from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
 from coordinator.core.spec import JobSpec
 
@@ -12,6 +12,17 @@ from coordinator.core.spec import JobSpec
 @dataclass(frozen=True, slots=True)
 class CoordinatorStarted:
     """The state was loaded; every known host gets one fresh lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRestored:
+    """The state is that of a backup, taken ``age`` seconds ago; hosts may know more.
+
+    ``short``: ended nodes of whose output fewer bytes are here than they wrote: job, rank and what there is.
+    """
+
+    age: float
+    short: tuple[tuple[JobId, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ class Ticked:
 
 Event = (
     CoordinatorStarted
+    | BackupRestored
     | JobSubmitted
     | StopRequested
     | HostJoined

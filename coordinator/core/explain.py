@@ -91,6 +91,8 @@ def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
     never = impossible(state, spec)
     if never:
         return never
+    if placement.HOLD in state.deadlines:
+        return "waits a moment: the coordinator was restored from a backup, and hosts may still run what it never knew"
     if not state.hosts:
         return "waits for a host: none has joined; 'coordinator token create' makes a token for one"
     if spec.placement is Placement.ANY:
@@ -113,6 +115,8 @@ def summary(state: State, job: Job) -> str:
 
 def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
     """Nodes a host (by id) that would be placed at once if the job were submitted now. Changes nothing."""
+    if placement.HOLD in state.deadlines:
+        return {}
     need = fit.Need.of(spec.resources)
     if spec.placement is Placement.CLUSTER:
         candidates = placement.group_candidates(state, need)

@@ -9,6 +9,15 @@ HostId = NewType("HostId", str)
 AllocationId = NewType("AllocationId", str)
 
 
+# Attempts of a node are counted anew after a backup was put back, from the next multiple on.
+ATTEMPTS_A_LIFE = 100_000
+
+
+def tries(attempt: int) -> int:
+    """How often a node was tried since the coordinator's life began, by its attempt's number."""
+    return attempt % ATTEMPTS_A_LIFE
+
+
 def job_id(number: int) -> JobId:
     """The id of the job that was accepted as the ``number``-th."""
     return JobId(f"j-{number}")

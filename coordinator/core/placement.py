@@ -25,11 +25,14 @@ from coordinator.core.spec import Placement, Spread
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
+# While this deadline stands nothing is placed.
+HOLD = "hold:placement"
+
 
 def plan(turn: Turn) -> None:
     """Place what can be placed, oldest job first."""
     state = turn.state
-    if not state.fresh_jobs and not state.changed_hosts:
+    if HOLD in state.deadlines or not (state.fresh_jobs or state.changed_hosts):
         return
     fresh, hosts = state.fresh_jobs, state.changed_hosts
     state.fresh_jobs, state.changed_hosts = set(), set()
@@ -85,7 +88,7 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
         held = fit.hold(host, usage, need)
         if held is None:
             continue
-        _reserve(turn, job, rank, host, held, Phase.RUNNING, node.attempt + 1 if node else 1)
+        _reserve(turn, job, rank, host, held, Phase.RUNNING, state.next_attempt(node.attempt if node else 0))
         if room > 1:
             heapq.heappush(offers, (score.preference(host, usage), room - 1, host_id))
     if state.job_allocations[job.id] and state.jobs[job.id].state is JobState.QUEUED:
@@ -188,7 +191,7 @@ def _place_gang(turn: Turn, job: Job) -> None:
     group = network.find_group(state, candidates, job.spec.nodes)
     if group is None:
         return
-    generation = job.generation + 1
+    generation = state.next_attempt(job.generation)
     turn.record(JobUpdated(replace(job, state=JobState.STARTING, generation=generation, reason="")))
     turn.record(GangUpdated(Gang(job.id, generation, GangPhase.PREPARING)))
     for rank, host_id in enumerate(group):

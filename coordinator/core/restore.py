@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from coordinator.core.changes import AllocationReserved, DeadlineSet, GangUpdated, HostSeen, HostUpdated, JobCreated
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
+from coordinator.core.placement import HOLD
 from coordinator.core.sessions import lease_deadline, probe_deadline
 from coordinator.core.state import State, Timing
 
@@ -23,6 +24,7 @@ class Records:
     last_job_number: int = 0
     last_host_number: int = 0
     served: float = 0.0
+    attempt_floor: int = 0
 
 
 def restore(records: Records, timing: Timing) -> State:
@@ -41,6 +43,7 @@ def restore(records: Records, timing: Timing) -> State:
     state.last_job_number = max(state.last_job_number, records.last_job_number)
     state.last_host_number = max(state.last_host_number, records.last_host_number)
     state.served = records.served
+    state.attempt_floor = records.attempt_floor
     return state
 
 
@@ -53,6 +56,8 @@ def carry_over(old: State, new: State) -> None:
     """
     new.reach = old.reach
     new.version = old.version + 1
+    if HOLD in old.deadlines:
+        new.apply(DeadlineSet(HOLD, old.deadlines[HOLD]))
     for host in tuple(new.hosts.values()):
         known = old.hosts.get(host.id)
         if known is None or known.epoch != host.epoch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+from coordinator.core.ids import tries
 from coordinator.core.model import EndCause, Job, Node
 from coordinator.core.spec import JobSpec, OnNodeFailure, RetryEvent
 
@@ -67,6 +68,6 @@ def _allowed(spec: JobSpec, event: RetryEvent, attempt: int, since: float, now: 
     assert policy is not None
     if event not in policy.on_events:
         return False
-    if policy.attempts is not None and attempt >= policy.attempts:
+    if policy.attempts is not None and tries(attempt) >= policy.attempts:
         return False
     return policy.duration is None or not since or now - since <= policy.duration

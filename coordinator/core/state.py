@@ -25,6 +25,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    NumbersSkipped,
     ReachSeen,
     TimeServed,
     TryDelayed,
@@ -86,6 +87,8 @@ class State:
         self.last_host_number = 0
         # The coordinator's own time when it was last written down: see model.Instant.
         self.served = 0.0
+        # Attempts are numbered from the next on: see restored.py.
+        self.attempt_floor = 0
         # Volatile.
         self.reach = ReachMap()
         self.deadlines: dict[str, float] = {}
@@ -102,6 +105,10 @@ class State:
         """Take one change in. Raises lifecycle.Forbidden when the table of transitions forbids it."""
         self.version += 1
         _APPLY[type(change)](self, change)
+
+    def next_attempt(self, last: int) -> int:
+        """The number of the attempt after ``last`` (0: none yet), of a node or of a gang."""
+        return max(last, self.attempt_floor) + 1
 
     # ------------------------------------------------------------ one method a change
 
@@ -213,6 +220,11 @@ class State:
         self.reach.forget(change.id)
         self.changed_hosts.discard(change.id)
 
+    def _numbers_skipped(self, change: NumbersSkipped) -> None:
+        self.last_job_number = max(self.last_job_number, change.jobs)
+        self.last_host_number = max(self.last_host_number, change.hosts)
+        self.attempt_floor = max(self.attempt_floor, change.attempts)
+
     def _reach_seen(self, change: ReachSeen) -> None:
         if self.reach.record(change.reach):
             self.changed_hosts.add(change.reach.source)
@@ -253,6 +265,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostUpdated: State._host_updated,
     HostSeen: State._host_seen,
     HostRemoved: State._host_removed,
+    NumbersSkipped: State._numbers_skipped,
     ReachSeen: State._reach_seen,
     DeadlineSet: State._deadline_set,
     TimeServed: State._time_served,

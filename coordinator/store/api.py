@@ -21,14 +21,16 @@ StoredChange = Durable | AccessChange
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The highest numbers ever given, also to what was forgotten since: ids are never used again. 0 is none yet.
+    """The highest numbers of jobs and hosts ever given, also to what was forgotten since: ids are never used again.
 
-    ``served``: the coordinator's own time, whole seconds, as last written down.
+    0 is none yet. ``served``: the coordinator's own time, whole seconds, as last written down. ``attempts``: attempts
+    are given higher numbers than this.
     """
 
     jobs: int = 0
     hosts: int = 0
     served: int = 0
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

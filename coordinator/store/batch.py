@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from coordinator.access.changes import TokenStored, UserRemoved, UserStored
@@ -21,6 +21,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    NumbersSkipped,
     TimeServed,
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
@@ -76,7 +77,7 @@ def _job_forgotten(batch: Batch, change: JobForgotten) -> None:
     batch.updated.pop(change.id, None)
     batch.nodes.pop(change.id, None)
     batch.forgotten.add(change.id)
-    batch.counters = replace(batch.counters, jobs=max(batch.counters.jobs, numbered(change.id)))
+    _reached(batch, jobs=numbered(change.id))
 
 
 def _node_updated(batch: Batch, change: NodeUpdated) -> None:
@@ -114,11 +115,20 @@ def _host_updated(batch: Batch, change: HostUpdated) -> None:
 
 def _host_removed(batch: Batch, change: HostRemoved) -> None:
     batch.hosts[change.id] = None
-    batch.counters = replace(batch.counters, hosts=max(batch.counters.hosts, numbered(change.id)))
+    _reached(batch, hosts=numbered(change.id))
+
+
+def _numbers_skipped(batch: Batch, change: NumbersSkipped) -> None:
+    _reached(batch, jobs=change.jobs, hosts=change.hosts, attempts=change.attempts)
 
 
 def _time_served(batch: Batch, change: TimeServed) -> None:
-    batch.counters = replace(batch.counters, served=max(batch.counters.served, int(change.seconds)))
+    _reached(batch, served=int(change.seconds))
+
+
+def _reached(batch: Batch, **counted: int) -> None:
+    known = asdict(batch.counters)
+    batch.counters = Counters(**{name: max(value, counted.get(name, 0)) for name, value in known.items()})
 
 
 def _token_stored(batch: Batch, change: TokenStored) -> None:
@@ -146,6 +156,7 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
     TimeServed: _time_served,
+    NumbersSkipped: _numbers_skipped,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

@@ -85,6 +85,7 @@ class SqlStore:
                     jobs=max([counters.get("jobs", 0), *(job.number for job in jobs)]),
                     hosts=max([counters.get("hosts", 0), *(numbered(host.id) for host in hosts)]),
                     served=counters.get("served", 0),
+                    attempts=counters.get("attempts", 0),
                 ),
             )
 

@@ -25,6 +25,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    NumbersSkipped,
     TimeServed,
 )
 from coordinator.core.ids import allocation_id, host_id, job_id
@@ -137,6 +138,9 @@ class _History:
 
     def time_served(self) -> StoredChange:
         return TimeServed(self._draw(st.floats(0, 2.0**40)))
+
+    def numbers_skipped(self) -> StoredChange:
+        return NumbersSkipped(self._number(), self._number(), self._number())
 
     def token_stored(self) -> StoredChange:
         return TokenStored(self._draw(record(JoinToken, id=f"t-{self._number()}")))

@@ -22,6 +22,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    NumbersSkipped,
 )
 from coordinator.core.ids import HostId, allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Host, HostFacts, Job, JobState, Node, NodeState, Phase
@@ -115,6 +116,12 @@ def test_a_removed_hosts_number_is_not_given_again(place: Place) -> None:
     loaded = reloaded(place, [HostUpdated(tenth), HostUpdated(replace(HOST, id=host_id(9)))])
     assert [host.id for host in loaded.hosts] == ["h-9", "h-10"]
     assert reloaded(place, [HostRemoved(tenth.id)]).counters == Counters(hosts=10)
+
+
+def test_numbers_that_are_skipped_stay_skipped_and_never_come_back(place: Place) -> None:
+    skipped = reloaded(place, [HostUpdated(HOST)], [NumbersSkipped(jobs=1000, hosts=50, attempts=7)])
+    assert skipped.counters == Counters(jobs=1000, hosts=50, attempts=7)
+    assert reloaded(place, [NumbersSkipped(jobs=5, hosts=90, attempts=0)]).counters == Counters(1000, 90, attempts=7)
 
 
 def test_tokens_and_users_are_kept(place: Place) -> None:

@@ -77,6 +77,10 @@ class FleetWork:
         self.observed[seen.id] = seen
         self._unreported[seen.id] = None
 
+    def running(self) -> int:
+        """How many allocations claim to run."""
+        return sum(seen.phase is Phase.RUNNING for seen in self.observed.values())
+
     @property
     def told(self) -> bool:
         """Whether the coordinator has all there is."""
@@ -207,7 +211,7 @@ async def play(data_dir: Path, address: str, count: int) -> None:
     async for line in reader:
         order, *rest = line.decode().split()
         await (fleet.end(int(rest[0])) if order == "end" else fleet.watch())
-        claimed = sum(len(host.work.observed) for host in fleet.hosts)
+        claimed = sum(host.work.running() for host in fleet.hosts)
         print(json.dumps({"order": order, "at": time.monotonic(), "claimed": claimed}), flush=True)
     running.cancel()
 

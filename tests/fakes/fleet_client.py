@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An order was carried out ``at`` (monotonic seconds), and so many allocations are ``claimed``."""
+    """An order was carried out ``at`` (monotonic seconds), and so many allocations are ``claimed`` to run."""
 
     at: float
     claimed: int

@@ -21,6 +21,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     NodeUpdated,
+    NumbersSkipped,
     TimeServed,
 )
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
@@ -41,6 +42,7 @@ class MemoryDisk:
     last_job: int = 0
     last_host: int = 0
     served: int = 0
+    attempts: int = 0
 
 
 class MemoryStore:
@@ -60,7 +62,7 @@ class MemoryStore:
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
             join_tokens=_by_key(disk.tokens),
             users=_by_key(disk.users),
-            counters=Counters(disk.last_job, disk.last_host, disk.served),
+            counters=Counters(disk.last_job, disk.last_host, disk.served, disk.attempts),
         )
 
     def commit(self, changes: Sequence[StoredChange]) -> None:
@@ -135,6 +137,12 @@ def _time_served(disk: MemoryDisk, change: TimeServed) -> None:
     disk.served = max(disk.served, int(change.seconds))
 
 
+def _numbers_skipped(disk: MemoryDisk, change: NumbersSkipped) -> None:
+    disk.last_job = max(disk.last_job, change.jobs)
+    disk.last_host = max(disk.last_host, change.hosts)
+    disk.attempts = max(disk.attempts, change.attempts)
+
+
 def _token_stored(disk: MemoryDisk, change: TokenStored) -> None:
     disk.tokens[change.token.id] = change.token
 
@@ -160,6 +168,7 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
     TimeServed: _time_served,
+    NumbersSkipped: _numbers_skipped,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

@@ -100,6 +100,7 @@ class World:
             last_job_number=old.last_job_number,
             last_host_number=old.last_host_number,
             served=old.served,
+            attempt_floor=old.attempt_floor,
         )
         self.served_from = (old.served or self.now) - self.now
         self.state = restore(records, old.timing)

@@ -25,9 +25,11 @@ class Coordinator:
         self.failures = 0
         self.lose_answers = 0
         self.unknown: set[AllocationId] = set()
+        self.called = asyncio.Event()
 
     async def send(self, chunks: Sequence[Chunk]) -> list[Position]:
         self.calls.append(chunks)
+        self.called.set()
         if self.failures > 0:
             self.failures -= 1
             raise PublishFailed("down")
@@ -71,6 +73,12 @@ class Host:
         self.observed[key] = Observed(key, Phase.ENDED if ended else Phase.RUNNING, log_bytes=size if ended else 0)
         self.publisher.wake()
         return key
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until the coordinator was called so that ``reached`` holds."""
+        while not reached():
+            self.coordinator.called.clear()
+            await self.coordinator.called.wait()
 
 
 def publish(tmp_path: Path, arrange: Callable[[Host], None]) -> Host:
@@ -167,3 +175,27 @@ def test_a_log_that_is_gone_holds_nothing_up(tmp_path: Path) -> None:
 
     host = publish(tmp_path, arrange)
     assert (host.done, host.coordinator.calls) == (["a.0.1"], [])
+
+
+def test_a_coordinator_that_was_restored_with_less_output_gets_the_rest_again(tmp_path: Path) -> None:
+    async def scenario() -> Host:
+        host = Host(tmp_path)
+        words = random.Random(7).randbytes(3 * CHUNK_BYTES)
+        key = host.write("j-1.0.1", words, ended=False)
+        task = asyncio.create_task(host.publisher.run())
+        async with asyncio.timeout(20):
+            await host.until(lambda: host.coordinator.logs.get(key) == words)
+            host.coordinator.logs[key] = words[:1000]
+            host.publisher.ask_again()
+            await host.until(lambda: host.coordinator.logs.get(key) == words)
+            # The same for one that has ended, and that nobody adds to any more.
+            host.coordinator.logs[key] = b""
+            host.publisher.ask_again()
+            host.write("j-1.0.1", b"", ended=True)
+            await host.finished.wait()
+        assert host.coordinator.logs[key] == words
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return host
+
+    asyncio.run(scenario())
