@@ -51,6 +51,9 @@ from coordinator.rpc.hub import Hub  # noqa: E402
 from coordinator.rpc.identity import IdentityInterceptor  # noqa: E402
 from coordinator.rpc.job_service import JobService  # noqa: E402
 from coordinator.settings import Origin, Settings  # noqa: E402
+from coordinator.store import StoreError  # noqa: E402
+from coordinator.store.database import place_of  # noqa: E402
+from coordinator.store.leadership import Leadership  # noqa: E402
 from coordinator.store.sql import SqlStore  # noqa: E402
 from coordinator.web.app import make_app  # noqa: E402
 
@@ -125,7 +128,7 @@ async def _core(settings: Settings) -> AsyncIterator[_Core]:
     # The store's lock comes first: a second coordinator on this directory must not touch anything in it.
     writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
     loop = asyncio.get_running_loop()
-    store = await loop.run_in_executor(writer, lambda: SqlStore(data_dir, settings.database_url))
+    store = await loop.run_in_executor(writer, _open_store, settings)
     try:
         authority = ca.load_or_create(data_dir / "ca", time.time())
         identity = ServerIdentity(authority, data_dir / "ca", server_names(settings.advertise))
@@ -146,6 +149,16 @@ async def _core(settings: Settings) -> AsyncIterator[_Core]:
     finally:
         await loop.run_in_executor(writer, store.close)
         writer.shutdown()
+
+
+def _open_store(settings: Settings) -> SqlStore:
+    if settings.database_url is None:
+        return SqlStore(settings.data_dir)
+    seat = Leadership(settings.database_url)
+    if not seat.take():
+        seat.close()
+        raise StoreError(f"another coordinator leads on database {place_of(seat.url)}; stop it, then start this one")
+    return SqlStore(settings.data_dir, seat)
 
 
 def _engine_ended(task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ package itself loads no database library.
 
 from coordinator.store.api import (
     Counters,
+    Deposed,
     Loaded,
     Store,
     StoreBusy,
@@ -15,4 +16,14 @@ from coordinator.store.api import (
     StoreTooNew,
 )
 
-__all__ = ["Counters", "Loaded", "Store", "StoreBusy", "StoreError", "StoreFull", "StoreTooNew", "StoredChange"]
+__all__ = [
+    "Counters",
+    "Deposed",
+    "Loaded",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreTooNew",
+    "StoredChange",
+]

@@ -91,5 +91,9 @@ class StoreFull(StoreError):
     """No space is left for the database; nothing was changed: free some, and repeat."""
 
 
+class Deposed(StoreError):
+    """Another coordinator leads on this database: this one may write nothing, and serves nobody, any more."""
+
+
 class StoreTooNew(StoreError):
     """The database was written by a newer release; run that release, or restore an older backup."""

@@ -6,7 +6,18 @@ Jobs, nodes and allocations have flat columns, because they change all the time;
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
 
 HEAD = "0002"
 
@@ -34,7 +45,15 @@ def _key(name: str) -> Column[str]:
     return Column(name, Text, primary_key=True)
 
 
-def _table(name: str, *columns: Column[str] | Column[int] | Column[float] | Column[bool]) -> Table:
+def _part_key(name: str) -> Column[int]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+def _bytes(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+def _table(name: str, *columns: Column[str] | Column[int] | Column[float] | Column[bool] | Column[bytes]) -> Table:
     # One B-tree a table in SQLite: half the pages to write of a table with a rowid and a separate key.
     return Table(name, metadata, *columns, sqlite_with_rowid=False)
 
@@ -64,7 +83,7 @@ jobs = _table(
 nodes = _table(
     "nodes",
     _key("job_id"),
-    Column("rank", BigInteger, primary_key=True, autoincrement=False),
+    _part_key("rank"),
     _text("state"),
     _int("attempt"),
     _text("host_id", nullable=True),
@@ -151,6 +170,23 @@ users = _table(
 )
 
 counters = _table("counters", _key("name"), _int("value"))
+
+# What follows is used on PostgreSQL alone, where several coordinators share it. With SQLite there is one coordinator,
+# and output and files of jobs are files beside the database.
+
+# One row: the term that writes, where its coordinator is, and the certificate of the cluster's CA.
+leadership = _table("leadership", _key("name"), _int("term"), _text("api"), _text("agents"), _text("ca_pem"))
+
+# Where each coordinator answers, leading or not, and when it last said so.
+coordinators = _table("coordinators", _key("api"), _text("agents"), _real("seen_at"))
+
+outputs = _table("outputs", _key("allocation_id"), _text("job_id"), _int("size"))
+
+output_pieces = _table("output_pieces", _key("allocation_id"), _part_key("start"), _bytes("data"))
+
+archives = _table("archives", _key("sha256"), _int("size"))
+
+archive_pieces = _table("archive_pieces", _key("sha256"), _part_key("number"), _bytes("data"))
 
 # Alembic's own table, made here so that a new database needs no Alembic.
 alembic_version = Table(

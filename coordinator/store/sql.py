@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, select
+from sqlalchemy import ColumnElement, Connection, Dialect, Table, select
 
 from coordinator.store import rows, schema
 from coordinator.store.api import Counters, Loaded, StoredChange
 from coordinator.store.batch import Batch, fold, numbered
-from coordinator.store.database import database_url, make_private, open_engine, translated
-from coordinator.store.lock import DirectoryLock
-from coordinator.store.migrate import bring_up
+from coordinator.store.sqlite import SqliteFile
 from coordinator.store.statements import Updater, Writer
 
 _PROGRESS = (
@@ -35,41 +34,38 @@ K = TypeVar("K", bound=str)
 R = TypeVar("R")
 
 
-class SqlStore:
-    """A ``Store`` in a data directory: its lock, and its SQLite file unless a PostgreSQL URL is given."""
+class Database(Protocol):
+    """What the store writes through: transactions on one connection."""
 
-    def __init__(self, directory: Path, url: str | None = None) -> None:
-        """Lock ``directory`` (which exists), open the database and bring it to this release's schema.
+    @property
+    def dialect(self) -> Dialect:
+        """In which SQL is written."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A transaction that only the one rightful writer gets. Raises StoreError, StoreFull or Deposed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files, connections and locks; harmless when repeated."""
+        ...
+
+
+class SqlStore:
+    """A ``Store`` on SQLite in a data directory, or on the ``database`` of one who leads."""
+
+    def __init__(self, directory: Path, database: Database | None = None) -> None:
+        """Without ``database``: lock ``directory`` (which exists), open its file, bring it to this release's schema.
 
         Raises StoreBusy when another coordinator is there, StoreTooNew, StoreFull, or StoreError.
         """
-        self._url = database_url(directory, url)
-        self._lock = DirectoryLock(directory)
-        try:
-            if url is None:
-                make_private(Path(str(self._url.database)))
-            self._engine = open_engine(self._url)
-            self._connection = self._connect()
-        except BaseException:
-            self._lock.release()
-            raise
-        self._writers = _Writers(self._engine)
-
-    def _connect(self) -> Connection:
-        with translated(self._url):
-            connection = self._engine.connect()
-            try:
-                with connection.begin():
-                    bring_up(connection)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
+        self._database: Database = database or SqliteFile(directory)
+        self._writers = _Writers(self._database.dialect)
 
     def load(self) -> Loaded:
         """See ``Store.load``."""
-        with translated(self._url), self._connection.begin():
-            read = _Reader(self._connection)
+        with self._database.transaction() as connection:
+            read = _Reader(connection)
             jobs = read.all(schema.jobs, rows.read_job, schema.jobs.c.number)
             hosts = sorted(read.all(schema.hosts, rows.read_host), key=lambda host: numbered(host.id))
             counters = read.counters()
@@ -92,21 +88,18 @@ class SqlStore:
     def commit(self, changes: Sequence[StoredChange]) -> None:
         """See ``Store.commit``."""
         batch = fold(changes)
-        with translated(self._url), self._connection.begin():
-            self._writers.write(self._connection, batch)
+        with self._database.transaction() as connection:
+            self._writers.write(connection, batch)
 
     def close(self) -> None:
         """See ``Store.close``."""
-        self._connection.close()
-        self._engine.dispose()
-        self._lock.release()
+        self._database.close()
 
 
 class _Writers:
     """The prepared statements of every table, and the order in which a batch is written by them."""
 
-    def __init__(self, engine: Engine) -> None:
-        dialect = engine.dialect
+    def __init__(self, dialect: Dialect) -> None:
         self._jobs = Writer(schema.jobs, dialect)
         self._progress = Updater(schema.jobs, "id", _PROGRESS, dialect)
         self._nodes = Writer(schema.nodes, dialect, _MANY)

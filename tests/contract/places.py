@@ -1,18 +1,20 @@
-"""Where a store keeps its records, so that a test can close it and open it again: memory or an SQLite directory."""
+"""Where a store keeps its records, so that a test can close it and open it again: memory, SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from coordinator.store import Store
+from coordinator.store.leadership import Leadership
 from coordinator.store.sql import SqlStore
 from tests.fakes.memory_store import MemoryDisk, MemoryStore
+from tests.fakes.postgres_server import Server
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "postgres")
 
 
 class Place(Protocol):
@@ -37,14 +39,31 @@ class _Sqlite:
         return SqlStore(self._directory)
 
 
+class _Postgres:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def open(self) -> Store:
+        return SqlStore(Path(), leading(self._url))
+
+
+def leading(url: str) -> Leadership:
+    """The lead on a database where nobody has it."""
+    seat = Leadership(url)
+    assert seat.take(), "another one leads"
+    return seat
+
+
 @contextmanager
-def fresh(kind: str) -> Iterator[Place]:
-    """An empty place of a kind of ``KINDS``."""
+def fresh(kind: str, server: Callable[[], Server]) -> Iterator[Place]:
+    """An empty place of a kind of ``KINDS``; ``server`` gives the PostgreSQL server."""
     if kind == "memory":
         yield _Memory()
-        return
-    with TemporaryDirectory() as directory:
-        yield _Sqlite(Path(directory))
+    elif kind == "postgres":
+        yield _Postgres(server().url(server().emptied()))
+    else:
+        with TemporaryDirectory() as directory:
+            yield _Sqlite(Path(directory))
 
 
 @contextmanager

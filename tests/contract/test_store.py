@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,14 +31,21 @@ from coordinator.store import Counters, Loaded, StoredChange
 from tests.contract.places import KINDS, Place, fresh, opened
 from tests.contract.records import histories
 from tests.fakes.memory_store import MemoryStore
+from tests.fakes.postgres_server import Server
 
 JOB = Job(job_id(1), 1, "train", "admin", "r-1", JobSpec(nodes=3, commands=("true",)), submitted_at=1.0)
 HOST = Host(host_id(1), "alpha", HostFacts(), joined_at=2.0)
 
 
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Callable[[], Server]:
+    """The PostgreSQL server, started by whoever asks first."""
+    return lambda: request.getfixturevalue("postgres")
+
+
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with fresh(request.param) as made:
+def place(request: pytest.FixtureRequest, server: Callable[[], Server]) -> Iterator[Place]:
+    with fresh(request.param, server) as made:
         yield made
 
 
@@ -150,10 +157,12 @@ def test_a_thousand_nodes_in_one_commit_are_all_there(place: Place) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(commits=histories())
-def test_what_is_loaded_is_what_was_committed_change_by_change(kind: str, commits: list[list[StoredChange]]) -> None:
+def test_what_is_loaded_is_what_was_committed_change_by_change(
+    kind: str, server: Callable[[], Server], commits: list[list[StoredChange]]
+) -> None:
     plain = MemoryStore()
     for commit in commits:
         for change in commit:
             plain.commit([change])
-    with fresh(kind) as place:
+    with fresh(kind, server) as place:
         assert reloaded(place, *commits) == plain.load()

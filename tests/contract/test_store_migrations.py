@@ -17,15 +17,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from coordinator.store import StoreTooNew
-from coordinator.store.database import database_url, open_engine
 from coordinator.store.migrate import alembic_config, bring_up
 from coordinator.store.schema import HEAD, metadata
 from coordinator.store.sql import SqlStore
+from coordinator.store.sqlite import sqlite_engine
 
 
 def engine_in(directory: Path) -> Engine:
     directory.mkdir()
-    return open_engine(database_url(directory, None))
+    return sqlite_engine(directory / "coordinator.db")
 
 
 def tables(directory: Path) -> dict[str, str]:

@@ -24,8 +24,8 @@ from coordinator.core.ids import HostId, allocation_id, job_id
 from coordinator.core.model import Allocation, Job, JobState, Node, NodeState, Phase
 from coordinator.core.spec import JobSpec
 from coordinator.store import Loaded, StoreBusy, StoreError, StoreFull
-from coordinator.store.database import database_url, open_engine
 from coordinator.store.sql import SqlStore
+from coordinator.store.sqlite import sqlite_engine
 from tests.contract.writer import RANKS
 from tests.fakes.small_disk import fill, mounted
 
@@ -82,7 +82,7 @@ def test_an_allocation_that_came_and_went_in_one_commit_writes_nothing(store: Sq
 
 def test_commits_are_synced_to_disk_and_private(store: SqlStore, tmp_path: Path) -> None:
     store.commit([JobCreated(JOB)])
-    with open_engine(database_url(tmp_path, None)).connect() as connection:
+    with sqlite_engine(tmp_path / "coordinator.db").connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
@@ -178,9 +178,3 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         SqlStore(tmp_path)
     (tmp_path / "coordinator.db").unlink()
     SqlStore(tmp_path).close()
-
-
-@pytest.mark.parametrize("url", ["mysql://host/x", "not a url"])
-def test_a_url_that_is_not_postgresql_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(StoreError, match="write postgresql://USER@HOST/DATABASE"):
-        SqlStore(tmp_path, url)

@@ -9,14 +9,15 @@ from coordinator.core.changes import AllocationReserved, NodeUpdated
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.model import Allocation, Node, NodeState, Phase
 from coordinator.store.sql import SqlStore
+from tests.contract.places import leading
 
 JOB = JobId("j-1")
 RANKS = range(40)
 
 
-def main(directory: Path, attempt: int) -> None:
+def main(place: str, attempt: int) -> None:
     """Each commit moves all nodes to its attempt and reserves one allocation named after it."""
-    store = SqlStore(directory)
+    store = SqlStore(Path(), leading(place)) if "://" in place else SqlStore(Path(place))
     while True:
         held = Allocation(
             allocation_id(JOB, 0, attempt), JOB, 0, attempt, HostId("h-1"), 1, 1, (), wanted=Phase.RUNNING
@@ -28,4 +29,4 @@ def main(directory: Path, attempt: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))

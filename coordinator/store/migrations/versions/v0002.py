@@ -1,4 +1,4 @@
-"""Served time for durations, hosts that are drained for their protocol."""
+"""Served time for durations, hosts drained for their protocol, and what several coordinators on PostgreSQL share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,49 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add columns; rows of before take their defaults."""
+    """Add columns, of which rows of before take the defaults, and the tables that coordinators share."""
     op.add_column("jobs", sa.Column("waiting_since", sa.Double(), nullable=False, server_default="0"))
     op.add_column("hosts", sa.Column("drained", sa.Text(), nullable=False, server_default=""))
+    op.create_table(
+        "leadership",
+        sa.Column("name", sa.Text(), primary_key=True),
+        sa.Column("term", sa.BigInteger(), nullable=False),
+        sa.Column("api", sa.Text(), nullable=False),
+        sa.Column("agents", sa.Text(), nullable=False),
+        sa.Column("ca_pem", sa.Text(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "coordinators",
+        sa.Column("api", sa.Text(), primary_key=True),
+        sa.Column("agents", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "outputs",
+        sa.Column("allocation_id", sa.Text(), primary_key=True),
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "output_pieces",
+        sa.Column("allocation_id", sa.Text(), primary_key=True),
+        sa.Column("start", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "archives",
+        sa.Column("sha256", sa.Text(), primary_key=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "archive_pieces",
+        sa.Column("sha256", sa.Text(), primary_key=True),
+        sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sqlite_with_rowid=False,
+    )
