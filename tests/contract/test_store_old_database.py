@@ -13,9 +13,9 @@ from sqlalchemy import inspect
 from coordinator.core.model import GangPhase, JobState, NodeState
 from coordinator.core.spec import JobSpec
 from coordinator.store import StoreError
-from coordinator.store.database import database_url, open_engine
 from coordinator.store.schema import HEAD, metadata
 from coordinator.store.sql import SqlStore
+from coordinator.store.sqlite import sqlite_engine
 from tests.fakes.fleet_client import fleet
 from tests.multihost.cluster import Cluster
 
@@ -76,7 +76,7 @@ def test_every_record_is_there_after_the_migration(tmp_path: Path) -> None:
 def test_a_migrated_database_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     lay(tmp_path)
     SqlStore(tmp_path).close()
-    with open_engine(database_url(tmp_path, None)).connect() as connection:
+    with sqlite_engine(tmp_path / "coordinator.db").connect() as connection:
         found = inspect(connection)
         assert set(found.get_table_names()) == set(metadata.tables)
         for name, table in metadata.tables.items():
