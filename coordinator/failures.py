@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rallypoint.errors import Reason, Refusal, reason_of, why_unavailable
+from rallypoint.errors import NO_ANSWER, Reason, Refusal, reason_of, why_unavailable
 
 if TYPE_CHECKING:
     import grpc
@@ -75,6 +75,8 @@ def _why_unreachable(address: str, code: str, refusal: Refusal) -> str:
             f"what answers at {address} is not the coordinator of your context file (its certificate is of another CA);"
             " copy the context file again from the coordinator"
         )
+    if why_unavailable(said) == NO_ANSWER:
+        return f"no coordinator answers at {address} in time; check the address and the network, then try again"
     if "handshake" in said.lower() or "WRONG_VERSION_NUMBER" in said:
         return f"what answers at {address} is no coordinator (TLS failed); check the address in your context file"
     return (

@@ -71,12 +71,19 @@ _KNOWN_FAILURES = (
 )
 
 
+NO_ANSWER = "no answer in time"
+# gRPC's words when it gives up a connection, before or during TLS: a cut line, or a process that is frozen.
+_TIMED_OUT = ("tcp handshaker shutdown", "endpoint closing", "timer expired")
+
+
 def why_unavailable(said: str) -> str:
     """Plain words for what gRPC says of a connection that failed; its own text is for those who write gRPC."""
     low = said.lower()
     for known in _KNOWN_FAILURES:
         if known.lower() in low:
             return known.lower()
+    if any(timed_out in low for timed_out in _TIMED_OUT):
+        return NO_ANSWER
     if "alpn" in low:
         return "another kind of server answers there"
     if "certificate" in low:

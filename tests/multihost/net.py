@@ -14,8 +14,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,14 @@ exec "$@"
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """A private network ``subnet``.0/24 of ``size`` hosts, from .11 on."""
+    """A private network ``subnet``.0/24 of ``size`` hosts, from .11 on.
+
+    ``delay``: seconds that a packet takes to the hub, and as many back.
+    """
 
     subnet: str
     size: int
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Networks of hosts, and the hub that the coordinator runs on."""
+    """Networks of hosts, and the hub that the coordinator runs on. Faults between the two: ``tests.multihost.faults``.
+
+    ``gateways`` are the networks' namespaces: an interface ``lan``, a bridge, and ``wan``, to ``to-NAME`` on the hub.
+    """
 
     hosts: Mapping[str, Host]
     hub: tuple[str, ...]
+    hub_namespace: str
+    gateways: Mapping[str, str]
 
     @classmethod
     @contextmanager
@@ -73,10 +83,10 @@ class Site:
         _require()
         _remove_leftovers()
         prefix = _free_prefix()
-        try:
-            yield _build(prefix, lans, folder)
-        finally:
-            _remove(prefix)
+        with ExitStack() as relays:
+            # Relays end with the processes in the namespaces; here they are waited for.
+            relays.callback(_remove, prefix)
+            yield _build(prefix, lans, folder, relays)
 
     @contextmanager
     def cut(self, source: str, target: str) -> Iterator[None]:
@@ -85,11 +95,11 @@ class Site:
         # Only connections that begin here: answers to what the target begins still pass.
         rules += f"add rule ip cut out ip daddr {self.hosts[target].address} ct state new drop\n"
         inside = self.hosts[source].namespace
-        _nft(inside, rules)
+        nft(inside, rules)
         try:
             yield
         finally:
-            _nft(inside, "delete table ip cut\n")
+            nft(inside, "delete table ip cut\n")
 
 
 def _require() -> None:
@@ -105,18 +115,19 @@ def _require() -> None:
     _run("ip", "netns", "del", probe)
 
 
-def _build(prefix: str, lans: Mapping[str, Lan], folder: Path) -> Site:
+def _build(prefix: str, lans: Mapping[str, Lan], folder: Path, relays: ExitStack) -> Site:
     hub = f"{prefix}-hub"
-    namespaces = [hub, *(f"{prefix}-gw-{name}" for name in lans)]
+    gateways = {name: f"{prefix}-gw-{name}" for name in lans}
+    namespaces = [hub, *gateways.values()]
     hosts = {host.name: host for name, lan in lans.items() for host in _hosts(prefix, name, lan, folder)}
     for namespace in [*namespaces, *(host.namespace for host in hosts.values())]:
         _run("ip", "netns", "add", namespace)
     _ip(hub, ["link set lo up", f"addr add {HUB_ADDRESS}/32 dev lo"])
     for number, (name, lan) in enumerate(lans.items()):
-        _connect_gateway(prefix, hub, name, lan, number)
+        relays.callback(_connect_gateway(gateways[name], hub, name, lan, number))
     for host in hosts.values():
         _connect_host(f"{prefix}-gw-{host.network}", host)
-    return Site(hosts, ("nsenter", f"--net={_NAMES / hub}"))
+    return Site(hosts, enter(hub), hub, gateways)
 
 
 def _hosts(prefix: str, network: str, lan: Lan, folder: Path) -> Iterator[Host]:
@@ -130,10 +141,15 @@ def _hosts(prefix: str, network: str, lan: Lan, folder: Path) -> Iterator[Host]:
         yield Host(name, network, f"{lan.subnet}.{10 + number}", namespace, (*into, *settle))
 
 
-def _connect_gateway(prefix: str, hub: str, network: str, lan: Lan, number: int) -> None:
-    gateway = f"{prefix}-gw-{network}"
+def _connect_gateway(gateway: str, hub: str, network: str, lan: Lan, number: int) -> Callable[[], object]:
+    """Connect a network; what is to be called when its namespaces are gone."""
     outside = f"198.51.100.{11 + number}"
-    _run("ip", "link", "add", "wan", "netns", gateway, "type", "veth", "peer", "name", f"to-{network}", "netns", hub)
+    over: Callable[[], object] = _nothing
+    if lan.delay:
+        over = _relay(str(_NAMES / gateway), "wan", str(_NAMES / hub), f"to-{network}", str(lan.delay))
+    else:
+        link = ("link", "add", "wan", "netns", gateway, "type", "veth", "peer", "name", f"to-{network}", "netns", hub)
+        _run("ip", *link)
     _ip(hub, [f"link set to-{network} up", f"route add {outside}/32 dev to-{network}"])
     _ip(
         gateway,
@@ -147,7 +163,7 @@ def _connect_gateway(prefix: str, hub: str, network: str, lan: Lan, number: int)
             "link set lan up",
         ],
     )
-    _nft(
+    nft(
         gateway,
         "add table ip nat\n"
         "add chain ip nat out { type nat hook postrouting priority 100; }\n"
@@ -159,7 +175,20 @@ def _connect_gateway(prefix: str, hub: str, network: str, lan: Lan, number: int)
         f'add rule ip nat pass iifname "lan" ip daddr {HUB_ADDRESS} accept\n'
         "add rule ip nat pass reject with icmp type admin-prohibited\n",
     )
-    _run("nsenter", f"--net={_NAMES / gateway}", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    _run(*enter(gateway), "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    return over
+
+
+def _nothing() -> None: ...
+
+
+def _relay(*words: str) -> Callable[[], object]:
+    command = [sys.executable, str(Path(__file__).with_name("relay.py")), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n", "the relay did not start"
+    process.stdout.close()
+    return process.wait
 
 
 def _connect_host(gateway: str, host: Host) -> None:
@@ -175,8 +204,14 @@ def _ip(namespace: str, lines: list[str]) -> None:
     _run("ip", "-netns", namespace, "-batch", "-", text="\n".join(lines) + "\n")
 
 
-def _nft(namespace: str, rules: str) -> None:
-    _run("nsenter", f"--net={_NAMES / namespace}", "nft", "-f", "-", text=rules)
+def nft(namespace: str, rules: str) -> None:
+    """Change packet filters of a namespace."""
+    _run(*enter(namespace), "nft", "-f", "-", text=rules)
+
+
+def enter(namespace: str) -> tuple[str, ...]:
+    """What is put before a command to run it with a namespace's network."""
+    return ("nsenter", f"--net={_NAMES / namespace}")
 
 
 def _run(*command: str, text: str = "") -> None:

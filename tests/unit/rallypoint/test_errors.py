@@ -76,6 +76,8 @@ def test_details_that_are_not_ours_are_ignored() -> None:
             "the certificate that was shown is of another CA, or has expired",
         ),
         ("Ssl handshake failed: WRONG_VERSION_NUMBER", "TLS failed"),
+        ("last error: UNKNOWN: ipv4:192.0.2.1:7444: tcp handshaker shutdown", "no answer in time"),
+        ("UNAVAILABLE: ipv4:127.0.0.1:7444: Handshake read failed (Endpoint closing)", "no answer in time"),
         ("failed to connect to all addresses", "no connection"),
         ("the store\nis busy", "the store is busy"),
     ],
