@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 
 from rallypoint.tls import SERVER_NAME
+from rallypoint.version import PROTOCOL_VERSION, __version__
+
+PROTOCOL_KEY, RELEASE_KEY = "rallypoint-protocol", "rallypoint-release"
+"""Metadata of every call of a user's channel: what the caller speaks and is, for errors that name both sides."""
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Largest message either side takes; archives and logs go in smaller pieces."""
@@ -82,16 +87,51 @@ def join_channel(address: str, *, ca_pem: bytes) -> grpc.Channel:
 
 
 def user_channel(address: str, *, ca_pem: bytes, token: str) -> grpc.Channel:
-    """A user's channel; every call carries ``authorization: Bearer TOKEN``, which gRPC sends over TLS only."""
-    return grpc.secure_channel(address, _user_credentials(ca_pem, token), options=user_channel_options())
+    """A user's channel; every call carries ``authorization: Bearer TOKEN``, and the versions of this release."""
+    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(ca_pem), options=user_channel_options())
+    return grpc.intercept_channel(channel, _Saying(token))
 
 
-def aio_user_channel(address: str, *, ca_pem: bytes, token: str) -> grpc.aio.Channel:
-    """The same for asyncio. Needs a running event loop."""
-    return grpc.aio.secure_channel(address, _user_credentials(ca_pem, token), options=user_channel_options())
+class _Details(NamedTuple):
+    """A call's details, as gRPC's interceptors want them."""
+
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str | bytes]]
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
 
 
-def _user_credentials(ca_pem: bytes, token: str) -> grpc.ChannelCredentials:
-    return grpc.composite_channel_credentials(
-        grpc.ssl_channel_credentials(ca_pem), grpc.access_token_call_credentials(token)
-    )
+class _Saying(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
+    """Says with each call who calls, and what they speak.
+
+    Not by gRPC's call credentials: those are destroyed by a thread of gRPC's that wants the interpreter, while a
+    channel that is being closed holds it and waits for that thread. On a busy machine one command in ten hung so.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._metadata: list[tuple[str, str | bytes]] = [
+            ("authorization", f"Bearer {token}"),
+            (PROTOCOL_KEY, PROTOCOL_VERSION),
+            (RELEASE_KEY, __version__),
+        ]
+
+    def _said(self, details: grpc.ClientCallDetails) -> _Details:
+        return _Details(
+            details.method,
+            details.timeout,
+            [*(details.metadata or ()), *self._metadata],
+            details.credentials,
+            getattr(details, "wait_for_ready", None),
+            getattr(details, "compression", None),
+        )
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._said(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._said(client_call_details), request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return continuation(self._said(client_call_details), request_iterator)

@@ -15,7 +15,7 @@ prepare_grpc()
 
 import grpc  # noqa: E402
 import grpc.aio  # noqa: E402
-from rallypoint.channel import MAX_MESSAGE_BYTES, aio_user_channel, server_options, user_channel  # noqa: E402
+from rallypoint.channel import MAX_MESSAGE_BYTES, server_options, user_channel  # noqa: E402
 
 from coordinator.access import users  # noqa: E402
 from coordinator.access.ca import Authority, load_or_create  # noqa: E402
@@ -54,29 +54,30 @@ def with_server(authority: Authority, directory: Path, use: Callable[[int], Awai
     return asyncio.run(run())
 
 
-def test_the_token_goes_along_on_both_kinds_of_channel(authority: Authority, tmp_path: Path) -> None:
+def test_the_token_goes_along(authority: Authority, tmp_path: Path) -> None:
     async def use(port: int) -> list[bytes]:
-        address, ca = f"127.0.0.1:{port}", authority.certificate_pem
-        async with aio_user_channel(address, ca_pem=ca, token=TOKEN) as channel:
-            first = await channel.unary_unary("/test.Service/Echo")(b"aio", timeout=20)
-        return [first, await asyncio.to_thread(call, f"localhost:{port}", ca)]
+        ca = authority.certificate_pem
+        return [await asyncio.to_thread(echoed, f"{host}:{port}", ca, b"x") for host in ("127.0.0.1", "localhost")]
 
-    def call(address: str, ca: bytes) -> bytes:
-        with user_channel(address, ca_pem=ca, token=TOKEN) as channel:
-            return bytes(channel.unary_unary("/test.Service/Echo")(b"sync", timeout=20))
+    assert with_server(authority, tmp_path, use) == [b"x", b"x"]
 
-    assert with_server(authority, tmp_path, use) == [b"aio", b"sync"]
+
+def echoed(address: str, ca: bytes, data: bytes) -> bytes:
+    with user_channel(address, ca_pem=ca, token=TOKEN) as channel:
+        return bytes(channel.unary_unary("/test.Service/Echo")(data, timeout=20))
+
+
+def refusal(address: str, ca: bytes, data: bytes) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as refused:
+        echoed(address, ca, data)
+    return refused.value.code()  # type: ignore[no-any-return, attr-defined]
 
 
 def test_the_limit_of_a_message(authority: Authority, tmp_path: Path) -> None:
     async def use(port: int) -> grpc.StatusCode:
-        ca = authority.certificate_pem
-        async with aio_user_channel(f"127.0.0.1:{port}", ca_pem=ca, token=TOKEN) as channel:
-            echo = channel.unary_unary("/test.Service/Echo")
-            assert len(await echo(b"x" * MAX_MESSAGE_BYTES, timeout=20)) == MAX_MESSAGE_BYTES
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await echo(b"x" * (MAX_MESSAGE_BYTES + 1), timeout=20)
-            return refused.value.code()
+        address, ca = f"127.0.0.1:{port}", authority.certificate_pem
+        assert len(await asyncio.to_thread(echoed, address, ca, b"x" * MAX_MESSAGE_BYTES)) == MAX_MESSAGE_BYTES
+        return await asyncio.to_thread(refusal, address, ca, b"x" * (MAX_MESSAGE_BYTES + 1))
 
     assert with_server(authority, tmp_path, use) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -85,10 +86,6 @@ def test_a_server_of_another_ca_is_not_talked_to(authority: Authority, tmp_path:
     stranger = load_or_create(tmp_path / "other", time.time())
 
     async def use(port: int) -> grpc.StatusCode:
-        ca = authority.certificate_pem
-        async with aio_user_channel(f"127.0.0.1:{port}", ca_pem=ca, token=TOKEN) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary("/test.Service/Echo")(b"", timeout=20)
-            return refused.value.code()
+        return await asyncio.to_thread(refusal, f"127.0.0.1:{port}", authority.certificate_pem, b"")
 
     assert with_server(stranger, tmp_path, use) is grpc.StatusCode.UNAVAILABLE
