@@ -22,6 +22,7 @@ prepare_grpc()  # must come before grpc is imported
 
 import grpc  # noqa: E402
 from rallypoint.channel import user_channel  # noqa: E402
+from rallypoint.errors import Reason  # noqa: E402
 from rallypoint.v1 import access_service_pb2 as access_pb  # noqa: E402
 from rallypoint.v1 import host_service_pb2 as host_pb  # noqa: E402
 from rallypoint.v1 import job_service_pb2 as job_pb  # noqa: E402
@@ -30,7 +31,7 @@ from rallypoint.v1.access_service_pb2_grpc import AccessServiceStub  # noqa: E40
 from rallypoint.v1.host_service_pb2_grpc import HostServiceStub  # noqa: E402
 from rallypoint.v1.job_service_pb2_grpc import JobServiceStub  # noqa: E402
 
-from coordinator.failures import RallypointError, Unreachable, failure  # noqa: E402
+from coordinator.failures import RallypointError, Refused, Unreachable, failure  # noqa: E402
 
 __all__ = ["Client", "RallypointError"]
 
@@ -41,7 +42,8 @@ PATIENCE_SECONDS = 60.0
 
 # A stream that fails later than this was connected: an unreachable address fails sooner, or was told so.
 _CONNECTED_SECONDS = 2.0
-_SUBMIT_TRIES = 5
+# So long a call that was cut off is repeated when the coordinator never answered before, and when it did.
+_FIRST_PATIENCE, _CALL_PATIENCE = 3.0, 60.0
 _UPLOAD_PIECE = 1024 * 1024
 
 ENDED = frozenset({pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_STOPPED})
@@ -88,6 +90,20 @@ class Client:
         self._answered = True
         return answer
 
+    def _repeatedly(self, call: Callable[[bool], A]) -> A:
+        """The answer of a call that may be made more than once; it is told whether it has been. A coordinator that
+        is started again, or a line that was cut, costs no more than time."""
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                return call(tries > 0)
+            except Unreachable:
+                patience = _CALL_PATIENCE if self._answered else _FIRST_PATIENCE
+                if time.monotonic() - began > patience:
+                    raise
+            tries += 1
+            time.sleep(min(1.0, 0.1 * 2**tries))
+
     # ------------------------------------------------------------ jobs
 
     def plan(self, spec: pb.JobSpec) -> job_pb.PlanJobResponse:
@@ -97,14 +113,7 @@ class Client:
     def submit(self, spec: pb.JobSpec, request_id: str | None = None) -> pb.Job:
         """Submit a job, once: a call that was cut off is repeated under the same ``request_id``."""
         request = job_pb.SubmitJobRequest(spec=spec, request_id=request_id or str(uuid.uuid4()))
-        for attempt in range(1, _SUBMIT_TRIES + 1):
-            try:
-                return self._ask(self._jobs.SubmitJob, request).job
-            except Unreachable:
-                if attempt == _SUBMIT_TRIES:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-        raise AssertionError("unreachable")
+        return self._repeatedly(lambda repeated: self._ask(self._jobs.SubmitJob, request).job)
 
     def job(self, job: str) -> job_pb.GetJobResponse:
         """A job, by id or name, with its nodes."""
@@ -116,9 +125,19 @@ class Client:
         return list(self._ask(self._jobs.ListJobs, request).jobs)
 
     def stop(self, job: str, *, signal: str = "", abort: bool = False) -> pb.Job:
-        """Ask a job to stop; ``abort`` kills it at once."""
+        """Ask a job to stop; ``abort`` kills it at once. A call that was cut off is repeated."""
         request = job_pb.StopJobRequest(job=job, signal=signal, abort=abort)
-        return self._ask(self._jobs.StopJob, request).job
+
+        def stop(repeated: bool) -> pb.Job:
+            try:
+                return self._ask(self._jobs.StopJob, request).job
+            except Refused as refusal:
+                if repeated and refusal.reason == Reason.CONFLICT:
+                    # "It is stopping already": the call that was cut off had arrived.
+                    return self.job(job).job
+                raise
+
+        return self._repeatedly(stop)
 
     def explain(self, job: str) -> job_pb.ExplainJobResponse:
         """Why each host was or was not chosen."""
@@ -194,9 +213,15 @@ class Client:
 
     def upload_archive(self, archive: BinaryIO) -> pb.FileArchive:
         """Store a job's files (a tar archive) ahead of its submission."""
-        pieces = iter(lambda: archive.read(_UPLOAD_PIECE), b"")
-        requests = (job_pb.UploadArchiveRequest(data=piece) for piece in pieces)
-        return self._ask(self._jobs.UploadArchive, requests, UPLOAD_SECONDS).archive
+        begin = archive.tell()
+
+        def upload(repeated: bool) -> pb.FileArchive:
+            archive.seek(begin)
+            pieces = iter(lambda: archive.read(_UPLOAD_PIECE), b"")
+            requests = (job_pb.UploadArchiveRequest(data=piece) for piece in pieces)
+            return self._ask(self._jobs.UploadArchive, requests, UPLOAD_SECONDS).archive
+
+        return self._repeatedly(upload)
 
     # ------------------------------------------------------------ hosts
 

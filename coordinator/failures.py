@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rallypoint.errors import NO_ANSWER, Reason, Refusal, reason_of, why_unavailable
+from rallypoint.version import PROTOCOL_VERSION, __version__
 
 if TYPE_CHECKING:
     import grpc
@@ -57,7 +58,10 @@ def failure(error: grpc.RpcError, address: str) -> RallypointError:
     if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and refusal.reason == code:
         return Unreachable(_why_unreachable(address, code, refusal), refusal.reason)
     if refusal.reason == "UNIMPLEMENTED":
-        text = f"the coordinator at {address} does not know this call; it is older than this command; upgrade it"
+        text = (
+            f"the coordinator at {address} does not know this call: it is older than this command (release"
+            f" {__version__}, protocol {PROTOCOL_VERSION}); upgrade it"
+        )
         return Internal(text, refusal.reason)
     kind = _BY_REASON.get(refusal.reason, Refused)
     message = refusal.message

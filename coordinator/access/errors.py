@@ -76,7 +76,7 @@ class ClockOff(AccessRefused):
 
 
 class ProtocolTooDifferent(AccessRefused):
-    """The host speaks another major version of the protocol."""
+    """The caller speaks a version of the protocol that is too far from ours."""
 
     reason = Reason.PROTOCOL_VERSION
     code = "FAILED_PRECONDITION"

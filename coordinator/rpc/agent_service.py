@@ -11,10 +11,9 @@ import structlog
 from rallypoint.failpoints import reach
 from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1 import agent_service_pb2_grpc as pb_grpc
-from rallypoint.version import PROTOCOL_VERSION, Skew, __version__, skew_of
+from rallypoint.version import PROTOCOL_VERSION
 
 from coordinator.access.ca import Authority
-from coordinator.access.errors import ProtocolTooDifferent
 from coordinator.archives import ArchiveStore
 from coordinator.core.desired import Desired, desired_of
 from coordinator.core.errors import Conflict, HostForgotten, NotFound
@@ -24,6 +23,7 @@ from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine
 from coordinator.logstore import LogStore
+from coordinator.rpc import skew
 from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
 from coordinator.rpc.hub import Hub, Session
@@ -56,7 +56,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> AsyncIterator[pb.OpenSessionResponse]:
         """A Welcome, the complete desired state, then changes to it."""
         host_id = calling_host_id()
-        drained = _drained(host_id, request)
+        why_drained = skew.drained(host_id, request)
         await self._refuse_second(host_id, request.instance_id)
         opened = SessionOpened(
             host_id=host_id,
@@ -64,7 +64,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             hardware=hardware_from_proto(request.hardware),
             peer=PeerEndpoint(tuple(request.peer.addresses), request.peer.port),
             agent_version=request.agent_version,
-            drained=drained,
+            drained=why_drained,
         )
         host: Host = await self._parts.engine.post(opened)
         where = f"{request.hardware.hostname} ({context.peer()})"
@@ -187,27 +187,6 @@ class AgentService(pb_grpc.AgentServiceServicer):
         certificate = self._parts.authority.sign_host_csr(request.csr_pem, host_id, host.name, time.time(), life)
         log.info("certificate.renewed", host=host.name, id=host_id)
         return pb.RenewCertificateResponse(certificate_pem=certificate, ca_pem=self._parts.authority.certificate_pem)
-
-
-def _drained(host_id: HostId, request: pb.OpenSessionRequest) -> str:
-    """Why the agent gets no new work: its protocol is too far from ours; empty when it is not.
-
-    What runs goes on either way: one upgrade that is late must not end it. Raises ProtocolTooDifferent.
-    """
-    versions = (
-        f"its agent (release {request.agent_version or '?'}) speaks protocol {request.protocol_version or '?'}, "
-        f"this coordinator (release {__version__}) {PROTOCOL_VERSION}"
-    )
-    skew = skew_of(request.protocol_version)
-    if skew is Skew.OTHER:
-        log.warning("host.refused", id=host_id, reason=versions)
-        raise ProtocolTooDifferent(f"host {host_id}: {versions}: install the same release on both")
-    if skew is Skew.NONE:
-        return ""
-    behind = "agent" if skew is Skew.OLDER else "coordinator"
-    reason = f"{versions}: upgrade the {behind}"
-    log.warning("host.drained", id=host_id, reason=reason)
-    return reason
 
 
 def _known_outputs(state: State, host_id: HostId, ids: list[str]) -> set[str]:

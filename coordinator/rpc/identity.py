@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -15,6 +15,7 @@ from coordinator.access import roles, users
 from coordinator.access.server_tls import calling_host
 from coordinator.accounts import Accounts
 from coordinator.core.ids import HostId
+from coordinator.rpc import skew
 from coordinator.rpc.errors import refuse
 
 
@@ -56,9 +57,10 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
         method = handler_call_details.method
+        if handler is None:
+            # A method of our other port is left to gRPC, which says that it is not here.
+            return _unknown(method) if skew.is_unknown(method) else None
         if handler.response_streaming:
             wrapped = self._around_stream(method, handler.unary_stream or handler.stream_stream)
         else:
@@ -110,3 +112,11 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
                 await refuse(context, error)
 
         return call
+
+
+def _unknown(method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    async def call(request: bytes, context: Any) -> NoReturn:
+        await refuse(context, skew.unknown_method(method, context.invocation_metadata() or ()))
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(call)
+    return handler

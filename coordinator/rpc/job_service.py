@@ -28,6 +28,7 @@ from coordinator.outputs import Outputs, Selection
 from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
 from coordinator.rpc.identity import calling_user
+from coordinator.rpc.skew import check_understood
 from coordinator.views import JobDetail
 from coordinator.wire import spec_from_pb
 
@@ -47,6 +48,7 @@ class JobService(pb_grpc.JobServiceServicer):
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> pb.SubmitJobResponse:
         """Accept a job; once answered it is on disk."""
+        check_understood(request.spec, context.invocation_metadata() or ())
         spec = spec_from_pb(request.spec)
         require_reserve(self._data_dir)
         if spec.files is not None and not self._archives.has(spec.files.sha256):
@@ -58,6 +60,7 @@ class JobService(pb_grpc.JobServiceServicer):
 
     async def PlanJob(self, request: pb.PlanJobRequest, context: Any) -> pb.PlanJobResponse:
         """What would happen to a job if it were submitted now."""
+        check_understood(request.spec, context.invocation_metadata() or ())
         spec = spec_from_pb(request.spec)
         return await self._engine.read(lambda state: _plan(state, spec))
 
