@@ -28,7 +28,7 @@ def check_claim(claim: JoinClaim, cluster_id: str, now: float) -> TokenText:
 
     Raises ``ProtocolTooDifferent``, ``TokenNotReadable``, ``WrongCluster`` or ``ClockOff``.
     """
-    if skew_of(claim.protocol_version) is Skew.OTHER:
+    if skew_of(claim.protocol_version, PROTOCOL_VERSION) is Skew.OTHER:
         versions = f"the agent speaks protocol {claim.protocol_version or '?'}, the coordinator {PROTOCOL_VERSION}"
         raise ProtocolTooDifferent(f"{versions}: install the same release on both")
     try:

@@ -29,7 +29,7 @@ def drained(host_id: HostId, request: pb.OpenSessionRequest) -> str:
     """
     theirs = request.protocol_version
     versions = f"its agent (release {request.agent_version or '?'}) speaks protocol {theirs or '?'}, {_US}"
-    skew = skew_of(theirs)
+    skew = skew_of(theirs, PROTOCOL_VERSION)
     if skew is Skew.OTHER:
         log.warning("host.refused", id=host_id, reason=versions)
         raise ProtocolTooDifferent(f"host {host_id}: {versions}: install the same release on both")

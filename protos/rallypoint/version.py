@@ -19,8 +19,8 @@ class Skew(Enum):
     OTHER = "another major number: there is no common language"
 
 
-def skew_of(theirs: str, ours: str = PROTOCOL_VERSION) -> Skew:
-    """What to think of a side that speaks ``theirs`` (``MAJOR.MINOR``; anything else is ``OTHER``)."""
+def skew_of(theirs: str, ours: str) -> Skew:
+    """What a side that speaks ``ours`` thinks of one that speaks ``theirs`` (``MAJOR.MINOR``; else ``OTHER``)."""
     their_major, _, their_minor = theirs.partition(".")
     major, _, minor = ours.partition(".")
     if their_major != major or not (their_minor.isascii() and their_minor.isdigit()):

@@ -65,13 +65,14 @@ class Ended:
 class Cluster:
     """A coordinator at ``address`` and its agents. ``enter`` leads to where coordinator and commands run.
 
-    ``program`` makes what is started and started again.
+    ``program`` makes what is started and started again, ``serves`` is what the coordinator's command line begins with.
     """
 
     folder: Path
     address: str = "127.0.0.1"
     enter: Sequence[str] = ()
     options: Sequence[str] = ()
+    serves: Sequence[str] = (str(BIN / "coordinator"),)
     program: Callable[[Sequence[str], Mapping[str, str], Path], Program] = Program
     agents: dict[str, Agent] = field(default_factory=dict)
     _coordinator: Program | None = field(default=None, repr=False)
@@ -112,7 +113,7 @@ class Cluster:
         known = self.endpoints if (self.data_dir / "endpoints.json").exists() else {}
         ports = {"--listen": "api", "--agent-listen": "agents"}
         where = [word for option, key in ports.items() for word in (option, known.get(key, f"{self.address}:0"))]
-        command = [*self.enter, str(BIN / "coordinator"), "serve", "--data-dir", str(self.data_dir), *where]
+        command = [*self.enter, *self.serves, "serve", "--data-dir", str(self.data_dir), *where]
         command += ["--http", f"{self.address}:0", *self.options]
         self._coordinator = self.program(command, environment(self.folder), self.folder / "coordinator.log")
         before = self._greetings()

@@ -71,7 +71,7 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_versions() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
-    assert skew_of(PROTOCOL_VERSION) is Skew.NONE
+    assert skew_of(PROTOCOL_VERSION, PROTOCOL_VERSION) is Skew.NONE
 
 
 @pytest.mark.parametrize(
