@@ -1,6 +1,5 @@
 """`python -m agent.spawner --state-dir DIR`: the daemon starts it, nobody else needs to."""
 
-import ctypes
 import fcntl
 import os
 import select
@@ -12,8 +11,8 @@ from rallypoint.failpoints import BadFailpoint, arm, reach
 
 from agent.spawner import wire
 from agent.spawner.keeper import Keeper
+from agent.spawner.reaper import supervise
 
-PR_SET_CHILD_SUBREAPER = 36
 # So many spawns at most before looking what else has happened.
 SPAWN_SLICE = 8
 # A spawner with nothing to do waits so long for a first daemon.
@@ -197,9 +196,8 @@ def main(arguments: list[str]) -> int:
     except BadFailpoint as error:
         print(error, file=sys.stderr)
         return 2
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    Server(directory).run()
-    return 0
+    # A failpoint is one death: the next spawner is not to die of it again.
+    return supervise(lambda: Server(directory).run(), directory, lambda: arm("spawner", {}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the spawner must not forget: one append-only file of JSON lines.
 
-A task's life is ``starting`` (before the spawn, so that a crash right after it leaves a trace), ``started``, ``exited``
-and ``forgotten``. Lines are in the page cache at once, which survives the death of any process; :meth:`Journal.sync`
-makes them survive the machine's.
+A task's life is ``starting`` (before the spawn, so that a crash right after it leaves a trace), ``started``, ``ended``
+(its main process), ``exited`` (all of it) and ``forgotten``. Lines are in the page cache at once, which survives the
+death of any process; :meth:`Journal.sync` makes them survive the machine's.
 """
 
 import json
@@ -17,7 +17,7 @@ Record = dict[str, object]
 class Journal:
     """The journal at ``path``; opening reads it, drops what was forgotten and writes it anew."""
 
-    __slots__ = ("_compacted", "_fd", "_lines", "_size", "path", "records")
+    __slots__ = ("_compacted", "_fd", "_lines", "_size", "_unsynced", "path", "records")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -25,6 +25,7 @@ class Journal:
         self._fd = -1
         self._size = 0
         self._compacted = 0
+        self._unsynced = False
         self.records: dict[str, Record] = _load(path)
         self._compact()
 
@@ -54,14 +55,16 @@ class Journal:
             raise OSError(28, "no space left for the journal", self.path)
         self._lines.clear()
         self._size += written
+        self._unsynced = True
         if self._size - self._compacted > COMPACT_BYTES:
             self._compact()
 
     def sync(self) -> None:
         """Like :meth:`write`, and on the disk when it returns."""
-        if self._lines:
-            self.write()
+        self.write()
+        if self._unsynced:
             os.fdatasync(self._fd)
+            self._unsynced = False
 
     def _compact(self) -> None:
         lines = []

@@ -1,5 +1,6 @@
 """Keeps the tasks: starts, watches, stops and reaps them, and journals each end before anyone is told."""
 
+import contextlib
 import heapq
 import os
 import select
@@ -11,15 +12,18 @@ from agent.spawner import procs
 from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
 from agent.spawner.orders import environment, number, signal_number, strings
+from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
 from agent.spawner.trees import Trees
 from agent.spawner.watch import Watch
 from agent.spawner.wire import Message, now
 
+# While the reaper has an exit status in its hands, how long until it is asked for again.
+LEARN_SECONDS = 0.02
 # While the disk takes no journal, how long until it is tried again.
 RETRY_SECONDS = 1.0
-LOST = "exit status lost: the agent's spawner ended before the process did"
-REBOOTED = "host rebooted"
+LOST = "exit status lost: the agent's spawner and its reaper ended before the process did"
+REBOOTED = "lost: host rebooted"
 LEASE_ENDED = "the host was out of contact with its coordinator for longer than its lease"
 AFTER_ENDED = "the host was out of contact with its coordinator for {0:g} s, the job's on_disconnect"
 
@@ -38,15 +42,18 @@ class Keeper:
         self.tasks: dict[str, Task] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
         self._watch = Watch(poll)
-        self._trees = Trees(self.tasks, self._watch, self._at, self._finish)
+        self._trees = Trees(self._watch, self._at, self._finish)
         self._timers: list[tuple[float, str]] = []
         self._must_sync = False
         place = os.stat(directory)
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
         self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
+        self._ends = Ends(directory)
         for task, record in list(self.journal.records.items()):
             if "at_end" not in record:
                 self._pick_up(task, record)
+        if not self.tasks and self.commit():
+            self._ends.clear()
 
     # --- orders -----------------------------------------------------------------------------------------------
 
@@ -110,8 +117,9 @@ class Keeper:
     def _started(self, name: str, pid: int, order: Message, limit_at: float | None) -> None:
         process = procs.look(pid)
         at = time.time()
-        self.journal.add("started", name, pid=pid, start=process.start if process else 0, at=at)
-        task = Task(name, self._mark(name), pid, str(order["log"]), str(order["signal"]), number(order["grace"]))
+        start = process.start if process else 0
+        self.journal.add("started", name, pid=pid, start=start, at=at)
+        task = Task(name, self._mark(name), pid, start, str(order["log"]), str(order["signal"]), number(order["grace"]))
         task.after = _after(order)
         self.tasks[name] = task
         self._watch.add_main(task)
@@ -193,7 +201,9 @@ class Keeper:
         if task.limit_at is not None and at >= task.limit_at and task.kill_at is None and not task.main_gone:
             task.limit_at = None
             self._stop(task, task.signal, task.grace, "max_duration", "max_duration reached")
-        if task.main_gone:
+        if task.main_dead and not task.main_gone:
+            self._learn_end(task)
+        elif task.main_gone:
             self._trees.settle(task)
         if task.kill_at is not None and at >= task.kill_at and task.id in self.tasks:
             self._trees.kill(task, at)
@@ -231,22 +241,39 @@ class Keeper:
 
     def reap(self) -> None:
         """Collect all children that have ended, and finish the tasks whose trees are gone."""
-        for task, pid, code in self._watch.reap():
+        for task, pid, code in self._watch.reap(self._note):
             if pid == task.pid:
-                reach("spawner.before-exit")
                 self._trees.main_ended(task, code)
             else:
                 self._exec_ended(task, pid, code)
         self._trees.settle_all()
 
+    def _note(self, task: Task, code: int) -> None:
+        """Its main process has ended so: out of our hands before the kernel forgets it."""
+        reach("spawner.before-exit")
+        self.journal.add("ended", task.id, code=code)
+        # A full disk: it is kept for the next commit, and only our own death before that would lose it.
+        with contextlib.suppress(OSError):
+            self.journal.write()
+
     def readable(self, fd: int) -> None:
         """An adopted process has ended, if ``fd`` is of one."""
         task = self._watch.ended(fd)
-        if task is None:
+        if task is not None:
+            task.main_dead = True
+            self._learn_end(task)
+
+    def _learn_end(self, task: Task) -> None:
+        """How an adopted task ended, as the reaper saw it; asked again as long as that is only about to."""
+        code = self._ends.code_of(task.pid, task.start)
+        if code is None and self._watch.is_reapers(task):
+            self._at(now() + LEARN_SECONDS, task)
             return
-        if task.cause == "exit":
+        if code is not None:
+            self._note(task, code)
+        elif task.cause == "exit":
             task.cause, task.reason = "host", LOST
-        self._trees.main_ended(task, None)
+        self._trees.main_ended(task, code)
         self._trees.settle(task)
 
     def _exec_ended(self, task: Task, pid: int, code: int) -> None:
@@ -292,17 +319,21 @@ class Keeper:
         if record.get("boot") != self.boot:
             self._record_end(name, None, "host", REBOOTED, _size(record))
             return
-        pid = int(number(record.get("pid", 0)))
-        task = Task(name, self._mark(name), pid, str(record["log"]), str(record["signal"]), number(record["grace"]))
+        pid, start = int(number(record.get("pid", 0))), int(number(record.get("start", 0)))
+        mark, log = self._mark(name), str(record["log"])
+        task = Task(name, mark, pid, start, log, str(record["signal"]), number(record["grace"]))
         task.adopted = True
         task.after = _after(record)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         self.tasks[name] = task
-        process = procs.look(pid) if pid else None
-        if process is None or not process.alive or process.start != record.get("start"):
-            task.cause, task.reason = "host", LOST
-            self._trees.main_ended(task, None)
+        if "code" in record:
+            self._trees.main_ended(task, int(number(record["code"])))
             self._trees.settle(task)
+            return
+        process = procs.look(pid) if pid else None
+        if process is None or not process.alive or process.start != start:
+            task.main_dead = True
+            self._learn_end(task)
             return
         self._watch.adopt(task)
         limit_at = record.get("limit_at")

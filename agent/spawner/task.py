@@ -2,14 +2,18 @@
 
 import errno
 import os
+import resource
 import signal
 import stat
+from collections.abc import Iterable
 
 from agent.spawner import procs
 
 # Python ignores these; a task must start as from a shell.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
+
+_HARD = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
 
 # As shells say it: a program that is not there, and one that is but can't be executed.
 NOT_FOUND = 127
@@ -43,23 +47,25 @@ class Task:
         "grace",
         "id",
         "kill_at",
-        "killed",
         "limit_at",
         "log",
+        "main_dead",
         "main_gone",
         "mark",
         "pid",
         "pidfd",
         "reason",
         "signal",
+        "start",
         "stuck_at",
         "swept",
     )
 
-    def __init__(self, task: str, mark: str, pid: int, log: str, stop_signal: str, grace: float) -> None:
+    def __init__(self, task: str, mark: str, pid: int, start: int, log: str, stop_signal: str, grace: float) -> None:
         self.id = task
         self.mark = mark
         self.pid = pid
+        self.start = start
         self.log = log
         self.signal = stop_signal
         self.grace = grace
@@ -69,9 +75,10 @@ class Task:
         self.cause = "exit"
         self.reason = ""
         self.code: int | None = None
+        # It has ended; and how is known, or known to be lost.
+        self.main_dead = False
         self.main_gone = False
         self.swept = False
-        self.killed = False
         # When the whole tree is killed, when to give up on what even that does not end, when it has run too long.
         self.kill_at: float | None = None
         self.stuck_at: float | None = None
@@ -88,9 +95,9 @@ class Task:
         """Whether anything (a zombie too) is left in one of the task's process groups."""
         return any(_group_lives(leader) for leader in (self.pid, *self.execs))
 
-    def tree(self, orphans: set[int]) -> set[int]:
-        """All living processes of the task; ``orphans`` are its own for sure."""
-        return procs.tree(self.mark, self.leaders(), orphans)
+    def tree(self) -> dict[int, procs.Process]:
+        """All living processes of the task."""
+        return procs.tree(self.mark, self.leaders())
 
     def signal_groups(self, number: int) -> None:
         """Send a signal to the task's main process group and to those of its extra processes."""
@@ -118,7 +125,17 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def signal_all(pids: set[int], number: int) -> None:
+def kill_all(members: dict[int, procs.Process]) -> None:
+    """Kill processes, and each one's group at one stroke: a process that forks and ends would outrun us."""
+    for group in {process.group for process in members.values()} - {0, os.getpgrp()}:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+    signal_all(members, signal.SIGKILL)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
     """Send a signal to each of ``pids`` that still is there."""
     for pid in pids:
         try:
@@ -129,6 +146,8 @@ def signal_all(pids: set[int], number: int) -> None:
 
 def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -> int:
     """Start ``argv`` in its own session, output appended to ``log``; returns the pid.
+
+    It gets the brand of the mark in ``env``.
 
     The working directory of this (single-threaded) process is changed and left so: `posix_spawn` takes none, and it
     is the cheapest way to start a process.
@@ -150,6 +169,8 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise HostError(f"output file {log!r}: {error.strerror}") from None
+    # Inherited by the child. Ours is never looked at, and only the soft limit is changed, so it can always be raised.
+    resource.setrlimit(resource.RLIMIT_RTTIME, (procs.brand_of(env[procs.MARK]), _HARD))
     try:
         return os.posix_spawn(
             program,

@@ -3,8 +3,8 @@
 import signal
 from collections.abc import Callable
 
-from agent.spawner import procs
-from agent.spawner.task import Task, signal_all
+from agent.spawner.procs import Process
+from agent.spawner.task import Task, kill_all, signal_all
 from agent.spawner.watch import Watch
 from agent.spawner.wire import now
 
@@ -16,12 +16,9 @@ STUCK_SECONDS = 10.0
 
 
 class Trees:
-    """The trees of ``tasks``. ``at`` has a task looked at again at a time, ``finish`` is told of one that is gone."""
+    """All tasks' trees. ``at`` has a task looked at again at a time, ``finish`` is told of one that is gone."""
 
-    def __init__(
-        self, tasks: dict[str, Task], watch: Watch, at: Callable[[float, Task], None], finish: Callable[[Task], None]
-    ) -> None:
-        self._tasks = tasks
+    def __init__(self, watch: Watch, at: Callable[[float, Task], None], finish: Callable[[Task], None]) -> None:
         self._watch = watch
         self._at = at
         self._finish = finish
@@ -48,8 +45,8 @@ class Trees:
         if not task.adopted and not orphans and not task.group_lives():
             self._over(task)
             return
-        members = task.tree(self._orphans_of(task))
-        if not members:
+        members = task.tree()
+        if not members and (task.adopted or not task.group_lives()):
             self._over(task)
             return
         if not task.swept:
@@ -66,10 +63,9 @@ class Trees:
         """Kill the whole tree, and look again until it is gone."""
         if task.stuck_at is None:
             task.stuck_at = at + STUCK_SECONDS
-        members = task.tree(self._orphans_of(task))
-        if not task.main_gone and not task.adopted:
-            members.add(task.pid)
-        signal_all(members, signal.SIGKILL)
+        task.signal_groups(signal.SIGKILL)
+        members = task.tree()
+        kill_all(members)
         if at < task.stuck_at:
             self._at(at + SWEEP_SECONDS, task)
         elif task.main_gone:
@@ -78,7 +74,7 @@ class Trees:
             # Not even its main process can be killed (it sleeps inside a driver): look again now and then.
             self._at(at + STUCK_SECONDS, task)
 
-    def _give_up(self, task: Task, members: set[int]) -> None:
+    def _give_up(self, task: Task, members: dict[int, Process]) -> None:
         pids = ", ".join(map(str, sorted(members)))
         task.reason = f"{task.reason}; " * bool(task.reason) + f"processes that cannot be killed: {pids}"
         self._over(task)
@@ -86,10 +82,3 @@ class Trees:
     def _over(self, task: Task) -> None:
         self._ending.pop(task.id, None)
         self._finish(task)
-
-    def _orphans_of(self, task: Task) -> set[int]:
-        """Orphans that are ``task``'s. One without any mark is, if no other task could be its parent."""
-        if task.adopted:
-            return set()
-        alone = len(self._tasks) == 1
-        return {pid for pid in self._watch.orphans() if alone and not procs.mark_of(pid)}

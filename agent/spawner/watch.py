@@ -2,8 +2,10 @@
 
 import os
 import select
+from collections.abc import Callable
 
 from agent.spawner import procs
+from agent.spawner.reaper import exit_code
 from agent.spawner.task import Task
 
 
@@ -37,20 +39,28 @@ class Watch:
         for pid in task.execs:
             self._extras.pop(pid, None)
 
-    def reap(self) -> list[tuple[Task, int, int]]:
-        """Collect all children that have ended: the task, the pid (its main one's or an extra one's), the exit code."""
+    def reap(self, note: Callable[[Task, int], None]) -> list[tuple[Task, int, int]]:
+        """Collect all children that have ended: the task, the pid (its main one's or an extra one's), the exit code.
+
+        ``note`` hears of each main process first: the kernel forgets a status once it is collected, and we may die.
+        """
         found = []
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 break
-            if pid == 0:
+            if ended is None:
                 break
-            task = self._mains.pop(pid, None) or self._extras.pop(pid, None)
+            pid, code = ended.si_pid, exit_code(ended)
+            task = self._mains.pop(pid, None)
             if task is not None:
-                code = os.waitstatus_to_exitcode(status)
-                found.append((task, pid, 128 - code if code < 0 else code))
+                note(task, code)
+            else:
+                task = self._extras.pop(pid, None)
+            os.waitpid(pid, 0)
+            if task is not None:
+                found.append((task, pid, code))
         return found
 
     def ended(self, fd: int) -> Task | None:
@@ -68,3 +78,8 @@ class Watch:
         if children is None:
             children = {p.pid for p in procs.everything().values() if p.parent == os.getpid()}
         return children - self._mains.keys() - self._extras.keys()
+
+    def is_reapers(self, task: Task) -> bool:
+        """Whether the main process has ended and our own parent, which collects it, has not yet."""
+        process = procs.look(task.pid)
+        return process is not None and process.start == task.start and process.parent == os.getppid()

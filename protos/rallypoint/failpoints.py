@@ -38,7 +38,7 @@ NAMES: dict[str, str] = {
     "spawner.before-starting": "a start is ordered, nothing is noted",
     "spawner.after-starting": "the start is noted, no process is there",
     "spawner.after-spawn": "the process is there, its number is not noted",
-    "spawner.before-exit": "a process has ended and is reaped, nothing is noted",
+    "spawner.before-exit": "a process has ended, which is not noted",
     "spawner.before-sync": "its end is noted, but not on the disk",
     "spawner.after-sync": "its end is on the disk, the daemon does not know",
     "spawner.after-news": "the daemon is told",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -10,20 +11,41 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.fakes.spawner_client import end_marked
+from agent.spawner import procs
+from tests.fakes.spawner_client import end_marked, spawner_below
 from tests.support import eventually
 
 
 def spawner_of(state_dir: Path) -> int | None:
     """The pid of the spawner of this state directory, if one lives."""
+    reaper = reaper_of(state_dir)
+    return None if reaper is None else spawner_below(reaper)
+
+
+def reaper_of(state_dir: Path) -> int | None:
+    """The pid of the reaper above that spawner, if one lives."""
     for name in os.listdir("/proc"):
-        try:
+        with contextlib.suppress(OSError):
             words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
-        except OSError:
-            continue
-        if b"agent.spawner" in words and str(state_dir).encode() in words:
-            return int(name)
+            if b"agent.spawner" in words and str(state_dir).encode() in words:
+                if Path(f"/proc/{name}/comm").read_text() == "task-reaper\n":
+                    return int(name)
     return None
+
+
+def kill_spawner(state_dir: Path) -> None:
+    """Kill the spawner and its reaper, which could start another; tasks go on."""
+    for pid in (reaper_of(state_dir), spawner_of(state_dir)):
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            eventually(lambda pid=pid: not lives(pid), what="end of the spawner")
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    process = procs.look(pid)
+    return process is not None and process.alive
 
 
 class AgentProcess:
@@ -77,10 +99,7 @@ class AgentProcess:
         """End it and its spawner, whatever they do."""
         if self._process is not None and self._process.returncode is None:
             await self.kill()
-        spawner = self.spawner_pid()
-        if spawner is not None:
-            os.kill(spawner, signal.SIGKILL)
-            await asyncio.to_thread(eventually, lambda: self.spawner_pid() is None, what="end of the spawner")
+        await asyncio.to_thread(kill_spawner, self.state_dir)
         end_marked(self.state_dir)
         # What an agent that is killed leaves outside of its directories.
         for link in Path("/tmp").glob("rallypoint-*"):

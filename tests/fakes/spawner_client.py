@@ -60,12 +60,30 @@ class SpawnerClient:
         assert self._socket is not None
         self._socket.close()
 
-    def kill(self) -> None:
-        """``kill -9`` for the spawner."""
+    def spawner_pid(self) -> int | None:
+        """Of the spawner itself; ``process`` is the reaper above it."""
         assert self.process is not None
+        return spawner_below(self.process.pid)
+
+    def kill(self) -> None:
+        """``kill -9`` for the spawner and, so that nothing is known of what ends now, for the reaper above it."""
+        assert self.process is not None
+        spawner = self.spawner_pid()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        if spawner is not None:
+            os.kill(spawner, signal.SIGKILL)
+            eventually(lambda: not getattr(procs.look(spawner), "alive", False), what="end of the spawner")
         self.disconnect()
+
+    def kill_spawner(self) -> None:
+        """``kill -9`` for the spawner alone, and connect to the next one."""
+        spawner = self.spawner_pid()
+        assert spawner is not None
+        os.kill(spawner, signal.SIGKILL)
+        self.disconnect()
+        eventually(lambda: self.spawner_pid() not in (None, spawner), what="a new spawner")
+        self.connect()
 
     def send(self, *orders: Message) -> None:
         """Give orders."""
@@ -113,6 +131,15 @@ class SpawnerClient:
         """A task's output, as soon as it ends with a whole line."""
         path = self.directory / f"{key}.log"
         return eventually(lambda: path.exists() and path.read_text().endswith("\n") and path.read_text(), what="output")
+
+
+def spawner_below(reaper: int) -> int | None:
+    """The spawner whose reaper has this pid, if it lives."""
+    for process in procs.everything().values():
+        with contextlib.suppress(OSError):
+            if process.parent == reaper and Path(f"/proc/{process.pid}/comm").read_text() == "task-spawner\n":
+                return process.pid
+    return None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rallypoint.failpoints import NAMES, VARIABLE
 
-from tests.fakes.agent_process import spawner_of
+from tests.fakes.agent_process import kill_spawner
 from tests.multihost.cluster import Agent, Cluster
 from tests.multihost.nursery import Nursery
 from tests.multihost.processes import Program
@@ -64,16 +64,13 @@ def daemon_dies(agent: Agent, name: str, times: int) -> None:
 
 
 def spawners_die(cluster: Cluster) -> Counter[str]:
-    """Both at a time. A new one is armed as its agent was: so that is started anew, and with it the spawner."""
+    """Both at a time. One is armed as its agent was: so that is started anew, and with it the spawner and its reaper."""
     return on_both(cluster, of("spawner"), spawner_dies)
 
 
 def spawner_dies(agent: Agent, name: str, times: int) -> None:
     kill(agent.program)
-    spawner = spawner_of(agent.state)
-    if spawner is not None:
-        os.kill(spawner, signal.SIGKILL)
-        eventually(lambda: spawner_of(agent.state) is None, what="the spawner's end")
+    kill_spawner(agent.state)
     before = deaths(agent)
     agent.program.restart({VARIABLE: f"{name}:{times}"})
     eventually(lambda: deaths(agent) > before, 60.0, f"a spawner to come by {name} {times} times")

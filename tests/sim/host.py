@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PEER_PORT = 7000
 # A killed process is gone after so long at most; one with much memory to give back takes its time.
 KILL_SECONDS = 0.5
+# How often the reaper above a spawner dies with it.
+REAPER_DIES_TOO = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Host:
         self.spawner: Spawner | None = None
         self.agent: Agent | None = None
         self.spawner_doomed = False
+        self.reapers = 0
         self._booted_at = world.clock.now - 100.0 * number
         cards = tuple(Gpu(f"GPU-{number}-{i}", i, "NVIDIA H100", memory_bytes=80 << 30) for i in range(gpus))
         self._hardware: dict[str, Any] = {"hostname": self.name, "cpus": cpus, "memory_bytes": 16 << 30, "gpus": cards}
@@ -73,7 +76,7 @@ class Host:
     def start(self, key: str, desired: Any) -> Running:
         """A process begins."""
         program = self.world.programs[desired.job_name]
-        process = Running(key, self, desired, program, self.world.clock.now)
+        process = Running(key, self, desired, program, self.world.clock.now, reaper=self.reapers)
         self.world.trace(self.name, "starts", key)
         self.world.ledger.started(process)
         self.processes[key] = process
@@ -102,7 +105,9 @@ class Host:
     def _exit(self, process: Running, code: int) -> None:
         if not process.alive:
             return
-        process.alive, process.code = False, code
+        process.alive = False
+        # A process whose parent died fell to init, which tells nobody how it ended.
+        process.code = code if process.reaper == self.reapers else None
         self.world.trace(self.name, "ends", process.id, code)
         self.world.ledger.ended(process)
         if self.spawner is not None:
@@ -157,10 +162,12 @@ class Host:
         return self.spawner
 
     def kill_spawner(self) -> None:
-        """Kill -9 of the spawner; tasks go on, and the daemon starts a new one."""
+        """Kill -9 of the spawner, and now and then of the reaper above it; tasks go on, and a new one is started."""
         if self.spawner is None:
             return
         self.world.trace(self.name, "spawner dies")
+        if self.world.random.random() < REAPER_DIES_TOO:
+            self.reapers += 1
         self.spawner.process.kill()
         self.spawner = None
         if self.agent is not None:

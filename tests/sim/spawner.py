@@ -1,7 +1,7 @@
 """The spawner of a history: the rules of `agent.spawner.keeper` without an operating system, and its journal's disk.
 
 It outlives the daemon. Its journal's lines survive its own death once written and the host's once synced; a process
-whose spawner died is watched by the next one, which can't learn its exit code.
+whose spawner died is watched by the next one, which learns its exit code if the reaper above them lived on.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Running:
     program: Program
     started_at: float
     alive: bool = True
+    # The one that learns how it ends, as long as it lives.
+    reaper: int = 0
     code: int | None = None
 
 
@@ -222,13 +224,14 @@ class Spawner:
         task = self.tasks.pop(process.id, None)
         if task is None:
             return
-        code = process.code
-        if task.adopted:
-            code = None
-            if task.cause == "exit":
-                task.cause, task.reason = "host", LOST
-        self._record_end(task.id, code, task.cause, task.reason)
+        self._learn_end(task, process)
         self._soon()
+
+    def _learn_end(self, task: Task, process: Running | None) -> None:
+        code = None if process is None else process.code
+        if code is None and task.cause == "exit":
+            task.cause, task.reason = "host", LOST
+        self._record_end(task.id, code, task.cause, task.reason)
 
     def _record_end(self, key: str, code: int | None, cause: str, reason: str) -> None:
         end = {"code": code, "cause": cause, "reason": reason, "log_bytes": self.host.log_bytes(key)}
@@ -247,7 +250,7 @@ class Spawner:
         task = Task(key, process, str(record["signal"]), grace, adopted=True, after=after)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         if process is None or not process.alive:
-            self._record_end(key, None, "host", LOST)
+            self._learn_end(task, process)
             return
         self.tasks[key] = task
         if "pid" not in record:

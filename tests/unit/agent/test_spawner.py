@@ -111,6 +111,28 @@ def test_a_stray_of_one_task_is_not_taken_for_anothers(client: SpawnerClient) ->
     assert gone(stray)
 
 
+def test_a_daemon_without_its_environment_is_known_among_many_tasks(client: SpawnerClient) -> None:
+    stray = "sh -c 'env -i setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'"
+    client.spawn("j.0.1", f"{stray}; sleep 1000")
+    client.spawn("k.0.1", f"{stray}; sleep 1000")
+    mine, other = int(client.output("j.0.1")), int(client.output("k.0.1"))
+    client.stop("j.0.1", grace=0)
+    client.next("exited")
+    assert gone(mine)
+    assert not gone(other)
+
+
+def test_what_forks_and_ends_without_a_pause_is_ended(client: SpawnerClient) -> None:
+    """A process that is never there when one looks: its child is, and then that one's."""
+    client.spawn("j.0.1", "f() { echo >&3; f & }; exec 3>>beats; f; sleep 0.3; exit 5")
+    assert client.next("exited")["code"] == 5
+    beats = client.directory / "beats"
+    size = beats.stat().st_size
+    client.spawn("k.0.1", "sleep 0.3")
+    client.next("exited", "k.0.1")
+    assert size == beats.stat().st_size > 10
+
+
 def test_stop_sends_the_chosen_signal_and_waits(client: SpawnerClient) -> None:
     client.spawn("j.0.1", "trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.05; done")
     client.output("j.0.1")

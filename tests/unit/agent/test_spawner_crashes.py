@@ -85,13 +85,95 @@ def test_the_end_of_an_adopted_task_is_noticed_and_what_it_leaves_is_ended(tmp_p
 
 
 def test_another_boot_is_noticed(tmp_path: Path) -> None:
-    log = tmp_path / "j.0.1.log"
-    log.write_text("abc")
-    record = {"boot": "another", "log": str(log), "pid": os.getpid(), "start": 1, "signal": "TERM", "grace": 1.0}
-    (tmp_path / "spawner.journal").write_text(json.dumps({"kind": "starting", "id": "j.0.1", **record}) + "\n")
     with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "echo ab; exec sleep 1000")
+        pid = client.next("started")["pid"]
+        client.output("j.0.1")
+        client.kill()
+        os.kill(pid, signal.SIGKILL)
+        journal = tmp_path / "spawner.journal"
+        journal.write_text(journal.read_text().replace(procs.boot_id(), "another"))
+        client.start()
         ended = client.snapshot["j.0.1"]
-        assert (ended["cause"], ended["reason"], ended["log_bytes"]) == ("host", "host rebooted", 3)
+        assert (ended["cause"], ended["reason"], ended["log_bytes"]) == ("host", "lost: host rebooted", 3)
+
+
+def test_exit_codes_survive_the_spawner(tmp_path: Path) -> None:
+    """One task ends while there is no spawner, one under the next, one under the one after that."""
+    with spawner(tmp_path) as client:
+        pids = []
+        for rank in range(3):
+            os.mkfifo(tmp_path / f"gate{rank}")
+            client.spawn(f"j.{rank}.1", f"read x < gate{rank}; exit 1{rank}")
+            pids.append(client.next("started")["pid"])
+        assert client.process is not None
+        # The reaper is held up, so that no spawner comes before the first task has ended.
+        client.process.send_signal(signal.SIGSTOP)
+        spawner_pid = client.spawner_pid()
+        assert spawner_pid is not None
+        os.kill(spawner_pid, signal.SIGKILL)
+        (tmp_path / "gate0").write_text("go\n")
+        eventually(lambda: not getattr(look(pids[0]), "alive", False), what="end of the first task")
+        client.process.send_signal(signal.SIGCONT)
+        client.disconnect()
+        eventually(lambda: client.spawner_pid() not in (None, spawner_pid), what="a new spawner")
+        client.connect()
+        assert outcome(client.end_of("j.0.1")) == (10, "exit", "")
+        (tmp_path / "gate1").write_text("go\n")
+        assert outcome(client.next("exited", "j.1.1")) == (11, "exit", "")
+        client.kill_spawner()
+        (tmp_path / "gate2").write_text("go\n")
+        assert outcome(client.end_of("j.2.1")) == (12, "exit", "")
+
+
+def outcome(end: dict[str, object]) -> tuple[object, object, object]:
+    return end["code"], end["cause"], end["reason"]
+
+
+def test_an_exit_code_survives_a_spawner_that_dies_while_it_ends_the_rest(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000; sleep 1000' & sleep 0.3; exit 9")
+        client.output("j.0.1")
+        journal = tmp_path / "spawner.journal"
+        eventually(lambda: '"ended"' in journal.read_text(), what="end of the main process")
+        client.kill()
+        client.start()
+        assert outcome(client.end_of("j.0.1")) == (9, "exit", "")
+        assert not getattr(look(int(client.output("j.0.1"))), "alive", False)
+
+
+def test_the_reapers_death_ends_nothing(tmp_path: Path) -> None:
+    with spawner(tmp_path) as client:
+        client.spawn("j.0.1", "sleep 1000")
+        client.next("started")
+        assert client.process is not None
+        spawner_pid = client.spawner_pid()
+        assert spawner_pid is not None
+        client.process.kill()
+        client.process.wait()
+        client.spawn("k.0.1", "exit 4")
+        assert client.next("exited")["code"] == 4
+        client.stop("j.0.1", grace=0)
+        assert client.next("exited")["code"] == 137
+        client.disconnect()
+        eventually(lambda: not getattr(look(spawner_pid), "alive", False), what="end of the idle spawner")
+
+
+@pytest.mark.parametrize("how", ["kill_spawner", "kill"])
+def test_strays_of_an_adopted_task_end_with_it(tmp_path: Path, how: str) -> None:
+    """Daemonised, in a session of its own and without its environment, while another task runs as well."""
+    stray = "sh -c 'env -i setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'"
+    with spawner(tmp_path) as client:
+        for key in ("j.0.1", "k.0.1"):
+            client.spawn(key, f"{stray}; exec sleep 1000")
+        mine, other = (int(client.output(key)) for key in ("j.0.1", "k.0.1"))
+        getattr(client, how)()
+        if how == "kill":
+            client.start()
+        client.stop("j.0.1", grace=0)
+        client.next("exited", "j.0.1")
+        assert not getattr(look(mine), "alive", False)
+        assert getattr(look(other), "alive", False)
 
 
 def test_a_pid_that_was_lent_on_is_not_taken_for_the_task(tmp_path: Path) -> None:
@@ -102,7 +184,7 @@ def test_a_pid_that_was_lent_on_is_not_taken_for_the_task(tmp_path: Path) -> Non
         client.next("exited")
         client.kill()
         lines = (tmp_path / "spawner.journal").read_text().splitlines()
-        stranger = [line for line in lines if json.loads(line)["id"] == "k.0.1" and '"exited"' not in line]
+        stranger = [line for line in lines if json.loads(line)["id"] == "k.0.1" and '"starting"' in line]
         mine = {"kind": "started", "id": "k.0.1", "pid": os.getpid(), "start": 1}
         (tmp_path / "spawner.journal").write_text("\n".join([*stranger, json.dumps(mine), ""]))
         client.start()
