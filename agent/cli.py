@@ -61,6 +61,11 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--master-port-range", metavar="LOW-HIGH", help="Ports for groups' masters. Default: 20000-29999."
             ),
+            click.option(
+                "--cgroups/--no-cgroups",
+                default=None,
+                help="Control groups for nodes. Default: if possible.",
+            ),
             click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories."),
         )
     ):
@@ -205,11 +210,13 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
     import time
 
+    from agent.containment import examine_containment
     from agent.hardware.doctor import run_doctor
     from agent.membership import examine_membership
 
     settings = _settings({"state_dir": state_dir}, None)
-    sys.exit(run_doctor([examine_membership(settings.state_dir, time.time(), settings.coordinator)], as_json))
+    membership = examine_membership(settings.state_dir, time.time(), settings.coordinator)
+    sys.exit(run_doctor([examine_containment(settings.cgroups), membership], as_json))
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -34,7 +34,8 @@ class ConfigError(Exception):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host,
-    ``coordinator`` the addresses (``HOST:PORT``) of its port for agents that count instead of those known from joining.
+    ``coordinator`` the addresses (``HOST:PORT``) of its port for agents that count instead of those known from joining,
+    ``cgroups`` whether nodes get control groups where the host allows it.
     """
 
     state_dir: Path
@@ -50,6 +51,7 @@ class Settings:
     master_port_range: tuple[int, int] = (20000, 29999)
     work_dir: Path | None = None
     coordinator: tuple[str, ...] = ()
+    cgroups: bool = True
 
     @property
     def peer_address(self) -> tuple[str, int]:
@@ -258,5 +260,6 @@ _CONVERT: dict[str, Any] = {
     "master_port_range": _port_range,
     "peer_listen": _listen,
     "spot": _truth,
+    "cgroups": _truth,
     "coordinator": _coordinators,
 }

@@ -17,6 +17,7 @@ from rallypoint.tls import PeerIdentity
 
 from agent import environ
 from agent.archive import ArchiveCache
+from agent.containment import Containment, containment
 from agent.endpoint import peer_addresses
 from agent.facts import HostFacts
 from agent.hardware import NvmlProbe, read_hardware
@@ -31,6 +32,7 @@ from agent.ports import PortKeeper
 from agent.renewal import RenewalFailed, renewal_request, renewal_result
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
+from agent.spawner.wire import NO_CGROUPS
 from agent.work import Tools, Work
 
 if TYPE_CHECKING:
@@ -89,7 +91,9 @@ class Daemon:
         self._hardware_at = 0.0
         self._peer_port = 0
         self._peer = PeerPort(PeerIdentity(identity.cluster_id, identity.host_id), identity.peer_files)
-        self._runner = Runner(settings.state_dir, self._hear)
+        options = () if settings.cgroups else (NO_CGROUPS,)
+        self._runner = Runner(settings.state_dir, self._hear, options)
+        self._containment = Containment()
         nodes = self._node_maker()
         archives = ArchiveCache(self._places.archives, lambda sha256: self._session.archive(sha256))
         tools = Tools(
@@ -181,6 +185,11 @@ class Daemon:
     def _hear(self, news: list[Message]) -> None:
         self._work.hear(news)
         self._logs.wake()
+        before = self._containment
+        self._containment = containment(before, news, self._work.observed.values())
+        if self._containment != before and self._hardware is not None:
+            self._hardware = self._containment.into(self._hardware)
+            self._session.tell_hardware(self._hardware)
 
     def _changed(self, urgent: bool) -> None:
         self._session.wake(urgent)
@@ -210,7 +219,7 @@ class Daemon:
         return Link(address, load_pems(self._identity), self._settings.cpus)
 
     async def _read_hardware(self) -> HardwareReport:
-        self._hardware = await read_hardware(self._probe)
+        self._hardware = self._containment.into(await read_hardware(self._probe))
         self._hardware_at = time.monotonic()
         return self._hardware
 

@@ -51,6 +51,7 @@ class NodeMaker:
             "signal": spec.stop_signal or DEFAULT_SIGNAL,
             "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
             "limit": spec.max_duration,
+            "memory": spec.memory_limit,
             "after": spec.after,
             "meta": None,
         }

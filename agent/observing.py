@@ -18,6 +18,7 @@ _CAUSES = {
     "max_duration": Cause.MAX_DURATION,
     "start_failed": Cause.START_FAILED,
     "host": Cause.HOST,
+    "out_of_memory": Cause.OUT_OF_MEMORY,
 }
 
 
@@ -31,6 +32,8 @@ def from_news(current: Observed | None, message: Message) -> Observed | None:
             return replace(current, phase=phase, started_at=_number(message["at"]))
         case "stopping":
             return replace(current, phase=Phase.STOPPING)
+        case "stuck":
+            return replace(current, phase=Phase.STOPPING, reason=str(message["reason"]))
         case "exited":
             return _ended(current, message, _number(message["at"]))
     return None
@@ -47,10 +50,12 @@ def from_snapshot(message: Message) -> dict[AllocationId, Observed]:
 
 def _from_record(key: AllocationId, record: Mapping[str, object]) -> Observed:
     started = _number(record.get("at")) if record.get("pid") else 0.0
-    phase = Phase.STOPPING if "cause" in record else Phase.RUNNING
+    stuck = str(record.get("stuck") or "")
+    phase = Phase.STOPPING if "cause" in record or stuck else Phase.RUNNING
     # Absent in what an earlier release started: such a task ends with the lease.
     after = record.get("after", 0.0)
-    seen = Observed(key, phase, started_at=started, after=None if after is None else _number(after))
+    after = None if after is None else _number(after)
+    seen = Observed(key, phase, started_at=started, reason=stuck, after=after)
     return _ended(seen, record, _number(record["at_end"])) if "at_end" in record else seen
 
 

@@ -17,7 +17,7 @@ from rallypoint.failpoints import reach
 from agent.spawner import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agent.spawner.wire import Message
 
@@ -31,10 +31,14 @@ class SpawnerFailed(Exception):
 
 
 class Runner:
-    """Client of the spawner of ``state_dir``; ``on_news`` gets every message of it, first of all a snapshot."""
+    """Client of the spawner of ``state_dir``; ``on_news`` gets every message of it, first of all a snapshot.
 
-    def __init__(self, state_dir: Path, on_news: Callable[[list[Message]], None]) -> None:
+    ``options`` are for one that has to be started.
+    """
+
+    def __init__(self, state_dir: Path, on_news: Callable[[list[Message]], None], options: Sequence[str] = ()) -> None:
         self._dir = state_dir
+        self._options = options
         self._on_news = on_news
         self._orders: list[Message] = []
         self._writer: asyncio.StreamWriter | None = None
@@ -103,7 +107,7 @@ class Runner:
     def _start(self) -> subprocess.Popen[bytes]:
         with open(self._dir / "spawner.log", "ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "agent.spawner", "--state-dir", str(self._dir)],
+                [sys.executable, "-m", "agent.spawner", "--state-dir", str(self._dir), *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

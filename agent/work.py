@@ -301,6 +301,8 @@ class Work:
         self._observe(seen)
         if seen.phase is Phase.ENDED:
             self._ended(seen)
+        elif message["ev"] == "stuck":
+            log.warning("allocation.stuck", allocation=key, reason=seen.reason, hint="what it holds stays held")
         return [key]
 
     def _ended(self, seen: Observed) -> None:

@@ -107,8 +107,12 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         gpus_used=tuple(usage.gpus),
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
-        warning=_silence(state, host) or _drained(host) or network.stated_but_denied(state, host),
+        warning=_silence(state, host) or _drained(host) or network.stated_but_denied(state, host) or _said(host),
     )
+
+
+def _said(host: Host) -> str:
+    return "; ".join(host.hardware.warnings) if host.hardware is not None else ""
 
 
 def _silence(state: State, host: Host) -> str:

@@ -65,6 +65,7 @@ class Spec:
     stop_duration: float | None = None
     stop_signal: str = ""
     archive: str = ""
+    memory_limit: int | None = None
     after: float | None = 0.0
 
 

@@ -96,9 +96,14 @@ class SystemReading:
 
 @dataclass(frozen=True, slots=True)
 class HardwareReport(SystemReading):
-    """Everything an agent tells about its host. ``gpu_problem`` is about the driver as a whole."""
+    """Everything an agent tells about its host. ``gpu_problem`` is about the driver as a whole.
+
+    ``isolation`` says what ends nodes' processes and limits their memory here, ``warnings`` what its owner should know.
+    """
 
     gpus: tuple[Gpu, ...]
     driver_version: str | None
     cuda_version: str | None
     gpu_problem: Problem | None
+    isolation: str = ""
+    warnings: tuple[str, ...] = ()

@@ -70,6 +70,8 @@ def _spec(s: types.JobSpec) -> Spec:
         stop_duration=s.stop_duration_seconds if s.HasField("stop_duration_seconds") else None,
         stop_signal=s.stop_signal,
         archive=s.files.sha256 if s.HasField("files") else "",
+        # 0: not given, or of a node that wants none held for it.
+        memory_limit=s.resources.memory_bytes.max or None,
     )
 
 
@@ -146,6 +148,8 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
     )
     if report.memory_available_bytes is not None:
         message.memory_available_bytes = report.memory_available_bytes
+    message.isolation = report.isolation
+    message.warnings.extend(report.warnings)
     if report.gpu_problem is not None:
         message.gpu_problem = f"{report.gpu_problem.summary}; {report.gpu_problem.way_out}"
     return message

@@ -22,7 +22,7 @@ GREETING_SECONDS = 10.0
 class Server:
     """The spawner's loop: one thread, one daemon at a time."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, use_groups: bool) -> None:
         self._poll = select.epoll()
         self._listener = _listen(directory)
         self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -31,7 +31,7 @@ class Server:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._keeper = Keeper(directory, self._poll)
+        self._keeper = Keeper(directory, self._poll, use_groups)
         self._daemon: socket.socket | None = None
         self._decoder = wire.Decoder()
         self._output = bytearray()
@@ -51,6 +51,9 @@ class Server:
             self._keeper.reap()
             self._keeper.tick()
             self._tell()
+            # Last, for it may take a while: what was told is on its way.
+            self._keeper.nursery.move_on()
+        self._keeper.nursery.close()
 
     def _timeout(self) -> float | None:
         if self._spawns:
@@ -88,7 +91,9 @@ class Server:
         self._keeper.commit()
         self._keeper.news.clear()
         keeper = self._keeper
-        self._push([{"ev": "snapshot", "records": keeper.journal.records, "boot": keeper.boot}])
+        self._push(
+            [{"ev": "snapshot", "records": keeper.journal.records, "boot": keeper.boot, "held": keeper.nursery.held()}]
+        )
 
     def _drop(self) -> None:
         if self._daemon is not None:
@@ -181,8 +186,10 @@ def _listen(directory: str) -> socket.socket:
 
 def main(arguments: list[str]) -> int:
     """Serve the state directory named by ``--state-dir``; 1 if another spawner does."""
+    use_groups = wire.NO_CGROUPS not in arguments
+    arguments = [word for word in arguments if word != wire.NO_CGROUPS]
     if len(arguments) != 2 or arguments[0] != "--state-dir":
-        print("usage: python -m agent.spawner --state-dir DIR", file=sys.stderr)
+        print(f"usage: python -m agent.spawner --state-dir DIR [{wire.NO_CGROUPS}]", file=sys.stderr)
         return 2
     directory = os.path.abspath(arguments[1])
     lock = os.open(os.path.join(directory, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -197,7 +204,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     # A failpoint is one death: the next spawner is not to die of it again.
-    return supervise(lambda: Server(directory).run(), directory, lambda: arm("spawner", {}))
+    return supervise(lambda: Server(directory, use_groups).run(), directory, lambda: arm("spawner", {}))
 
 
 if __name__ == "__main__":

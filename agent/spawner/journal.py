@@ -26,7 +26,7 @@ class Journal:
         self._size = 0
         self._compacted = 0
         self._unsynced = False
-        self.records: dict[str, Record] = _load(path)
+        self.records: dict[str, Record] = read_journal(path)
         self._compact()
 
     def add(self, kind: str, task: str, **fields: object) -> None:
@@ -84,7 +84,8 @@ class Journal:
         self._fd, self._size, self._compacted = fd, len(data), len(data)
 
 
-def _load(path: str) -> dict[str, Record]:
+def read_journal(path: str) -> dict[str, Record]:
+    """What the journal at ``path`` says of each task; none if there is no such file."""
     records: dict[str, Record] = {}
     try:
         with open(path, "rb") as file:

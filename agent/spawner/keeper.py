@@ -9,8 +9,11 @@ import time
 from rallypoint.failpoints import reach
 
 from agent.spawner import procs
+from agent.spawner.group import Group, group_of
 from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
+from agent.spawner.memory import verdict
+from agent.spawner.nursery import Nursery
 from agent.spawner.orders import environment, number, signal_number, strings
 from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
@@ -34,24 +37,26 @@ class Keeper:
     ``news`` collects what the daemon is to hear once the journal is on the disk, ``refusals`` what it hears at once.
     """
 
-    def __init__(self, directory: str, poll: select.epoll) -> None:
+    def __init__(self, directory: str, poll: select.epoll, use_groups: bool = True) -> None:
         self.boot = procs.boot_id()
         self.journal = Journal(os.path.join(directory, "spawner.journal"))
         self.news: list[Message] = []
         self.refusals: list[Message] = []
         self.tasks: dict[str, Task] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
-        self._watch = Watch(poll)
-        self._trees = Trees(self._watch, self._at, self._finish)
-        self._timers: list[tuple[float, str]] = []
-        self._must_sync = False
         place = os.stat(directory)
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
+        self.nursery = Nursery(self._agent, use_groups)
+        self._watch = Watch(poll)
+        self._trees = Trees(self._watch, self.nursery, self._at, self._finish, self._stuck)
+        self._timers: list[tuple[float, str]] = []
+        self._must_sync = False
         self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
         self._ends = Ends(directory)
         for task, record in list(self.journal.records.items()):
             if "at_end" not in record:
                 self._pick_up(task, record)
+        self.nursery.clean([task.group for task in self.tasks.values() if task.group is not None])
         if not self.tasks and self.commit():
             self._ends.clear()
 
@@ -65,6 +70,8 @@ class Keeper:
         limit = order.get("limit")
         began = now()
         reach("spawner.before-starting")
+        memory = _memory(order)
+        group = self.nursery.waiting(fresh=memory is not None)
         self.journal.add(
             "starting",
             task,
@@ -75,6 +82,8 @@ class Keeper:
             grace=order["grace"],
             limit_at=None if limit is None else began + number(limit),
             after=order.get("after", 0.0),
+            memory=memory,
+            group=None if group is None else group.paths,
             meta=order.get("meta"),
         )
         try:
@@ -99,7 +108,8 @@ class Keeper:
             self.journal.take_back(task)
             self._refuse(task, f"journal {error.filename or self.journal.path!r}: {error.strerror}")
             return
-        self._started(task, pid, order, None if limit is None else began + number(limit))
+        self.nursery.born()
+        self._started(task, pid, order, group, None if limit is None else began + number(limit))
 
     def _refuse(self, name: str, reason: str) -> None:
         """This host can start nothing now. Said even if the disk takes no record: what never ran may run elsewhere."""
@@ -114,13 +124,18 @@ class Keeper:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""
         return f"{self._agent}/{task}"
 
-    def _started(self, name: str, pid: int, order: Message, limit_at: float | None) -> None:
+    def _started(self, name: str, pid: int, order: Message, group: Group | None, limit_at: float | None) -> None:
         process = procs.look(pid)
         at = time.time()
         start = process.start if process else 0
         self.journal.add("started", name, pid=pid, start=start, at=at)
         task = Task(name, self._mark(name), pid, start, str(order["log"]), str(order["signal"]), number(order["grace"]))
         task.after = _after(order)
+        task.group, task.memory = group, _memory(order)
+        if group is not None and task.memory is not None:
+            # Only now: we were in the group ourselves, and are not to be what is killed.
+            self.nursery.move_on()
+            group.limit_memory(task.memory)
         self.tasks[name] = task
         self._watch.add_main(task)
         self._limit(task, limit_at)
@@ -134,13 +149,14 @@ class Keeper:
             self.news.append(_exec_ended(name, key, None, f"{name} is not running"))
             return
         try:
-            pid = spawn(
-                strings(order["argv"]),
-                {**environment(order["env"]), procs.MARK: task.mark},
-                str(order["cwd"]),
-                task.log,
-                self._null,
-            )
+            with self.nursery.inside(task.group):
+                pid = spawn(
+                    strings(order["argv"]),
+                    {**environment(order["env"]), procs.MARK: task.mark},
+                    str(order["cwd"]),
+                    task.log,
+                    self._null,
+                )
         except (StartError, HostError) as error:
             self.news.append(_exec_ended(name, key, None, str(error)))
             return
@@ -282,9 +298,24 @@ class Keeper:
             del task.execs[pid]
         self.news.append(_exec_ended(task.id, key, code, ""))
 
+    def _stuck(self, task: Task, reason: str) -> None:
+        """Not even KILL ends it: say so, and hold on to what it holds."""
+        if task.stuck != reason:
+            task.stuck = reason
+            self.journal.add("stuck", task.id, stuck=reason)
+            self.news.append({"ev": "stuck", "id": task.id, "reason": reason})
+
     def _finish(self, task: Task) -> None:
         del self.tasks[task.id]
         self._watch.drop_extras(task)
+        if task.cause == "exit" and task.code:
+            reason = verdict(task.group, task.memory, task.pid, task.start, task.code)
+            if reason:
+                task.cause, task.reason = "out_of_memory", reason
+        if task.stuck:
+            task.reason = f"{task.reason}; " * bool(task.reason) + f"it took longer to end: {task.stuck}"
+        if task.group is not None:
+            self.nursery.remove(task.group, reuse=task.memory is None and not task.adopted)
         self._record_end(task.id, task.code, task.cause, task.reason, task.log_bytes())
 
     def _record_end(self, name: str, code: int | None, cause: str, reason: str, log_bytes: int) -> None:
@@ -324,7 +355,9 @@ class Keeper:
         task = Task(name, mark, pid, start, log, str(record["signal"]), number(record["grace"]))
         task.adopted = True
         task.after = _after(record)
+        task.group, task.memory = group_of(record.get("group")), _memory(record)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
+        task.stuck = str(record.get("stuck", ""))
         self.tasks[name] = task
         if "code" in record:
             self._trees.main_ended(task, int(number(record["code"])))
@@ -352,6 +385,11 @@ def _after(order: Message) -> float | None:
     """Absent where an earlier release gave the order: such a task ends with the lease."""
     after = order.get("after", 0.0)
     return None if after is None else number(after)
+
+
+def _memory(order: Message) -> int | None:
+    limit = order.get("memory")
+    return None if limit is None else int(number(limit))
 
 
 def _size(record: Message) -> int:

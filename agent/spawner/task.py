@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from agent.spawner import procs
+from agent.spawner.group import Group
 
 # Python ignores these; a task must start as from a shell.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -45,18 +46,22 @@ class Task:
         "code",
         "execs",
         "grace",
+        "group",
         "id",
         "kill_at",
         "limit_at",
         "log",
+        "look_at",
         "main_dead",
         "main_gone",
         "mark",
+        "memory",
         "pid",
         "pidfd",
         "reason",
         "signal",
         "start",
+        "stuck",
         "stuck_at",
         "swept",
     )
@@ -71,6 +76,9 @@ class Task:
         self.grace = grace
         self.adopted = False
         self.pidfd = -1
+        # Nothing: it has none of its own. Bytes that it may use, if its user set a bound.
+        self.group: Group | None = None
+        self.memory: int | None = None
         self.execs: dict[int, str] = {}
         self.cause = "exit"
         self.reason = ""
@@ -79,7 +87,11 @@ class Task:
         self.main_dead = False
         self.main_gone = False
         self.swept = False
-        # When the whole tree is killed, when to give up on what even that does not end, when it has run too long.
+        # What of it can't be killed, in words; empty: nothing.
+        self.stuck = ""
+        # When the sweep looks at it again.
+        self.look_at = 0.0
+        # When the whole tree is killed, when to say what even that does not end, when it has run too long.
         self.kill_at: float | None = None
         self.stuck_at: float | None = None
         self.limit_at: float | None = None
@@ -96,8 +108,12 @@ class Task:
         return any(_group_lives(leader) for leader in (self.pid, *self.execs))
 
     def tree(self) -> dict[int, procs.Process]:
-        """All living processes of the task."""
-        return procs.tree(self.mark, self.leaders())
+        """Living processes of the task: those in its group; if there are none, those that bear its mark.
+
+        A program that may do so can have left the group, as containers do.
+        """
+        members = {} if self.group is None else self.group.processes()
+        return members or procs.tree(self.mark, self.leaders())
 
     def signal_groups(self, number: int) -> None:
         """Send a signal to the task's main process group and to those of its extra processes."""

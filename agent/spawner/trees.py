@@ -3,25 +3,40 @@
 import signal
 from collections.abc import Callable
 
-from agent.spawner.procs import Process
+from agent.spawner.group import read
+from agent.spawner.nursery import Nursery
 from agent.spawner.task import Task, kill_all, signal_all
 from agent.spawner.watch import Watch
 from agent.spawner.wire import now
 
 # What is left of a tree when its main process has ended gets TERM, and KILL after this.
 LEFTOVER_GRACE = 2.0
-# After KILL, how often to look whether it is gone, and when to give up on it.
+# After KILL, how often to look whether it is gone; after how long to say that it is not, and how often to look then.
 SWEEP_SECONDS = 0.05
-STUCK_SECONDS = 10.0
+STUCK_SECONDS = 5.0
+STUCK_LOOK_SECONDS = 1.0
 
 
 class Trees:
-    """All tasks' trees. ``at`` has a task looked at again at a time, ``finish`` is told of one that is gone."""
+    """All tasks' trees.
 
-    def __init__(self, watch: Watch, at: Callable[[float, Task], None], finish: Callable[[Task], None]) -> None:
+    ``at`` has a task looked at again at a time; ``finish`` is told of one that is gone, ``stuck`` of one that can't be
+    killed.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        nursery: Nursery,
+        at: Callable[[float, Task], None],
+        finish: Callable[[Task], None],
+        stuck: Callable[[Task, str], None],
+    ) -> None:
         self._watch = watch
+        self._nursery = nursery
         self._at = at
         self._finish = finish
+        self._stuck = stuck
         self._ending: dict[str, Task] = {}
 
     def main_ended(self, task: Task, code: int | None) -> None:
@@ -35,7 +50,9 @@ class Trees:
         if self._ending:
             orphans = self._watch.orphans()
             for task in list(self._ending.values()):
-                self._settle(task, orphans)
+                # One that is stuck is looked at by the clock, not whenever any process ends.
+                if not task.stuck:
+                    self._settle(task, orphans)
 
     def settle(self, task: Task) -> None:
         """The main process has ended: end what is left of its tree, and report when nothing is."""
@@ -55,30 +72,40 @@ class Trees:
             soon = now() + LEFTOVER_GRACE
             task.kill_at = soon if task.kill_at is None else min(task.kill_at, soon)
             self._at(task.kill_at, task)
-        if task.adopted:
+        if task.adopted and not task.stuck:
             # Not our children: no signal tells of their end.
-            self._at(now() + SWEEP_SECONDS, task)
+            self._look_again(task, SWEEP_SECONDS)
 
     def kill(self, task: Task, at: float) -> None:
         """Kill the whole tree, and look again until it is gone."""
         if task.stuck_at is None:
             task.stuck_at = at + STUCK_SECONDS
+        if task.group is not None:
+            # It may be the one in which we are ourselves.
+            self._nursery.move_on()
+            task.group.kill()
         task.signal_groups(signal.SIGKILL)
         members = task.tree()
         kill_all(members)
-        if at < task.stuck_at:
-            self._at(at + SWEEP_SECONDS, task)
-        elif task.main_gone:
-            self._give_up(task, members)
-        else:
-            # Not even its main process can be killed (it sleeps inside a driver): look again now and then.
-            self._at(at + STUCK_SECONDS, task)
+        if at < task.stuck_at or not members:
+            self._look_again(task, SWEEP_SECONDS)
+            return
+        # It sleeps inside a driver, or is frozen. Whatever it holds it holds: the task is not over before it is gone.
+        self._stuck(task, "processes that cannot be killed: " + ", ".join(map(_named, sorted(members))))
+        self._look_again(task, STUCK_LOOK_SECONDS)
 
-    def _give_up(self, task: Task, members: dict[int, Process]) -> None:
-        pids = ", ".join(map(str, sorted(members)))
-        task.reason = f"{task.reason}; " * bool(task.reason) + f"processes that cannot be killed: {pids}"
-        self._over(task)
+    def _look_again(self, task: Task, seconds: float) -> None:
+        """Once, however many ask for it."""
+        at = now()
+        if task.look_at <= at:
+            task.look_at = at + seconds
+            self._at(task.look_at, task)
 
     def _over(self, task: Task) -> None:
         self._ending.pop(task.id, None)
         self._finish(task)
+
+
+def _named(pid: int) -> str:
+    name = read(f"/proc/{pid}/comm").strip()
+    return f"{pid} ({name})" if name else str(pid)

@@ -12,8 +12,9 @@ Orders, daemon to spawner (``op``):
 
 News, spawner to daemon (``ev``):
 
-* ``snapshot``: ``records lease``, once, first.
+* ``snapshot``: ``records boot held``, once, first. ``held``: what ends trees and limits memory here.
 * ``started``: ``id pid at``; ``stopping``: ``id``; ``exited``: ``id code at cause reason log_bytes``.
+* ``stuck``: ``id reason``: what can't be killed and so is not over.
 * ``exec_ended``: ``id key code reason``.
 """
 
@@ -22,6 +23,8 @@ import struct
 import time
 
 SOCKET = "spawner.sock"
+# The spawner's option: no control groups, whether or not the host allows them.
+NO_CGROUPS = "--no-cgroups"
 MAX_FRAME = 64 * 1024 * 1024
 
 Message = dict[str, object]

@@ -102,6 +102,8 @@ class Hardware:
     driver_version: str | None = None
     cuda_version: str | None = None
     gpu_problem: str | None = None
+    isolation: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

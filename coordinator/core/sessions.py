@@ -216,6 +216,8 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
     if status.phase is Phase.ENDED:
         on_end(turn, allocation, status)
         return
+    if status.phase is Phase.STOPPING and status.reason:
+        _held_up(turn, allocation, status.reason)
     if OBSERVED_ORDER[status.phase] <= OBSERVED_ORDER[allocation.observed]:
         return
     seen = replace(
@@ -231,6 +233,13 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
             on_prepared(turn, gang)
     elif status.phase is Phase.RUNNING:
         _running(turn, seen)
+
+
+def _held_up(turn: Turn, allocation: Allocation, reason: str) -> None:
+    """It should be gone and is not: users see why. It stays held, for it may still work on what it holds."""
+    node = turn.state.nodes[allocation.job_id][allocation.rank]
+    if node.attempt == allocation.attempt and node.reason != reason:
+        turn.record(NodeUpdated(replace(node, reason=reason)))
 
 
 def _gang_of(state: State, allocation: Allocation) -> Gang | None:

@@ -143,6 +143,8 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         driver_version=hardware.driver_version or "",
         cuda_version=hardware.cuda_version or "",
         gpu_problem=hardware.gpu_problem or "",
+        isolation=hardware.isolation,
+        warnings=hardware.warnings,
     )
 
 
@@ -165,6 +167,8 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         driver_version=message.driver_version or None,
         cuda_version=message.cuda_version or None,
         gpu_problem=message.gpu_problem or None,
+        isolation=message.isolation,
+        warnings=tuple(message.warnings),
     )
 
 

@@ -256,7 +256,7 @@ class Resources(_Fields):
     """``resources``: what one node needs."""
 
     cpu: Annotated[Cpu, BeforeValidator(_split_cpu)] = Cpu()
-    memory: Annotated[Range, PlainValidator(syntax.at_least_size)] = Range()
+    memory: Annotated[Range, PlainValidator(syntax.exact_size)] = Range()
     disk: Annotated[Disk, BeforeValidator(_split_disk)] | None = None
     shm_size: Annotated[int, PlainValidator(lambda value: syntax.parse_size(_text(value)))] | None = None
     gpu: Annotated[Gpu, BeforeValidator(_split_gpu)] | None = None

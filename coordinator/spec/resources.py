@@ -45,7 +45,7 @@ def at_least_size(value: object) -> Range:
 
 
 def exact_size(value: object) -> Range:
-    """The same, but a single size means exactly that size (a GPU's memory)."""
+    """The same, but a single size means exactly that: a GPU's memory; what a node holds and may use at most."""
     return parse_range(value, parse_size)
 
 

@@ -216,6 +216,8 @@ HARDWARE = Shape(
         "driver_version": PLAIN,
         "cuda_version": PLAIN,
         "gpu_problem": PLAIN,
+        "isolation": PLAIN,
+        "warnings": TUPLE,
     },
 )
 

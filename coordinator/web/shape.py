@@ -133,6 +133,8 @@ def _hardware(hardware: Hardware) -> Json:
         "driver_version": hardware.driver_version,
         "cuda_version": hardware.cuda_version,
         "gpu_problem": hardware.gpu_problem,
+        "isolation": hardware.isolation,
+        "warnings": list(hardware.warnings),
     }
 
 

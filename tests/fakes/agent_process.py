@@ -27,9 +27,9 @@ def reaper_of(state_dir: Path) -> int | None:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
-            if b"agent.spawner" in words and str(state_dir).encode() in words:
-                if Path(f"/proc/{name}/comm").read_text() == "task-reaper\n":
-                    return int(name)
+            ours = b"agent.spawner" in words and str(state_dir).encode() in words
+            if ours and Path(f"/proc/{name}/comm").read_text() == "task-reaper\n":
+                return int(name)
     return None
 
 

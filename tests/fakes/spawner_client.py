@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.spawner import procs, wire
+from agent.spawner.journal import read_journal
 from tests.support import eventually
 
 Message = dict[str, Any]
@@ -23,8 +24,9 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 class SpawnerClient:
     """Talks to the spawner of ``directory``; starts one when told."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
+        self._options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.snapshot: dict[str, Message] = {}
         self._socket: socket.socket | None = None
@@ -34,7 +36,8 @@ class SpawnerClient:
     def start(self) -> None:
         """Start a spawner and connect."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent.spawner", "--state-dir", str(self.directory)], start_new_session=True
+            [sys.executable, "-m", "agent.spawner", "--state-dir", str(self.directory), *self._options],
+            start_new_session=True,
         )
         self.connect()
 
@@ -122,6 +125,10 @@ class SpawnerClient:
             assert data, "the spawner closed the connection"
             self._news += self._decoder.feed(data)
 
+    def record(self, key: str) -> Message:
+        """What the spawner's journal has of a task."""
+        return read_journal(str(self.directory / "spawner.journal"))[key]
+
     def end_of(self, key: str) -> Message:
         """How a task ended: from the snapshot, or else from the news."""
         record = self.snapshot.get(key, {})
@@ -143,10 +150,10 @@ def spawner_below(reaper: int) -> int | None:
 
 
 @contextmanager
-def spawner(directory: Path) -> Iterator[SpawnerClient]:
+def spawner(directory: Path, *options: str) -> Iterator[SpawnerClient]:
     """A running spawner, gone afterwards with all its tasks."""
     os.chmod(directory, 0o700)
-    client = SpawnerClient(directory)
+    client = SpawnerClient(directory, *options)
     client.start()
     try:
         yield client

@@ -64,7 +64,7 @@ def daemon_dies(agent: Agent, name: str, times: int) -> None:
 
 
 def spawners_die(cluster: Cluster) -> Counter[str]:
-    """Both at a time. One is armed as its agent was: so that is started anew, and with it the spawner and its reaper."""
+    """Both at a time. One is armed as its agent was: so that is started anew, and it with its reaper."""
     return on_both(cluster, of("spawner"), spawner_dies)
 
 

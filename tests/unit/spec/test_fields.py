@@ -90,7 +90,8 @@ def test_files_are_relative_to_the_task_file(tmp_path: Path) -> None:
 
 def test_anchors_and_merges(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "resources: {memory: &m 2GB, disk: *m}\n")
-    assert spec.resources.disk_bytes == spec.resources.memory_bytes == Range(2 * 2**30, None)
+    assert spec.resources.disk_bytes == Range(2 * 2**30, None)
+    assert spec.resources.memory_bytes == Range(2 * 2**30, 2 * 2**30)
     again = (
         "commands: [run]\nresources:\n  cpu: &c {count: 4..}\n  disk: {size: 1GB}\nenv:\n  <<: {A: 1, B: 2}\n  B: 3\n"
     )

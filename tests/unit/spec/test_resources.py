@@ -93,11 +93,12 @@ def test_cpu(resources: Read, text: str, arch: str | None, cpus: Range) -> None:
     ("text", "expected"),
     [
         ("16GB..", gb(16)),
-        ("16", gb(16)),
-        ("16GB", gb(16)),
+        # One size is both: what the node holds and the most that it may use.
+        ("16", gb(16, 16)),
+        ("16GB", gb(16, 16)),
         ("512MB..8GB", gb(0.5, 8)),
         ("..8GB", gb(None, 8)),
-        ("1.5TB", gb(1536)),
+        ("1.5TB", gb(1536, 1536)),
         ("'16 gb ..'", gb(16)),
         ("{min: 1GB}", gb(1)),
     ],

@@ -1,0 +1,105 @@
+"""Where this process may make control groups: version 2 if it may be written, version 1 for what that lacks."""
+
+import os
+
+from agent.spawner.group import FREEZER, MEMORY, UNIFIED, read, wrote
+
+# Under this name systemd keeps our own processes apart from the tasks (DelegateSubgroup=): version 2 lets a group
+# hand controllers down only if no process is in it.
+SUBGROUP = "supervisor"
+PREFIX = "rallypoint-"
+
+
+class Hierarchy:
+    """One mounted tree of groups: our own processes are in ``home``, our tasks' groups are to be in ``base``."""
+
+    __slots__ = ("base", "home", "kind", "memory")
+
+    def __init__(self, kind: str, home: str, base: str) -> None:
+        self.kind = kind
+        self.home = home
+        self.base = base
+        self.memory = kind == MEMORY
+
+    def make(self) -> str:
+        """Make ``base``, with what it needs to count and limit memory; returns why that does not go, or nothing."""
+        try:
+            os.makedirs(self.base, 0o755, exist_ok=True)
+        except OSError as error:
+            return f"{self.base}: {error.strerror}"
+        if self.kind == UNIFIED:
+            self.memory = _hand_down(os.path.dirname(self.base)) and _hand_down(self.base)
+        return ""
+
+
+def _hand_down(folder: str) -> bool:
+    """Have the groups below ``folder`` count and limit memory."""
+    if "memory" in read(f"{folder}/cgroup.subtree_control").split():
+        return True
+    return "memory" in read(f"{folder}/cgroup.controllers").split() and wrote(
+        f"{folder}/cgroup.subtree_control", "+memory"
+    )
+
+
+def usable(name: str) -> tuple[list[Hierarchy], str]:
+    """The hierarchies to use for an agent called ``name``, and why one that would be wanted is not among them."""
+    mounts, own = _mounts(), _own_paths()
+    found: list[Hierarchy] = []
+    reasons: list[str] = []
+
+    def take(kind: str) -> None:
+        hierarchy = _hierarchy(kind, name, mounts, own)
+        reason = f"no control groups ({kind}) are mounted" if hierarchy is None else hierarchy.make()
+        if hierarchy is not None and not reason:
+            found.append(hierarchy)
+        else:
+            reasons.append(reason)
+
+    take(UNIFIED)
+    if not found:
+        take(FREEZER)
+    if not any(hierarchy.memory for hierarchy in found):
+        take(MEMORY)
+    return found, "; ".join(reasons)
+
+
+def _hierarchy(kind: str, name: str, mounts: dict[str, tuple[str, str]], own: dict[str, str]) -> Hierarchy | None:
+    if kind not in mounts or kind not in own:
+        return None
+    root, point = mounts[kind]
+    path = own[kind]
+    if root != "/" and (path + "/").startswith(root + "/"):
+        # A container sees its own part of the tree, and may yet be told the whole path.
+        path = path[len(root) :]
+    home = os.path.normpath(f"{point}/{path}")
+    if not f"{home}/".startswith(f"{point}/") or not os.path.isdir(home):
+        home = point
+    place = os.path.dirname(home) if os.path.basename(home) == SUBGROUP else home
+    return Hierarchy(kind, home, f"{place}/{PREFIX}{name}")
+
+
+def _mounts() -> dict[str, tuple[str, str]]:
+    """The root within its hierarchy and the mount point, by kind."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in read("/proc/self/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.partition(" ")
+        root, point = fields.split(" ")[3:5]
+        if kind == "cgroup2":
+            found[UNIFIED] = root, point
+        elif kind == "cgroup":
+            for controller in {FREEZER, MEMORY} & set(options.rpartition(" ")[2].split(",")):
+                found[controller] = root, point
+    return found
+
+
+def _own_paths() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in read("/proc/self/cgroup").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            found[UNIFIED] = path
+        for controller in controllers.split(","):
+            if controller in (FREEZER, MEMORY):
+                found[controller] = path
+    return found
