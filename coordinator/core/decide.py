@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import jobs, placement, rendezvous, restored, sessions
+from coordinator.core import jobs, placement, regroup, rendezvous, restored, sessions
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
@@ -58,6 +58,9 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
             turn.record(DeadlineSet(placement.gang_deadline(job), turn.at.mono + turn.state.timing.prepare))
+        if gang.phase is GangPhase.REFORMING:
+            at = turn.at.mono + turn.state.timing.lost
+            turn.record(DeadlineSet(regroup.reform_deadline(turn.state.jobs[gang.job_id]), at))
     for job_id in turn.state.unfinished:
         jobs.watch_capacity(turn, turn.state.jobs[job_id])
     turn.state.fresh_jobs.update(turn.state.unfinished)
@@ -73,6 +76,9 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             rendezvous.on_deadline(turn, state.jobs[JobId(name)])
         if kind == "rest":
             _rested(turn, name)
+        if kind == "reform" and JobId(name) in state.unfinished:
+            # Survivors out of contact are waited for no longer: placement.plan looks at the gang again.
+            state.fresh_jobs.add(JobId(name))
         if kind == "capacity" and JobId(name) in state.jobs:
             jobs.on_no_capacity(turn, state.jobs[JobId(name)])
         host = state.hosts.get(HostId(name))

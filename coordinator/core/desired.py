@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.model import Allocation, Group, Host, Job, Phase
+from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 
 
@@ -43,7 +44,8 @@ def desired_of(state: State, allocation_id: AllocationId) -> Desired | None:
         return None
     job = state.jobs[allocation.job_id]
     gang = state.gangs.get(job.id)
-    if gang is None or gang.generation != allocation.attempt:
+    spare = is_spare(job.spec, allocation)
+    if gang is None or (gang.generation != allocation.attempt and not spare):
         return Desired(allocation, job)
     if allocation.wanted is Phase.PREPARED:
         others = [state.allocations[a] for a in state.job_allocations[job.id] if a != allocation_id]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from coordinator.core.changes import (
     AllocationFreed,
     DeadlineSet,
-    GangDissolved,
+    GangUpdated,
     JobForgotten,
     JobUpdated,
     NodeUpdated,
@@ -16,7 +16,17 @@ from coordinator.core.changes import (
 from coordinator.core.effects import DesiredChanged, OutputObsolete
 from coordinator.core.events import AllocationStatus
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Job, JobState, Node, NodeState
+from coordinator.core.regroup import (
+    HOST_FAULTS,
+    avoiding,
+    dissolve,
+    is_kept,
+    keep,
+    live_members,
+    reform_deadline,
+)
 from coordinator.core.retry import delay, event_of, may_retry_gang, may_retry_node
+from coordinator.core.spares import is_spare, let_go, on_spare_end
 from coordinator.core.spec import OnNodeFailure, Placement, RetryEvent, StopCriteria
 from coordinator.core.stopping import lose_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
@@ -30,30 +40,33 @@ EXIT_MAX_DURATION = 124
 def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None:
     """An allocation's processes are gone for good: free it and see what that means."""
     state = turn.state
+    job = state.jobs[allocation.job_id]
+    if job.spec.placement is Placement.CLUSTER:
+        _end_in_gang(turn, job, allocation, status)
+        return
     turn.record(AllocationFreed(allocation.id))
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
-    job = state.jobs[allocation.job_id]
     node = state.nodes[job.id][allocation.rank]
     if node.attempt != allocation.attempt:
         return
     # One that ended before it was ever reported running has its address from here.
     node = replace(node, address=allocation.address or node.address)
     outcome = _outcome(job, status)
-    if job.spec.placement is Placement.ANY:
-        if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served):
-            outcome = NodeState.PENDING
-        ended = _ended(node, status, outcome, turn.at.served)
-        turn.record(NodeUpdated(ended))
-        if outcome is NodeState.PENDING:
-            _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
-        elif outcome is NodeState.FAILED and _fails_its_job(job):
-            _fail_job(turn, job, ended)
-    else:
-        turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.served)))
-        _end_member(turn, job, node, outcome, status)
-    if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
-        _stop_others(turn, state.jobs[job.id])
+    if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served):
+        outcome = NodeState.PENDING
+    ended = _ended(node, status, outcome, turn.at.served)
+    turn.record(NodeUpdated(ended))
+    if outcome is NodeState.PENDING:
+        _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
+    elif outcome is NodeState.FAILED and _fails_its_job(job):
+        _fail_job(turn, job, ended)
+    _follow_master(turn, job, node, outcome)
     settle_job(turn, state.jobs[job.id])
+
+
+def _follow_master(turn: Turn, job: Job, node: Node, outcome: NodeState) -> None:
+    if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
+        _stop_others(turn, turn.state.jobs[job.id])
 
 
 def settle_job(turn: Turn, job: Job) -> None:
@@ -152,36 +165,68 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
     )
 
 
-def _end_member(turn: Turn, job: Job, node: Node, outcome: NodeState, status: AllocationStatus) -> None:
+def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: AllocationStatus) -> None:
+    if is_spare(job.spec, allocation):
+        on_spare_end(turn, job, allocation)
+    elif is_kept(job, allocation):
+        if status.cause is EndCause.HOST:
+            # Its host is lost while the gang is not yet formed again. What else is said of it are repeats.
+            let_go(turn, allocation)
+            turn.record(JobUpdated(avoiding(job, turn.state.gangs[job.id], allocation.host_id)))
+    else:
+        node = turn.state.nodes[job.id][allocation.rank]
+        node = replace(node, address=allocation.address or node.address)
+        outcome = _outcome(job, status)
+        turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.served)))
+        _end_member(turn, allocation, outcome, status)
+        _follow_master(turn, job, node, outcome)
+        settle_job(turn, turn.state.jobs[job.id])
+
+
+def _end_member(turn: Turn, allocation: Allocation, outcome: NodeState, status: AllocationStatus) -> None:
     state = turn.state
-    gang = state.gangs[job.id]
+    job, gang = state.jobs[allocation.job_id], state.gangs[allocation.job_id]
     # Before the group is formed nothing runs, and so nothing can be done: whatever ended then, ended the gang.
     failed = outcome is not NodeState.DONE or gang.phase is GangPhase.PREPARING
-    if failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job):
+    loses = failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job)
+    retry = gang.retry and gang.phase is GangPhase.STOPPING
+    if loses:
         retry = outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)
-        counted = replace(
-            job,
-            host_failures=job.host_failures + (status.cause is EndCause.HOST),
-            errors=job.errors + (event_of(status.cause) is RetryEvent.ERROR),
-            failing_since=job.failing_since or turn.at.served,
-        )
-        turn.record(JobUpdated(counted))
+    reason = f"node {allocation.rank} on {state.hosts[allocation.host_id].name}: {describe(status)}"
+    faulty = status.cause in HOST_FAULTS
+    if retry and not faulty:
+        keep(turn, allocation, reason)
+    else:
+        let_go(turn, allocation)
+    if loses or (retry and faulty):
+        job = avoiding(job, gang, *([allocation.host_id] if faulty else []))
+        turn.record(JobUpdated(_counted(job, status, turn.at.served) if loses else job))
+    if loses:
         if retry:
-            _rest(turn, job, None, delay(counted.errors, status.cause, job.id))
-        host = state.hosts.get(node.host_id) if node.host_id is not None else None
-        reason = f"node {node.rank} on {host.name if host else node.host_id}: {describe(status)}"
+            _rest(turn, job, None, delay(state.jobs[job.id].errors, status.cause, job.id))
         lose_gang(turn, gang, reason, retry=retry, exit_code=_code(status.exit_code, status.cause))
-    if not state.job_allocations[job.id]:
+    if not live_members(state, job):
         _close_gang(turn, state.jobs[job.id], state.gangs[job.id])
 
 
+def _counted(job: Job, status: AllocationStatus, now: float) -> Job:
+    return replace(
+        job,
+        host_failures=job.host_failures + (status.cause is EndCause.HOST),
+        errors=job.errors + (event_of(status.cause) is RetryEvent.ERROR),
+        failing_since=job.failing_since or now,
+    )
+
+
 def _close_gang(turn: Turn, job: Job, gang: Gang) -> None:
-    turn.record(GangDissolved(job.id))
-    if gang.phase is not GangPhase.STOPPING or job.state is JobState.STOPPING:
+    """The last member is gone. The next generation, if there is one, is placed at the end of the turn."""
+    if gang.phase is not GangPhase.STOPPING or job.state is JobState.STOPPING or not gang.retry:
+        dissolve(turn, job)
+        if gang.phase is GangPhase.STOPPING and job.state is not JobState.STOPPING:
+            finish_job(turn, job, JobState.FAILED, gang.reason, gang.exit_code)
         return
-    if not gang.retry:
-        finish_job(turn, job, JobState.FAILED, gang.reason, gang.exit_code)
-        return
+    turn.record(GangUpdated(replace(gang, phase=GangPhase.REFORMING)))
+    turn.record(DeadlineSet(reform_deadline(job), turn.at.mono + turn.state.timing.lost))
     for node in tuple(turn.state.nodes[job.id].values()):
         turn.record(NodeUpdated(replace(node, state=NodeState.PENDING)))
     turn.record(JobUpdated(replace(job, state=JobState.QUEUED, reason=gang.reason)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import fit, network, placement, score
+from coordinator.core import fit, network, placement, score, spares
+from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Usage
@@ -105,12 +107,26 @@ def summary(state: State, job: Job) -> str:
     if job.state.ended:
         return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
     pending = len(state.pending[job.id])
+    if job.id in state.gangs and job.state is JobState.QUEUED:
+        return f"is about to be formed again, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
         waiting = waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
         return (waiting or "is about to be placed") + before
-    hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]}
-    return f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
+    ready = spare_hosts(state, job)
+    hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
+    line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
+    return f"{line}; {_spares_line(job.spec, ready)}" if job.spec.spares else line
+
+
+def spare_hosts(state: State, job: Job) -> tuple[str, ...]:
+    """The names of the hosts that the job holds as spares."""
+    return tuple(state.hosts[spare.host_id].name for spare in spares.spares_of(state, job))
+
+
+def _spares_line(spec: JobSpec, ready: Sequence[str]) -> str:
+    count = f"{len(ready)} of {spec.spares} spare{'' if spec.spares == 1 else 's'}"
+    return f"{count}: {', '.join(ready)}" if ready else count
 
 
 def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
@@ -140,6 +156,18 @@ def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
             key = score.preference(state.hosts[host_id], state.usage[host_id], held)
             heapq.heappush(offers, (key, room - 1, host_id))
     return chosen
+
+
+def spares_now(state: State, spec: JobSpec, chosen: Iterable[str]) -> tuple[str, ...]:
+    """The names of the hosts that would be held as spares beside the ``chosen`` ones (by id). Changes nothing."""
+    members = [HostId(host) for host in chosen]
+    if spec.placement is not Placement.CLUSTER or not members:
+        return ()
+    taken: list[Host] = []
+    for host in spares.candidates(state, spec, members, state.hosts):
+        if len(taken) < spec.spares and network.joins(state, host, [*members, *(other.id for other in taken)]):
+            taken.append(host)
+    return tuple(host.name for host in taken)
 
 
 def _waiting_any(state: State, spec: JobSpec, need: fit.Need, placed: int) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from coordinator.core.model import GangPhase, JobState, NodeState, Phase
+from coordinator.core import regroup, spares
+from coordinator.core.lifecycle import OBSERVED_ORDER
+from coordinator.core.model import Allocation, GangPhase, Job, JobState, NodeState, Phase
 from coordinator.core.ranks import RankSet
 from coordinator.core.spec import Placement
 from coordinator.core.state import State
+
+_PREPARED = OBSERVED_ORDER[Phase.PREPARED]
 
 
 class Broken(AssertionError):
@@ -39,9 +43,15 @@ def _check_capacity(state: State) -> None:
 def _check_nodes(state: State) -> None:
     live: dict[tuple[str, int], list[int]] = {}
     for allocation in state.allocations.values():
+        job = state.jobs[allocation.job_id]
+        if spares.is_spare(job.spec, allocation):
+            _require(allocation.rank not in state.nodes[job.id], f"spare {allocation.id} has a node")
+            continue
         live.setdefault((allocation.job_id, allocation.rank), []).append(allocation.attempt)
         node = state.nodes[allocation.job_id][allocation.rank]
-        _require(not node.state.ended, f"node {allocation.id} has ended but is still held")
+        over = node.state.ended or node.state is NodeState.PENDING
+        kept = job.spec.placement is Placement.CLUSTER and regroup.is_kept(job, allocation)
+        _require(over == kept, f"node {allocation.id} is {node.state.value} but held, kept: {kept}")
         _require(node.attempt == allocation.attempt, f"{allocation.id} is not the node's latest attempt {node.attempt}")
     for key, attempts in live.items():
         _require(len(attempts) == 1, f"node {key} has {len(attempts)} live attempts: {attempts}")
@@ -59,16 +69,19 @@ def _check_nodes(state: State) -> None:
 
 def _check_gangs(state: State) -> None:
     for job in state.jobs.values():
-        members = [state.allocations[a] for a in state.job_allocations[job.id]]
+        held = [state.allocations[a] for a in state.job_allocations[job.id]]
         gang = state.gangs.get(job.id)
         if job.spec.placement is Placement.ANY:
             _require(gang is None, f"{job.id} is placed anywhere but has a gang")
             continue
-        _require(bool(members) == (gang is not None), f"{job.id} holds {len(members)} allocations, gang: {gang}")
         if gang is None:
+            _require(not held, f"{job.id} holds {len(held)} allocations but has no gang")
             continue
+        _check_spares(job, [a for a in held if spares.is_spare(job.spec, a)])
+        members = [a for a in held if not spares.is_spare(job.spec, a)]
+        kept = [m.id for m in members if regroup.is_kept(job, m)]
         _require(all(m.attempt == gang.generation for m in members), f"{job.id} holds members of two generations")
-        _require(len({m.host_id for m in members}) == len(members), f"two members of {job.id} share a host")
+        _require(len({a.host_id for a in held}) == len(held), f"two members or spares of {job.id} share a host")
         if gang.phase is GangPhase.PREPARING:
             _require(len(members) == job.spec.nodes, f"{job.id} prepares only {len(members)} of {job.spec.nodes}")
             started = [m.id for m in members if m.wanted is not Phase.PREPARED]
@@ -76,6 +89,22 @@ def _check_gangs(state: State) -> None:
         if gang.phase is GangPhase.RUNNING:
             late = [m.id for m in members if m.wanted is Phase.PREPARED]
             _require(not late, f"gang of {job.id} started without {late}")
+        if gang.phase is GangPhase.REFORMING:
+            _require(len(kept) == len(members), f"gang of {job.id} is to be formed again, but some of it lives")
+            _require(job.state is JobState.QUEUED, f"gang of {job.id} is to be formed again, but that is not queued")
+        else:
+            _require(len(members) > len(kept), f"gang of {job.id} has no live member")
+        if not gang.retry or gang.phase in (GangPhase.PREPARING, GangPhase.RUNNING):
+            _require(not kept, f"{kept} are kept for a generation that will not be")
+
+
+def _check_spares(job: Job, held: list[Allocation]) -> None:
+    _require(len(held) <= job.spec.spares, f"{job.id} holds {len(held)} spares, not {job.spec.spares}")
+    _require(not held or job.state is not JobState.STOPPING, f"{job.id} is stopping but holds spares")
+    started = [a.id for a in held if a.wanted is not Phase.PREPARED or OBSERVED_ORDER[a.observed] > _PREPARED]
+    _require(not started, f"spares were started: {started}")
+    numbers = [a.rank - job.spec.nodes for a in held]
+    _require(all(number < job.spares_taken for number in numbers), f"spares of {job.id} are counted wrongly")
 
 
 def _check_jobs(state: State) -> None:

@@ -50,7 +50,8 @@ WANTED: dict[Phase, frozenset[Phase]] = {
 GANG: dict[GangPhase, frozenset[GangPhase]] = {
     GangPhase.PREPARING: frozenset({GangPhase.RUNNING, GangPhase.STOPPING}),
     GangPhase.RUNNING: frozenset({GangPhase.STOPPING}),
-    GangPhase.STOPPING: frozenset(),
+    GangPhase.STOPPING: frozenset({GangPhase.REFORMING}),
+    GangPhase.REFORMING: frozenset(),
 }
 
 # Observations only move forward: of two reports the greater one is the newer one, whatever order they come in.

@@ -206,7 +206,8 @@ class Job:
     """What a user submitted and how it stands. ``exit_code`` is set once its end is certain.
 
     ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost,
-    ``waiting_since`` when it was submitted (0: before this was written down).
+    ``waiting_since`` when it was submitted (0: before this was written down). ``avoids`` are the hosts that failed its
+    last generation, ``spares_taken`` numbers the spares that it ever held.
     """
 
     id: JobId
@@ -227,6 +228,8 @@ class Job:
     ended_at: float = 0.0
     version: int = 0
     waiting_since: float = 0.0
+    avoids: tuple[HostId, ...] = ()
+    spares_taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +270,11 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Resources on one host held for one attempt of a node. ``wanted`` is PREPARED, RUNNING or STOPPING."""
+    """Resources on one host held for one attempt of a node. ``wanted`` is PREPARED, RUNNING or STOPPING.
+
+    Of a ``cluster`` job, a rank beyond its nodes is a spare (see ``spares``), and one that is observed ENDED is kept
+    for the next generation (see ``regroup``).
+    """
 
     id: AllocationId
     job_id: JobId
@@ -288,11 +295,15 @@ class Allocation:
 
 
 class GangPhase(Enum):
-    """A gang is prepared, then runs, then stops; it never starts in part."""
+    """A gang is prepared, then runs, then stops; it never starts in part.
+
+    One that is to be formed again is REFORMING once its last member is gone: what it held is kept for that.
+    """
 
     PREPARING = "preparing"
     RUNNING = "running"
     STOPPING = "stopping"
+    REFORMING = "reforming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +330,7 @@ class Group:
 class Gang:
     """Allocations started all or none: one generation of a cluster job.
 
-    ``outcome`` is set when it is stopping: what the job becomes when the last member is gone.
+    ``retry`` counts when it is stopping: whether a next generation follows when the last member is gone.
     """
 
     job_id: JobId

@@ -6,7 +6,7 @@ that states none is grouped by probes alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from coordinator.core.ids import HostId
@@ -39,17 +39,41 @@ def common_address(state: State, target: HostId, members: Iterable[HostId]) -> s
     return next((address for address in candidates if address in shared), None)
 
 
-def find_group(state: State, candidates: Sequence[Host], size: int) -> tuple[HostId, ...] | None:
-    """The first ``size`` of ``candidates`` (best first) that can form a group; None when no set was found."""
+def find_group(
+    state: State, candidates: Sequence[Host], size: int, keep: frozenset[HostId] = frozenset()
+) -> tuple[HostId, ...] | None:
+    """The first ``size`` of ``candidates`` (best first, those to ``keep`` before all others) that can form a group,
+    with as many of ``keep`` in it as possible; None when no set was found."""
     if size == 1:
         return (candidates[0].id,) if candidates else None
     best: tuple[HostId, ...] | None = None
     order = {host.id: place for place, host in enumerate(candidates)}
+
+    def rank(group: tuple[HostId, ...]) -> tuple[int, list[int]]:
+        return (-len(keep.intersection(group)), sorted(order[host] for host in group))
+
     for pool in _pools(candidates):
-        group = _grow(state, pool, size)
-        if len(group) == size and (best is None or _rank(group, order) < _rank(best, order)):
-            best = group
+        found = _grow(state, pool, size)
+        others = _alternatives(state, pool, size, keep) if keep and not keep.issubset(found) else []
+        for group in (found, *others):
+            if len(group) == size and (best is None or rank(group) < rank(best)):
+                best = group
     return best
+
+
+def _alternatives(
+    state: State, pool: Sequence[Host], size: int, keep: frozenset[HostId]
+) -> Iterator[tuple[HostId, ...]]:
+    """What grows from each host, where the first one did not lead to a group with all of ``keep``."""
+    for seed in pool[: max(MAX_SEEDS, len(keep))]:
+        others = [host for host in pool if host.id != seed.id]
+        yield _grow(state, [seed, *others], size, seeds=1)
+
+
+def joins(state: State, host: Host, members: Sequence[HostId]) -> bool:
+    """Whether the host is in one network with all of these: probed both ways, and no stated network denies it."""
+    named = {state.hosts[member].facts.network for member in members} | {host.facts.network}
+    return len(named - {None}) <= 1 and state.reach.neighbours(host.id).issuperset(members)
 
 
 def largest_group(state: State, candidates: Sequence[Host]) -> tuple[HostId, ...]:
@@ -183,7 +207,3 @@ def _admit(
         admitted[member] = left
     admitted[newcomer] = own
     return admitted
-
-
-def _rank(group: tuple[HostId, ...], order: dict[HostId, int]) -> list[int]:
-    return sorted(order[host] for host in group)

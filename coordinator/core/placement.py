@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from coordinator.core import fit, network, score
+from coordinator.core import fit, regroup, score, spares
 from coordinator.core.changes import (
     AllocationReserved,
     DeadlineSet,
@@ -18,10 +18,10 @@ from coordinator.core.changes import (
     JobUpdated,
     NodeUpdated,
 )
-from coordinator.core.effects import DesiredChanged
+from coordinator.core.effects import DesiredChanged, ProbesWanted
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Node, NodeState, Phase
-from coordinator.core.spec import Placement, Spread
+from coordinator.core.spec import Placement
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -30,28 +30,58 @@ HOLD = "hold:placement"
 
 
 def plan(turn: Turn) -> None:
-    """Place what can be placed, oldest job first."""
+    """Place what can be placed, oldest job first; then hold the spares that are missing."""
     state = turn.state
-    if HOLD in state.deadlines or not (state.fresh_jobs or state.changed_hosts):
+    if HOLD in state.deadlines:
         return
-    fresh, hosts = state.fresh_jobs, state.changed_hosts
-    state.fresh_jobs, state.changed_hosts = set(), set()
+    jobs: set[JobId] = set()
+    hosts: set[HostId] = set()
+    # Again for what a gang gave up that can't be formed anew: others may have waited for it.
+    while state.fresh_jobs or state.changed_hosts:
+        fresh, changed = state.fresh_jobs, state.changed_hosts
+        state.fresh_jobs, state.changed_hosts = set(), set()
+        formed = _place(turn, fresh, changed)
+        jobs, hosts = jobs | fresh | formed, hosts | changed
+    if jobs or hosts:
+        for job_id in _queue(state):
+            job = state.jobs[job_id]
+            if job.spec.spares:
+                spares.fill(turn, job, state.hosts if job_id in jobs else hosts)
+
+
+def _place(turn: Turn, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
+    """Place jobs, those that are ``fresh`` on any host, the others where something ``changed``; the gangs formed."""
+    state = turn.state
+    formed: set[JobId] = set()
     for job_id in _queue(state):
         job = state.jobs[job_id]
+        if job.spec.spares:
+            spares.drop_useless(turn, job, changed)
         if not state.pending[job_id] or job.state is JobState.STOPPING:
             continue
         if job.spec.placement is Placement.ANY:
-            _place_any(turn, job, state.hosts if job_id in fresh else hosts)
-        elif job_id not in state.gangs and None not in state.resting.get(job_id, ()):
-            _place_gang(turn, job)
+            _place_any(turn, job, state.hosts if job_id in fresh else changed)
+        elif None not in state.resting.get(job_id, ()) and _may_be_formed(state, job_id) and _place_gang(turn, job):
+            formed.add(job_id)
+    return formed
+
+
+def _may_be_formed(state: State, job_id: JobId) -> bool:
+    gang = state.gangs.get(job_id)
+    return gang is None or gang.phase is GangPhase.REFORMING
 
 
 def _queue(state: State) -> list[JobId]:
-    """Unfinished jobs in the order in which they are placed: by priority, then by age."""
+    """Unfinished jobs in the order in which they are placed: by priority, a gang to be formed again first, by age."""
     queue = list(state.unfinished)
-    if any(state.jobs[job_id].spec.priority for job_id in queue):
-        queue.sort(key=lambda job_id: -state.jobs[job_id].spec.priority)
+    jobs = state.jobs
+    if any(jobs[job_id].spec.priority or _forms_again(jobs[job_id]) for job_id in queue):
+        queue.sort(key=lambda job_id: (-jobs[job_id].spec.priority, not _forms_again(jobs[job_id])))
     return queue
+
+
+def _forms_again(job: Job) -> bool:
+    return job.generation > 0 and job.state is JobState.QUEUED
 
 
 def gang_deadline(job: Job) -> str:
@@ -96,6 +126,7 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
 
 
 _Room = tuple[tuple[float, float, int], int, HostId]
+_same_domain = score.same_domain
 
 
 def _best_offer(state: State, job: Job, node: Node | None, offers: list[_Room]) -> _Room:
@@ -112,16 +143,6 @@ def _best_offer(state: State, job: Job, node: Node | None, offers: list[_Room]) 
     for offer in passed:
         heapq.heappush(offers, offer)
     return chosen
-
-
-def _same_domain(spread: Spread, one: Host, other: Host) -> bool:
-    if spread is Spread.HOST or one.id == other.id:
-        return one.id == other.id
-    if spread is Spread.NETWORK:
-        return one.facts.network is not None and one.facts.network == other.facts.network
-    if spread is Spread.REGION:
-        return (one.facts.backend, one.facts.region) == (other.facts.backend, other.facts.region)
-    return one.facts.backend == other.facts.backend
 
 
 def _take(state: State, job: Job, count: int) -> list[int]:
@@ -183,20 +204,28 @@ def group_candidates(state: State, need: fit.Need) -> list[Host]:
     return sorted(hosts, key=lambda host: score.preference(host, state.usage[host.id]))
 
 
-def _place_gang(turn: Turn, job: Job) -> None:
+def _place_gang(turn: Turn, job: Job) -> bool:
+    """Hold hosts for the job's next generation, if a group can be formed; what an older one kept is given up for it, or
+    because there is none."""
     state, need = turn.state, fit.Need.of(job.spec.resources)
-    candidates = group_candidates(state, need)
-    if len(candidates) < job.spec.nodes:
-        return
-    group = network.find_group(state, candidates, job.spec.nodes)
-    if group is None:
-        return
+    choice = regroup.choose(state, job)
+    if job.id in state.gangs:
+        if (choice is None or choice.strayed) and regroup.awaited(state, job):
+            return False
+        regroup.dissolve(turn, job, used=None if choice is None else choice.hosts)
+    if choice is None:
+        return False
     generation = state.next_attempt(job.generation)
-    turn.record(JobUpdated(replace(job, state=JobState.STARTING, generation=generation, reason="")))
+    reason = regroup.why_again(job, choice) if job.generation else ""
+    turn.record(JobUpdated(replace(job, state=JobState.STARTING, generation=generation, reason=reason)))
     turn.record(GangUpdated(Gang(job.id, generation, GangPhase.PREPARING)))
-    for rank, host_id in enumerate(group):
+    for rank, host_id in enumerate(choice.hosts):
         host = state.hosts[host_id]
         held = fit.hold(host, state.usage[host_id], need)
-        assert held is not None  # group_candidates just checked
+        assert held is not None  # regroup.choose just checked
         _reserve(turn, job, rank, host, held, Phase.PREPARED, generation)
+    for spare in spares.spares_of(state, job):
+        # The members probe it while they are prepared.
+        turn.effect(ProbesWanted(spare.host_id, choice.hosts))
     turn.record(DeadlineSet(gang_deadline(job), turn.at.mono + state.timing.prepare))
+    return True

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coordinator.core import network
-from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated
+from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated, JobUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
 from coordinator.core.model import Allocation, Gang, GangPhase, Group, GroupMember, Job, Phase
 from coordinator.core.placement import gang_deadline
+from coordinator.core.regroup import avoiding
+from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 from coordinator.core.stopping import lose_gang
 from coordinator.core.turn import Turn
 
 
 def members_of(state: State, gang: Gang) -> list[Allocation]:
-    """The gang's allocations that still hold something, in rank order."""
+    """The gang's allocations that still hold something, in rank order, without its spares."""
+    spec = state.jobs[gang.job_id].spec
     allocations = (state.allocations[a] for a in state.job_allocations[gang.job_id])
-    return sorted((a for a in allocations if a.attempt == gang.generation), key=lambda a: a.rank)
+    return sorted((a for a in allocations if not is_spare(spec, a)), key=lambda a: a.rank)
 
 
 def on_prepared(turn: Turn, gang: Gang) -> None:
@@ -49,6 +52,7 @@ def on_deadline(turn: Turn, job: Job) -> None:
         return
     late = [m for m in members_of(turn.state, gang) if m.observed is not Phase.PREPARED]
     names = ", ".join(turn.state.hosts[m.host_id].name for m in late)
+    turn.record(JobUpdated(avoiding(job, gang, *(m.host_id for m in late))))
     seconds = turn.state.timing.prepare
     lose_gang(turn, gang, f"rendezvous failed: {names} not prepared within {seconds:g} s", retry=True)
 

@@ -23,6 +23,7 @@ from coordinator.core.ids import ATTEMPTS_A_LIFE
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, GangPhase, NodeState, Phase
 from coordinator.core.placement import HOLD
+from coordinator.core.spares import is_spare, let_go
 from coordinator.core.spec import Placement
 from coordinator.core.stopping import lose_gang
 from coordinator.core.turn import Turn
@@ -76,6 +77,9 @@ def _let_go(turn: Turn, allocation: Allocation) -> None:
     state = turn.state
     job = state.jobs[allocation.job_id]
     if allocation.wanted is Phase.STOPPING:
+        return
+    if is_spare(job.spec, allocation):
+        let_go(turn, allocation)
         return
     if job.spec.placement is Placement.CLUSTER:
         gang = state.gangs[job.id]

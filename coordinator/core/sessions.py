@@ -29,6 +29,7 @@ from coordinator.core.ids import HostId, host_id
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, EndCause, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
 from coordinator.core.rendezvous import on_prepared
+from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -145,7 +146,7 @@ def on_report(turn: Turn, event: HostReported) -> float:
         )
     _seen(turn, host, event)
     for reach in event.probes:
-        if reach.source == host.id and reach.target in state.hosts:
+        if reach.source == host.id != reach.target and reach.target in state.hosts:
             turn.record(ReachSeen(reach))
     for status in event.statuses:
         on_status(turn, host.id, status)
@@ -192,15 +193,15 @@ def on_lease_deadline(turn: Turn, host: Host) -> None:
 
 def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:
     """The end of an attempt that nobody is left to report."""
-    node = turn.state.nodes[allocation.job_id][allocation.rank]
+    node = turn.state.nodes[allocation.job_id].get(allocation.rank)
     return AllocationStatus(
         id=allocation.id,
         phase=Phase.ENDED,
         cause=EndCause.HOST,
         reason=reason,
-        started_at=node.started_at,
+        started_at=node.started_at if node is not None else 0.0,
         ended_at=turn.at.wall,
-        log_bytes=node.log_bytes,
+        log_bytes=node.log_bytes if node is not None else 0,
     )
 
 
@@ -220,6 +221,9 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
         _held_up(turn, allocation, status.reason)
     if OBSERVED_ORDER[status.phase] <= OBSERVED_ORDER[allocation.observed]:
         return
+    spare = is_spare(state.jobs[allocation.job_id].spec, allocation)
+    if spare and OBSERVED_ORDER[status.phase] > OBSERVED_ORDER[Phase.PREPARED]:
+        return  # Nobody told it to run, and no node would be running.
     seen = replace(
         allocation,
         observed=status.phase,
@@ -245,7 +249,7 @@ def _held_up(turn: Turn, allocation: Allocation, reason: str) -> None:
 def _gang_of(state: State, allocation: Allocation) -> Gang | None:
     gang = state.gangs.get(allocation.job_id)
     fits = gang is not None and gang.generation == allocation.attempt and allocation.wanted is Phase.PREPARED
-    return gang if fits else None
+    return gang if fits and not is_spare(state.jobs[allocation.job_id].spec, allocation) else None
 
 
 def _running(turn: Turn, allocation: Allocation) -> None:

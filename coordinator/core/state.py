@@ -189,6 +189,10 @@ class State:
         for gpu in allocation.gpus:
             usage.gpus.pop(gpu, None)
         self.changed_hosts.add(allocation.host_id)
+        job = self.jobs[allocation.job_id]
+        if job.spec.spares and allocation.rank >= job.spec.nodes:
+            # Another one may stand ready already.
+            self.fresh_jobs.add(job.id)
 
     def _gang_updated(self, change: GangUpdated) -> None:
         gang = change.gang
@@ -227,7 +231,7 @@ class State:
 
     def _reach_seen(self, change: ReachSeen) -> None:
         if self.reach.record(change.reach):
-            self.changed_hosts.add(change.reach.source)
+            self.changed_hosts.update((change.reach.source, change.reach.target))
 
     def _try_delayed(self, change: TryDelayed) -> None:
         resting = self.resting.setdefault(change.job_id, {})

@@ -8,6 +8,8 @@ from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.model import Allocation, Gang, GangPhase, Job, NodeState, Phase
 from coordinator.core.placement import gang_deadline
+from coordinator.core.regroup import dissolve, is_kept
+from coordinator.core.spares import is_spare, let_go
 from coordinator.core.turn import Turn
 
 # Seconds between the stop signal and the kill when the user asked for no other.
@@ -33,7 +35,12 @@ def stop_of(job: Job, reason: str, *, signal: str = "", abort: bool = False) -> 
 
 def stop_allocation(turn: Turn, allocation: Allocation, stop: Stop) -> None:
     """Tell the host to end it. Harmless when it is stopping already, but a shorter grace wins, so that an abort
-    hurries up a graceful stop."""
+    hurries up a graceful stop. What nothing runs on, a gang's spare or what is kept for its next generation, is free at
+    once."""
+    job = turn.state.jobs[allocation.job_id]
+    if is_spare(job.spec, allocation) or is_kept(job, allocation):
+        let_go(turn, allocation)
+        return
     if allocation.wanted is Phase.STOPPING and stop.grace >= allocation.stop_grace:
         return
     reason = allocation.stop_reason or stop.reason
@@ -54,16 +61,23 @@ def lose_gang(turn: Turn, gang: Gang, reason: str, *, retry: bool, exit_code: in
 
 
 def abort_gang(turn: Turn, gang: Gang, stop: Stop, *, retry: bool, exit_code: int | None = None) -> None:
-    """End a whole generation. ``retry``: the job goes back to the queue when the last member is gone, else it ends
-    with ``exit_code``. The first reason stands; a later one never turns an end into a retry."""
+    """End a whole generation. ``retry``: the next one is formed when the last member is gone, with the spares; else the
+    job ends with ``exit_code``. The first reason stands; a later one never turns an end into a retry."""
     state, reason = turn.state, stop.reason
+    job = state.jobs[gang.job_id]
+    if gang.phase is GangPhase.REFORMING:
+        if not retry:
+            dissolve(turn, job)
+        return
     if gang.phase is GangPhase.STOPPING:
         if gang.retry and not retry:
             turn.record(GangUpdated(replace(gang, retry=False, reason=reason, exit_code=exit_code)))
     else:
-        turn.record(DeadlineSet(gang_deadline(state.jobs[gang.job_id]), None))
+        turn.record(DeadlineSet(gang_deadline(job), None))
         turn.record(
             GangUpdated(replace(gang, phase=GangPhase.STOPPING, reason=reason, retry=retry, exit_code=exit_code))
         )
     for allocation_id in sorted(state.job_allocations[gang.job_id]):
-        stop_allocation(turn, state.allocations[allocation_id], stop)
+        allocation = state.allocations[allocation_id]
+        if not retry or not (is_spare(job.spec, allocation) or is_kept(job, allocation)):
+            stop_allocation(turn, allocation, stop)

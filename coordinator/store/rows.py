@@ -53,12 +53,19 @@ def job_progress(job: Job) -> Values:
         job.started_at,
         job.ended_at,
         job.version,
+        texts_to_column(job.avoids),
+        job.spares_taken,
     )
 
 
 def read_job(row: Any) -> Job:
     """The job of one row of ``jobs``."""
-    values = {**row, "spec": SPEC.loads(row["spec"]), "state": JobState(row["state"])}
+    values = {
+        **row,
+        "spec": SPEC.loads(row["spec"]),
+        "state": JobState(row["state"]),
+        "avoids": texts_from_column(row["avoids"]),
+    }
     return Job(**values)
 
 

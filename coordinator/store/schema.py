@@ -29,8 +29,8 @@ def _text(name: str, *, nullable: bool = False, default: str | None = None) -> C
     return Column(name, Text, nullable=nullable, server_default=default)
 
 
-def _int(name: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable)
+def _int(name: str, *, nullable: bool = False, default: str | None = None) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable, server_default=default)
 
 
 def _real(name: str, *, default: str | None = None) -> Column[float]:
@@ -77,6 +77,8 @@ jobs = _table(
     _real("started_at"),
     _real("ended_at"),
     _int("version"),
+    _text("avoids", default=""),
+    _int("spares_taken", default="0"),
     _real("waiting_since", default="0"),
 )
 

@@ -27,6 +27,8 @@ _PROGRESS = (
     "started_at",
     "ended_at",
     "version",
+    "avoids",
+    "spares_taken",
 )
 _MANY = (32, 8, 1)
 

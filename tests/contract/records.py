@@ -51,6 +51,8 @@ _PROGRESS = (
     "started_at",
     "ended_at",
     "version",
+    "avoids",
+    "spares_taken",
 )
 
 

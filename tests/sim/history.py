@@ -121,6 +121,7 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
         on_node_failure=random.choice(list(OnNodeFailure)) if placement is Placement.ANY else OnNodeFailure.GO_ON,
         spread=random.choice([Spread.HOST, Spread.REGION]),
         priority=random.choice([0, 0, 5]),
+        spares=random.choice([0, 0, 1, 2]) if placement is Placement.CLUSTER else 0,
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.model import Observed, Phase
 from coordinator.core.changes import AllocationFreed, AllocationReserved, JobUpdated, NodeUpdated
-from coordinator.core.model import EndCause, Job, JobState, Node
+from coordinator.core.ids import AllocationId
+from coordinator.core.model import Allocation, EndCause, Job, JobState, Node
+from coordinator.core.model import Phase as CorePhase
+from coordinator.core.spec import Placement
 
 if TYPE_CHECKING:
     from agent.spawner.wire import Message
@@ -52,6 +55,7 @@ class Ledger:
         self._stopping: set[str] = set()
         self._stopped: set[str] = set()
         self._unwanted: dict[str, float] = {}
+        self._ranks: dict[tuple[str, int], dict[str, int]] = {}
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -76,6 +80,8 @@ class Ledger:
 
     def _check_member(self, desired: Any) -> None:
         job, generation, group = desired.job_id, desired.attempt, desired.group
+        if desired.rank >= desired.spec.nodes:
+            raise Violated(f"{desired.id} is a spare, but starts")
         if group is None or group.generation != generation:
             raise Violated(f"{desired.id} starts without its group: {group}")
         if self._groups.setdefault((job, generation), group) != group:
@@ -117,10 +123,21 @@ class Ledger:
             elif isinstance(change, AllocationReserved):
                 if change.allocation.job_id in self._stopping:
                     raise Violated(f"{change.allocation.id} is placed after its job was stopped")
+                self._check_rank(change.allocation)
             elif isinstance(change, NodeUpdated):
                 self._check_node(change.node)
             elif isinstance(change, JobUpdated):
                 self._check_job(change.job)
+
+    def _check_rank(self, allocation: Allocation) -> None:
+        """A host that is in two generations in a row has the same rank in both."""
+        job = self.world.disk.jobs[allocation.job_id]
+        if job.spec.placement is Placement.CLUSTER and allocation.rank < job.spec.nodes:
+            ranks = self._ranks.setdefault((job.id, allocation.attempt), {})
+            ranks[allocation.host_id] = allocation.rank
+            before = self._ranks.get((job.id, allocation.attempt - 1), {}).get(allocation.host_id, allocation.rank)
+            if before != allocation.rank:
+                raise Violated(f"{allocation.id} is on {allocation.host_id}, which had rank {before} before")
 
     def _check_node(self, node: Node) -> None:
         if node.cause is None:
@@ -177,7 +194,9 @@ class Ledger:
     def acknowledged(self, statuses: Sequence[Observed]) -> None:
         """An agent was told that the coordinator has these."""
         for seen in statuses:
-            if seen.phase is Phase.ENDED and str(seen.id) in self.world.disk.allocations:
+            held = self.world.disk.allocations.get(AllocationId(str(seen.id)))
+            # What a gang keeps of a member that is gone is held, and known to have ended.
+            if seen.phase is Phase.ENDED and held is not None and held.observed is not CorePhase.ENDED:
                 raise Violated(f"the end of {seen.id} was acknowledged, but is not on the coordinator's disk")
 
     def check_jobs(self) -> None:

@@ -7,12 +7,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coordinator.core import explain
+from coordinator.core import explain, fit
 from coordinator.core.errors import Refused
 from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
-from coordinator.core.model import EndCause, HostFacts, HostState
+from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
+from coordinator.core.regroup import is_kept
+from coordinator.core.spares import is_spare
 from coordinator.core.spec import (
     GpuRequest,
     JobSpec,
@@ -36,6 +38,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.joined = 0
+        self.before: dict[JobId, tuple[int, dict[int, HostId]]] = {}
 
     @initialize(target=hosts, cpus=st.integers(1, 4))
     def first_host(self, cpus: int) -> HostId:
@@ -60,6 +63,8 @@ class Histories(RuleBasedStateMachine):
         criteria=st.sampled_from(StopCriteria),
         policy=st.none() | st.builds(RetryPolicy, attempts=st.integers(1, 3)),
         failure=st.sampled_from(OnNodeFailure),
+        spares=st.integers(0, 2),
+        priority=st.sampled_from([0, 0, 5]),
     )
     def submit(
         self,
@@ -70,6 +75,8 @@ class Histories(RuleBasedStateMachine):
         criteria: StopCriteria,
         policy: RetryPolicy | None,
         failure: OnNodeFailure,
+        spares: int,
+        priority: int,
     ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
         resources = Resources(cpus=Range(cpus), gpu=gpu)
@@ -81,6 +88,8 @@ class Histories(RuleBasedStateMachine):
             stop_criteria=criteria,
             retry=policy,
             on_node_failure=failure,
+            spares=spares if placement is Placement.CLUSTER else 0,
+            priority=priority,
         )
         return self.world.submit(spec).id
 
@@ -144,11 +153,35 @@ class Histories(RuleBasedStateMachine):
     def holds(self) -> None:
         check_invariants(self.world.state)
 
+    @invariant()
+    def survivors_stay(self) -> None:
+        """Who did not fail has the same host in the next generation, unless the host can't take part."""
+        state = self.world.state
+        for job in state.jobs.values():
+            held = {state.allocations[a].rank: state.allocations[a].host_id for a in state.job_allocations[job.id]}
+            members = {rank: host for rank, host in held.items() if rank < job.spec.nodes}
+            generation, before = self.before.get(job.id, (0, {}))
+            self.before[job.id] = (job.generation, members)
+            if job.spec.placement is Placement.CLUSTER and job.generation == generation + 1 and members:
+                moved = [host for rank, host in before.items() if members[rank] != host]
+                assert not [h for h in moved if h in members.values()], "a host changed its rank"
+                strays = [h for h in moved if h not in job.avoids and self._usable(h)]
+                assert not strays or not self._one_network(), f"{job.id}: {before} -> {members}, strays: {strays}"
+
+    def _usable(self, host: HostId) -> bool:
+        return host in self.world.state.hosts and fit.unusable(self.world.state.hosts[host]) is None
+
+    def _one_network(self) -> bool:
+        state = self.world.state
+        usable = {host.id for host in state.hosts.values() if self._usable(host.id)}
+        stated = any(state.hosts[host].facts.network for host in usable)
+        return not stated and all(usable - {host} <= state.reach.neighbours(host) for host in usable)
+
     def teardown(self) -> None:
         self._end_the_faults()
         for _ in range(200):
             self.world.probe_all()
-            live = self.world.held()
+            live = [a for a in self.world.held() if not self._idle(a)]
             if not live and not self.world.state.resting:
                 break
             if not live:
@@ -175,6 +208,11 @@ class Histories(RuleBasedStateMachine):
             self.world.post(CordonRequested(host.id, cordoned=False))
         self.world.advance(1.0)
         assert all(host.state is HostState.ONLINE for host in self.world.state.hosts.values())
+
+    def _idle(self, allocation: Allocation) -> bool:
+        """Whether it is held with nothing on it: a spare, or kept for a gang that rests."""
+        job = self.world.job(allocation.job_id)
+        return is_spare(job.spec, allocation) or is_kept(job, allocation)
 
     def _runs(self, job_id: JobId) -> bool:
         gang = self.world.state.gangs.get(job_id)

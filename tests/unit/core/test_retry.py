@@ -145,7 +145,8 @@ def test_a_gang_whose_program_failed_is_formed_anew_after_a_rest() -> None:
     world.start(job.id)
     world.end(world.held(job.id)[0].id, 9)
     world.start(job.id)
-    assert (world.job(job.id).state, world.held(job.id)) == (JobState.QUEUED, [])
+    assert world.job(job.id).state is JobState.QUEUED
+    assert {a.attempt for a in world.held(job.id)} == {1}, "formed anew without a rest"
     world.advance(5.0)
     world.start(job.id)
     assert world.job(job.id).generation == 2

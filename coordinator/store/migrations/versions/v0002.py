@@ -1,4 +1,4 @@
-"""Served time for durations, hosts drained for their protocol, and what several coordinators on PostgreSQL share."""
+"""Served time, drained hosts, survivors and spares of gangs, and what coordinators on PostgreSQL share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add columns, of which rows of before take the defaults, and the tables that coordinators share."""
+    op.add_column("jobs", sa.Column("avoids", sa.Text(), nullable=False, server_default=""))
+    op.add_column("jobs", sa.Column("spares_taken", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("waiting_since", sa.Double(), nullable=False, server_default="0"))
     op.add_column("hosts", sa.Column("drained", sa.Text(), nullable=False, server_default=""))
     op.create_table(
