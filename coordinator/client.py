@@ -241,9 +241,12 @@ class Client:
         """Work for the host again."""
         return self._ask(self._hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host
 
-    def remove_host(self, host: str) -> None:
-        """Forget a host that has no work; it has to join again."""
-        self._ask(self._hosts.RemoveHost, host_pb.RemoveHostRequest(host=host))
+    def remove_host(self, host: str, *, gone: bool = False) -> None:
+        """Forget a host that has no work; it has to join again.
+
+        ``gone``: the machine will never be back, and what it held is lost.
+        """
+        self._ask(self._hosts.RemoveHost, host_pb.RemoveHostRequest(host=host, gone=gone))
 
     # ------------------------------------------------------------ tokens and users
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from coordinator.core import explain, network
-from coordinator.core.ids import HostId, JobId
+from coordinator.core import absence, explain, network
+from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Host, HostState, Job, JobState, Node, NodeState
 from coordinator.core.state import State
@@ -32,7 +32,12 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
         failed=counts[NodeState.FAILED],
         stopped=stopped,
     )
-    return JobView(job, view, explain.summary(state, job) if explained and _waits(job, pending) else job.reason)
+    waits = explained and _waits(job, pending)
+    return JobView(job, view, explain.summary(state, job) if waits else _joined(job.reason, absence.of_job(state, job)))
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(reason for reason in reasons if reason)
 
 
 def _waits(job: Job, pending: int) -> bool:
@@ -40,8 +45,11 @@ def _waits(job: Job, pending: int) -> bool:
 
 
 def node_view(state: State, node: Node) -> NodeView:
-    """A node with the name of its host."""
+    """A node with the name of its host, and what it waits for if that is away."""
     host = state.hosts.get(node.host_id) if node.host_id is not None else None
+    held = state.allocations.get(allocation_id(node.job_id, node.rank, node.attempt))
+    if held is not None and held.host_id in state.silent:
+        node = replace(node, reason=_joined(node.reason, absence.waits_for(state, held)))
     return NodeView(node, host.name if host is not None else (node.host_id or ""))
 
 
@@ -116,9 +124,12 @@ def _said(host: Host) -> str:
 
 
 def _silence(state: State, host: Host) -> str:
+    timing, held = state.timing, len(state.usage[host.id].allocations)
+    if held and host.state in (HostState.LOST, HostState.OFFLINE):
+        nodes = "1 node waits" if held == 1 else f"{held} nodes wait"
+        return f"away, and {nodes} for it; if it is gone for good: coordinator host remove {host.name} --gone"
     if host.state is not HostState.SUSPECT:
         return ""
-    timing = state.timing
     return f"not heard of for over {timing.suspect:g} s; its work is given up at {timing.lost:g} s"
 
 

@@ -72,7 +72,14 @@ def _spec(s: types.JobSpec) -> Spec:
         archive=s.files.sha256 if s.HasField("files") else "",
         # 0: not given, or of a node that wants none held for it.
         memory_limit=s.resources.memory_bytes.max or None,
+        after=_after(s.on_disconnect),
     )
+
+
+def _after(rule: types.OnDisconnect) -> float | None:
+    if rule.HasField("after_seconds"):
+        return rule.after_seconds
+    return None if rule.action == types.DISCONNECT_ACTION_KEEP else 0.0
 
 
 def members(found: Iterable[pb.GangMember]) -> tuple[Member, ...]:

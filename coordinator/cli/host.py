@@ -37,11 +37,16 @@ def resume(name: str, context: str | None, as_json: bool) -> None:
 
 @command.command("remove", short_help="Forget a host that has no work.")
 @click.argument("name")
+@click.option("--gone", is_flag=True, help="The machine will never be back: what it held is lost.")
 @client_options
-def remove(name: str, context: str | None, as_json: bool) -> None:
-    """Forget host NAME, which must have no work; it has to join again to come back."""
+def remove(name: str, gone: bool, context: str | None, as_json: bool) -> None:
+    """Forget host NAME, which must have no work; it has to join again to come back.
+
+    With --gone you state that the machine is gone for good: its nodes count as lost and are tried again elsewhere as
+    their jobs' retry rules say, also those that are kept for it. If it still runs somewhere, they run twice.
+    """
     with connect(context) as client:
-        client.remove_host(name)
+        client.remove_host(name, gone=gone)
     if as_json:
         click.echo(document(removed=name))
     else:

@@ -114,6 +114,14 @@ class HostSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSilent:
+    """Volatile: the host was last heard of at ``since`` (monotonic seconds); None: it is in contact again."""
+
+    host_id: HostId
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReachSeen:
     """Volatile: a probe's outcome."""
 
@@ -152,6 +160,6 @@ Durable = (
     | TimeServed
     | NumbersSkipped
 )
-Volatile = HostSeen | ReachSeen | DeadlineSet | TryDelayed
+Volatile = HostSeen | HostSilent | ReachSeen | DeadlineSet | TryDelayed
 Change = Durable | Volatile
-VOLATILE = (HostSeen, ReachSeen, DeadlineSet, TryDelayed)
+VOLATILE = (HostSeen, HostSilent, ReachSeen, DeadlineSet, TryDelayed)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.core import jobs, placement, regroup, rendezvous, restored, sessions
-from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, TimeServed, TryDelayed
+from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
     CoordinatorStarted,
@@ -53,6 +53,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
     for host in tuple(turn.state.hosts.values()):
         if host.hardware is not None:
             turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
+            turn.record(HostSilent(host.id, turn.at.mono))
             turn.record(DeadlineSet(sessions.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:

@@ -37,12 +37,15 @@ KEPT_JOBS = 10_000
 EXIT_MAX_DURATION = 124
 
 
-def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None:
-    """An allocation's processes are gone for good: free it and see what that means."""
+def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retry: bool = True) -> None:
+    """An allocation's processes are gone for good: free it and see what that means.
+
+    ``retry=False``: whatever the rules say, it is not tried again.
+    """
     state = turn.state
     job = state.jobs[allocation.job_id]
     if job.spec.placement is Placement.CLUSTER:
-        _end_in_gang(turn, job, allocation, status)
+        _end_in_gang(turn, job, allocation, status, retry)
         return
     turn.record(AllocationFreed(allocation.id))
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
@@ -52,7 +55,8 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None
     # One that ended before it was ever reported running has its address from here.
     node = replace(node, address=allocation.address or node.address)
     outcome = _outcome(job, status)
-    if outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served):
+    again = retry and may_retry_node(job.spec, node, status.cause, turn.at.served)
+    if outcome is NodeState.FAILED and again:
         outcome = NodeState.PENDING
     ended = _ended(node, status, outcome, turn.at.served)
     turn.record(NodeUpdated(ended))
@@ -165,7 +169,7 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
     )
 
 
-def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: AllocationStatus) -> None:
+def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: AllocationStatus, retry: bool) -> None:
     if is_spare(job.spec, allocation):
         on_spare_end(turn, job, allocation)
     elif is_kept(job, allocation):
@@ -178,12 +182,15 @@ def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: Allocatio
         node = replace(node, address=allocation.address or node.address)
         outcome = _outcome(job, status)
         turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.served)))
-        _end_member(turn, allocation, outcome, status)
+        # First: a job whose master is done has no next generation, whatever else ended this one.
         _follow_master(turn, job, node, outcome)
+        _end_member(turn, allocation, outcome, status, retry)
         settle_job(turn, turn.state.jobs[job.id])
 
 
-def _end_member(turn: Turn, allocation: Allocation, outcome: NodeState, status: AllocationStatus) -> None:
+def _end_member(
+    turn: Turn, allocation: Allocation, outcome: NodeState, status: AllocationStatus, may_retry: bool
+) -> None:
     state = turn.state
     job, gang = state.jobs[allocation.job_id], state.gangs[allocation.job_id]
     # Before the group is formed nothing runs, and so nothing can be done: whatever ended then, ended the gang.
@@ -191,7 +198,7 @@ def _end_member(turn: Turn, allocation: Allocation, outcome: NodeState, status: 
     loses = failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job)
     retry = gang.retry and gang.phase is GangPhase.STOPPING
     if loses:
-        retry = outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)
+        retry = may_retry and outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)
     reason = f"node {allocation.rank} on {state.hosts[allocation.host_id].name}: {describe(status)}"
     faulty = status.cause in HOST_FAULTS
     if retry and not faulty:

@@ -63,9 +63,11 @@ class CordonRequested:
 
 @dataclass(frozen=True, slots=True)
 class RemovalRequested:
-    """Answered with the Host that was forgotten."""
+    """Answered with the Host that was forgotten. ``gone``: ``user`` states that the machine will never be back."""
 
     host: str
+    gone: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import explain
+from coordinator.core import absence, explain
 from coordinator.core.changes import DeadlineSet, JobCreated, JobUpdated
 from coordinator.core.ends import finish_job, settle_job
 from coordinator.core.errors import Conflict, NotFound
@@ -27,11 +27,15 @@ def find_job(state: State, ref: str) -> Job:
 
 
 def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
-    """Accept a job; the same request gives the same job. Raises Conflict when the name is taken by a live job."""
+    """Accept a job; the same request gives the same job.
+
+    Raises Conflict when the name is taken by a live job, Invalid when the job does not go with this cluster's lease.
+    """
     state = turn.state
     known = state.requests.get(event.request_id) if event.request_id else None
     if known is not None:
         return state.jobs[known]
+    absence.check(state.timing, event.spec)
     number = state.last_job_number + 1
     name = event.spec.name or name_for(number)
     taken = state.names.get(name)

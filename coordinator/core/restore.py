@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from coordinator.core.changes import AllocationReserved, DeadlineSet, GangUpdated, HostSeen, HostUpdated, JobCreated
+from coordinator.core.changes import (
+    AllocationReserved,
+    DeadlineSet,
+    GangUpdated,
+    HostSeen,
+    HostSilent,
+    HostUpdated,
+    JobCreated,
+)
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
 from coordinator.core.placement import HOLD
 from coordinator.core.sessions import lease_deadline, probe_deadline
@@ -65,6 +73,7 @@ def carry_over(old: State, new: State) -> None:
         lease, probe = lease_deadline(host.id), probe_deadline(host.id)
         if known.state is HostState.ONLINE and lease in old.deadlines:
             new.apply(HostSeen(replace(host, state=HostState.ONLINE, last_seen_at=known.last_seen_at)))
+            new.apply(HostSilent(host.id, None))
             new.apply(DeadlineSet(lease, old.deadlines[lease]))
             # Used up by the failed turn: due again at once.
             new.apply(DeadlineSet(probe, old.deadlines.get(probe, 0.0)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coordinator.core import absence
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
     HostRemoved,
     HostSeen,
+    HostSilent,
     HostUpdated,
     JobUpdated,
     NodeUpdated,
@@ -84,20 +86,39 @@ def on_cordon(turn: Turn, event: CordonRequested) -> Host:
 
 
 def on_removal(turn: Turn, event: RemovalRequested) -> Host:
-    """Forget a host. Raises NotFound, and Conflict while work is on it."""
+    """Forget a host. Raises NotFound, and Conflict while work is on it, or while a host that is gone is in contact."""
     host = find_host(turn.state, event.host)
-    held = turn.state.usage[host.id].allocations
-    if held:
-        jobs = sorted({turn.state.jobs[turn.state.allocations[a].job_id].name for a in held})
-        names = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
-        raise Conflict(
-            f"host {host.name!r} still runs {names}; let it end under 'coordinator host cordon', or stop it first"
-        )
+    if event.gone:
+        _end_all(turn, host, event.user)
+    elif turn.state.usage[host.id].allocations:
+        raise Conflict(_still_runs(turn.state, host))
     turn.record(DeadlineSet(lease_deadline(host.id), None))
     turn.record(DeadlineSet(probe_deadline(host.id), None))
     turn.record(HostRemoved(host.id))
     turn.effect(SessionSuperseded(host.id, None))
     return host
+
+
+def _end_all(turn: Turn, host: Host, user: str) -> None:
+    """The machine is gone for good, says its owner: so is what it ran, whatever the jobs say about waiting for it."""
+    if host.state is HostState.ONLINE:
+        raise Conflict(
+            f"host {host.name!r} is in contact, so it is not gone; leave --gone out, or stop its agent for good first"
+        )
+    for allocation_id in sorted(turn.state.usage[host.id].allocations):
+        allocation = turn.state.allocations[allocation_id]
+        on_end(turn, allocation, lost_status(turn, allocation, f"host {host.name} is gone for good, says {user}"))
+
+
+def _still_runs(state: State, host: Host) -> str:
+    jobs = sorted({state.jobs[state.allocations[a].job_id].name for a in state.usage[host.id].allocations})
+    names = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+    if host.state is HostState.ONLINE:
+        return f"host {host.name!r} still runs {names}; let it end under 'coordinator host cordon', or stop it first"
+    return (
+        f"host {host.name!r} is away and may still run {names}; start its agent again, or, if the machine is gone for "
+        f"good: coordinator host remove {host.name} --gone"
+    )
 
 
 # ---------------------------------------------------------------- sessions
@@ -123,6 +144,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
         last_seen_at=turn.at.wall,
     )
     turn.record(HostUpdated(host))
+    turn.record(HostSilent(host.id, None))
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
     order_probes(turn, host, both_ways=True)
@@ -158,12 +180,15 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
     if event.goodbye:
         # Its tasks go on under its last lease; only new work stays away.
         turn.record(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=turn.at.wall)))
+        turn.record(HostSilent(host.id, turn.at.mono))
         turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
         return
     # A clock that was set back must not keep the time from being renewed until it is where it was.
     stale = abs(turn.at.wall - host.last_seen_at) >= 1.0
     if host.state is not HostState.ONLINE or event.hardware is not None or stale:
         turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))
+    if host.id in turn.state.silent:
+        turn.record(HostSilent(host.id, None))
     renew_lease(turn, host.id)
 
 
@@ -176,19 +201,35 @@ def on_lease_deadline(turn: Turn, host: Host) -> None:
     """The host was not heard of in time: suspect at first, lost once its lease and the grace after it are over."""
     timing = turn.state.timing
     if host.state is HostState.ONLINE:
+        since = turn.at.mono - timing.suspect
         turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
-        until_lost = max(0.0, timing.lost - timing.suspect)
-        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + until_lost))
+        turn.record(HostSilent(host.id, since))
+        turn.record(DeadlineSet(lease_deadline(host.id), max(turn.at.mono, since + timing.lost)))
         return
     if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
         return
     lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
     turn.record(HostSeen(replace(host, state=lost)))
+    _give_up(turn, host, turn.state.silent.get(host.id, turn.at.mono - timing.lost))
+
+
+def _give_up(turn: Turn, host: Host, since: float) -> None:
+    """End what can't run there any more, and look again when more of it can't."""
+    later = []
     for allocation_id in sorted(turn.state.usage[host.id].allocations):
-        allocation = turn.state.allocations.get(allocation_id)
-        if allocation is not None:
-            reason = f"host {host.name} lost: not heard of for {timing.lost:g} s"
-            on_end(turn, allocation, lost_status(turn, allocation, reason))
+        allocation = turn.state.allocations[allocation_id]
+        at = absence.give_up_at(turn.state, allocation, since)
+        if at is not None and at <= turn.at.mono:
+            job = turn.state.jobs[allocation.job_id]
+            status = lost_status(turn, allocation, absence.lost_reason(turn.state, job, host))
+            on_end(turn, allocation, status, retry=not absence.is_kept(job.spec))
+        elif at is not None:
+            later.append(at)
+    if later:
+        turn.record(DeadlineSet(lease_deadline(host.id), min(later)))
+    if turn.state.usage[host.id].allocations:
+        # To be told how long it has been away, though the coordinator may be started anew meanwhile.
+        turn.record(HostUpdated(turn.state.hosts[host.id]))
 
 
 def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:

@@ -20,6 +20,7 @@ from coordinator.core.changes import (
     GangUpdated,
     HostRemoved,
     HostSeen,
+    HostSilent,
     HostUpdated,
     JobCreated,
     JobForgotten,
@@ -92,6 +93,8 @@ class State:
         # Volatile.
         self.reach = ReachMap()
         self.deadlines: dict[str, float] = {}
+        # Hosts out of contact, and when (monotonic seconds) they were last heard of; at the latest.
+        self.silent: dict[HostId, float] = {}
         # Nodes (None: the gang) that rest before they are tried again, and until when.
         self.resting: dict[JobId, dict[int | None, float]] = {}
         self.version = 0
@@ -208,6 +211,7 @@ class State:
         host = change.host
         self.hosts[host.id] = host
         self.usage.setdefault(host.id, Usage())
+        self._touch_jobs_on(host.id)
         self.reach.set_best(host.id, host.peer.addresses[0] if host.peer.addresses else None)
         self.last_host_number = max(self.last_host_number, int(host.id.removeprefix("h-")))
         self.changed_hosts.add(host.id)
@@ -216,11 +220,25 @@ class State:
         host = change.host
         if self.hosts[host.id].state is not host.state:
             self.changed_hosts.add(host.id)
+            self._touch_jobs_on(host.id)
         self.hosts[host.id] = host
+
+    def _host_silent(self, change: HostSilent) -> None:
+        self.version -= 1  # Readers see the host's state, which changes with it.
+        if change.since is None:
+            self.silent.pop(change.host_id, None)
+        else:
+            self.silent[change.host_id] = change.since
+
+    def _touch_jobs_on(self, host: HostId) -> None:
+        """What is said of a job changes when a host of it goes away or comes back."""
+        for allocation in self.usage[host].allocations:
+            self.touched[self.allocations[allocation].job_id] = self.version
 
     def _host_removed(self, change: HostRemoved) -> None:
         del self.hosts[change.id]
         del self.usage[change.id]
+        self.silent.pop(change.id, None)
         self.reach.forget(change.id)
         self.changed_hosts.discard(change.id)
 
@@ -268,6 +286,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     GangDissolved: State._gang_dissolved,
     HostUpdated: State._host_updated,
     HostSeen: State._host_seen,
+    HostSilent: State._host_silent,
     HostRemoved: State._host_removed,
     NumbersSkipped: State._numbers_skipped,
     ReachSeen: State._reach_seen,

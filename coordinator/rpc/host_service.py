@@ -14,6 +14,7 @@ from coordinator.core.sessions import find_host
 from coordinator.core.state import State
 from coordinator.engine import Engine
 from coordinator.rpc.convert import host_to_proto, network_to_proto
+from coordinator.rpc.identity import calling_user
 from coordinator.views import HostView
 
 
@@ -45,8 +46,8 @@ class HostService(pb_grpc.HostServiceServicer):
         return pb.ResumeHostResponse(host=await self._host(request.host))
 
     async def RemoveHost(self, request: pb.RemoveHostRequest, context: Any) -> pb.RemoveHostResponse:
-        """Forget a host that holds nothing."""
-        await self._engine.post(RemovalRequested(request.host))
+        """Forget a host that holds nothing, or that is gone for good with what it held."""
+        await self._engine.post(RemovalRequested(request.host, request.gone, calling_user().name))
         return pb.RemoveHostResponse()
 
     async def _host(self, ref: str) -> types_pb2.Host:

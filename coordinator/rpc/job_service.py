@@ -14,7 +14,7 @@ from rallypoint.v1 import types_pb2
 
 from coordinator import snapshots
 from coordinator.archives import ArchiveStore
-from coordinator.core import explain, network
+from coordinator.core import absence, explain, network
 from coordinator.core.errors import Conflict, Invalid
 from coordinator.core.events import JobSubmitted, StopRequested
 from coordinator.core.ids import JobId
@@ -164,6 +164,7 @@ def _stands(state: State, job_id: JobId, since: int) -> tuple[bool, bool]:
 
 
 def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
+    absence.check(state.timing, spec)
     chosen = explain.plan_now(state, spec)
     placed = sum(chosen.values())
     prices = [state.hosts[host].facts.price_per_hour for host in state.hosts if host in chosen]

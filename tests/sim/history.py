@@ -11,8 +11,10 @@ import structlog
 
 from coordinator.core.model import HostFacts
 from coordinator.core.spec import (
+    DisconnectAction,
     GpuRequest,
     JobSpec,
+    OnDisconnect,
     OnNodeFailure,
     Placement,
     Range,
@@ -29,6 +31,13 @@ from tests.sim.user import User
 from tests.sim.world import Parts, World
 
 SWEEP_SECONDS = 5.0
+ON_DISCONNECT = (
+    *(OnDisconnect(),) * 4,
+    OnDisconnect(DisconnectAction.STOP, 25.0),
+    OnDisconnect(DisconnectAction.KEEP),
+    OnDisconnect(DisconnectAction.KEEP),
+    OnDisconnect(DisconnectAction.KEEP, 30.0),
+)
 # All jobs must have ended so long after the last fault.
 PEACE_SECONDS = 900.0
 
@@ -122,6 +131,7 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
         spread=random.choice([Spread.HOST, Spread.REGION]),
         priority=random.choice([0, 0, 5]),
         spares=random.choice([0, 0, 1, 2]) if placement is Placement.CLUSTER else 0,
+        on_disconnect=random.choice(ON_DISCONNECT),
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),

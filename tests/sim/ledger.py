@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from agent.core.model import Observed, Phase
@@ -12,7 +13,7 @@ from coordinator.core.changes import AllocationFreed, AllocationReserved, JobUpd
 from coordinator.core.ids import AllocationId
 from coordinator.core.model import Allocation, EndCause, Job, JobState, Node
 from coordinator.core.model import Phase as CorePhase
-from coordinator.core.spec import Placement
+from coordinator.core.spec import DisconnectAction, Placement
 
 if TYPE_CHECKING:
     from agent.spawner.wire import Message
@@ -104,6 +105,8 @@ class Ledger:
     def recorded(self, host: Host, news: Message) -> None:
         """An end is on a host's disk for good."""
         code: Any = news["code"]
+        if "out of contact" in str(news["reason"]) and self._silence(str(news["id"]).partition(".")[0]) == inf:
+            raise Violated(f"{news['id']} on {host.name} is ended by the end of its lease, though it is to be kept")
         if news["cause"] == "exit":
             self._recorded[str(news["id"])] = Outcome(code, EndCause.EXIT)
 
@@ -161,11 +164,20 @@ class Ledger:
             if node.host_id in self._heard_now:
                 raise Violated(f"{key} is given up though {node.host_id} called before that was decided")
             for_seconds = self.world.clock.now - self._heard.get(str(node.host_id), -1000.0)
-            if for_seconds < timing.lease:
+            # What never started is given up with the lease.
+            own = self._silence(node.job_id) if key in self._starts else 0.0
+            if for_seconds < max(timing.lease, own):
                 raise Violated(f"{key} is given up {for_seconds:.1f} s after {node.host_id} was heard of")
         exited = self._recorded.get(key)
         if exited is not None and exited != outcome and not silent:
             raise Violated(f"{key} ended with {exited} on its host's disk, and with {outcome} on the coordinator's")
+
+    def _silence(self, job_id: str) -> float:
+        """Seconds out of contact that the job's nodes may outlast."""
+        rule = self.world.disk.jobs[job_id].spec.on_disconnect
+        if rule.after is not None:
+            return rule.after
+        return inf if rule.action is DisconnectAction.KEEP else 0.0
 
     def _check_job(self, job: Job) -> None:
         if job.state is JobState.STOPPING:

@@ -90,7 +90,7 @@ class HostServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveHost(self, request, context):
-        """Forgets a host that has no work; its certificate is refused from then on.
+        """Forgets a host that has no work, or is gone for good; its certificate is refused from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class HostServiceStub:
     """No new work for the host; what runs goes on."""
     ResumeHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]
-    """Forgets a host that has no work; its certificate is refused from then on."""
+    """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
 
 @_typing.type_check_only
 class HostServiceAsyncStub(HostServiceStub):
@@ -48,7 +48,7 @@ class HostServiceAsyncStub(HostServiceStub):
     """No new work for the host; what runs goes on."""
     ResumeHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]  # type: ignore[assignment]
     RemoveHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]  # type: ignore[assignment]
-    """Forgets a host that has no work; its certificate is refused from then on."""
+    """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
 
 class HostServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -86,6 +86,6 @@ class HostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _host_service_pb2.RemoveHostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_host_service_pb2.RemoveHostResponse, _abc.Awaitable[_host_service_pb2.RemoveHostResponse]]:
-        """Forgets a host that has no work; its certificate is refused from then on."""
+        """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
 
 def add_HostServiceServicer_to_server(servicer: HostServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

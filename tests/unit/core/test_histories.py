@@ -16,8 +16,10 @@ from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
 from coordinator.core.regroup import is_kept
 from coordinator.core.spares import is_spare
 from coordinator.core.spec import (
+    DisconnectAction,
     GpuRequest,
     JobSpec,
+    OnDisconnect,
     OnNodeFailure,
     Placement,
     Range,
@@ -65,6 +67,7 @@ class Histories(RuleBasedStateMachine):
         failure=st.sampled_from(OnNodeFailure),
         spares=st.integers(0, 2),
         priority=st.sampled_from([0, 0, 5]),
+        disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.sampled_from([None, None, 60.0])),
     )
     def submit(
         self,
@@ -77,6 +80,7 @@ class Histories(RuleBasedStateMachine):
         failure: OnNodeFailure,
         spares: int,
         priority: int,
+        disconnect: OnDisconnect,
     ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
         resources = Resources(cpus=Range(cpus), gpu=gpu)
@@ -90,6 +94,7 @@ class Histories(RuleBasedStateMachine):
             on_node_failure=failure,
             spares=spares if placement is Placement.CLUSTER else 0,
             priority=priority,
+            on_disconnect=disconnect,
         )
         return self.world.submit(spec).id
 
@@ -128,10 +133,10 @@ class Histories(RuleBasedStateMachine):
         if host in self.world.state.hosts:
             self.world.post(CordonRequested(host, cordoned))
 
-    @rule(host=hosts)
-    def remove(self, host: HostId) -> None:
+    @rule(host=hosts, gone=st.booleans())
+    def remove(self, host: HostId, gone: bool) -> None:
         try:
-            self.world.post(RemovalRequested(host))
+            self.world.post(RemovalRequested(host, gone, "ann"))
         except Refused:
             return
 
