@@ -145,8 +145,9 @@ def _look(state: State, selection: Selection) -> _Look:
 
 def _source(state: State, node: Node, attempt: int | None) -> _Source:
     if attempt is not None and attempt != node.attempt:
-        # An earlier attempt gets no more output that anyone waits for.
-        return _Source(allocation_id(node.job_id, node.rank, attempt), node.rank, attempt, 0)
+        other = allocation_id(node.job_id, node.rank, attempt)
+        # One of several copies may still write; an earlier attempt gets no more output that anyone waits for.
+        return _Source(other, node.rank, attempt, None if other in state.allocations else 0)
     total = node.log_bytes if node.state.ended or node.state is NodeState.PENDING else None
     host = state.hosts.get(node.host_id) if node.host_id is not None else None
     if total is not None and (host is None or host.state is HostState.LOST):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import absence, explain, network
+from coordinator.core import absence, backends, copies, explain, network
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
-from coordinator.core.model import Host, HostState, Job, JobState, Node, NodeState
+from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
 from coordinator.core.state import State
-from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
+from coordinator.views import CopyView, HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
 
 # Of so many waiting jobs the reason is worked out anew for each view; further ones show that they are in the queue.
 EXPLAINED_JOBS = 50
@@ -33,7 +33,9 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
         stopped=stopped,
     )
     waits = explained and _waits(job, pending)
-    return JobView(job, view, explain.summary(state, job) if waits else _joined(job.reason, absence.of_job(state, job)))
+    if waits:
+        return JobView(job, view, explain.summary(state, job))
+    return JobView(job, view, _joined(job.reason, backends.waiting(state, job), absence.of_job(state, job)))
 
 
 def _joined(*reasons: str) -> str:
@@ -47,10 +49,23 @@ def _waits(job: Job, pending: int) -> bool:
 def node_view(state: State, node: Node) -> NodeView:
     """A node with the name of its host, and what it waits for if that is away."""
     host = state.hosts.get(node.host_id) if node.host_id is not None else None
-    held = state.allocations.get(allocation_id(node.job_id, node.rank, node.attempt))
-    if held is not None and held.host_id in state.silent:
-        node = replace(node, reason=_joined(node.reason, absence.waits_for(state, held)))
-    return NodeView(node, host.name if host is not None else (node.host_id or ""))
+    if host is not None and host.id in state.silent:
+        held = state.allocations.get(allocation_id(node.job_id, node.rank, node.attempt))
+        if held is not None:
+            node = replace(node, reason=_joined(node.reason, absence.waits_for(state, held)))
+    name = host.name if host is not None else (node.host_id or "")
+    return NodeView(node, name, tuple(_copy_view(state, copy) for copy in copies.held(state, node.job_id, node.rank)))
+
+
+def _copy_view(state: State, copy: Allocation) -> CopyView:
+    return CopyView(
+        attempt=copy.attempt,
+        host_id=copy.host_id,
+        host_name=state.hosts[copy.host_id].name,
+        state=copies.state_of(copy),
+        reason=_joined(copy.stop_reason, absence.waits_for(state, copy)),
+        started_at=copy.started_at,
+    )
 
 
 def job_detail(state: State, job: Job) -> JobDetail:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from coordinator.core.model import Host, Job, Node
+from coordinator.core.model import Host, Job, Node, NodeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,24 @@ class NodeCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyView:
+    """One of several attempts of a node that hold something now (redundancy)."""
+
+    attempt: int
+    host_id: str
+    host_name: str
+    state: NodeState
+    reason: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node and the name of the host it is or was on."""
+    """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first."""
 
     node: Node
     host_name: str
+    copies: tuple[CopyView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

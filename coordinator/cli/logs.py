@@ -42,7 +42,9 @@ def command(job: str, follow: bool, node: int | None, attempt: int | None, conte
 
 def _check_attempt(found: job_pb.GetJobResponse, rank: int | None, attempt: int) -> None:
     """Refuse an attempt that has not been. A rank that can't be is refused by the coordinator."""
-    had = max((node.attempt for node in found.nodes if rank in (None, node.rank)), default=0)
+    # An older coordinator tells the latest attempt alone.
+    made = (max(node.attempt, node.last_attempt) for node in found.nodes if rank in (None, node.rank))
+    had = max(made, default=0)
     if attempt <= had or (rank is not None and rank >= found.job.spec.nodes):
         return
     whose = "any node" if rank is None else f"node {rank}"

@@ -57,16 +57,15 @@ def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:
     from coordinator.cli import words
     from coordinator.cli.table import print_table
 
-    rows = [
-        (
-            str(node.rank),
-            words.node_state(node),
-            node.host_name,
-            str(node.exit_code) if node.HasField("exit_code") else "",
-            str(node.attempt),
-            words.age(node.started_at, node.ended_at),
-            node.reason,
-        )
-        for node in nodes
-    ]
+    rows = []
+    for node in nodes:
+        code = str(node.exit_code) if node.HasField("exit_code") else ""
+        ran = words.age(node.started_at, node.ended_at)
+        rows.append((str(node.rank), words.node_state(node), node.host_name, code, str(node.attempt), ran, node.reason))
+        for copy in node.copies:
+            if copy.attempt != node.attempt:
+                # Below the copy that leads the node.
+                ran = words.age(copy.started_at)
+                state = words.node_state(copy)
+                rows.append(("", state, copy.host_name, "", str(copy.attempt), ran, copy.reason))
     print_table(("RANK", "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR", "REASON"), rows, to_stderr=to_stderr)

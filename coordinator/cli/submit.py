@@ -203,7 +203,10 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
         return [_impossible(plan)]
     price = f", {words.price(plan.price_per_hour)} in all" if plan.HasField("price_per_hour") else ""
     nodes = "1 node" if plan.nodes_placed == 1 else f"{plan.nodes_placed} nodes"
-    lines = [f"{nodes} would start now{price}"] if plan.nodes_placed else []
+    # With redundancy there are more places than nodes.
+    places = sum(offer.nodes_chosen for offer in plan.offers)
+    copies = f" in {places} copies" if places > plan.nodes_placed else ""
+    lines = [f"{nodes} would start now{copies}{price}"] if plan.nodes_placed else []
     return [*lines, f"waiting: {plan.waiting_for}"] if plan.waiting_for else lines
 
 

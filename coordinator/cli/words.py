@@ -19,7 +19,7 @@ def job_state(job: pb.Job) -> str:
     return _state(pb.JobState.Name(job.state), "JOB_STATE_")
 
 
-def node_state(node: pb.Node) -> str:
+def node_state(node: pb.Node | pb.NodeCopy) -> str:
     """``running``."""
     return _state(pb.NodeState.Name(node.state), "NODE_STATE_")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from coordinator.core.errors import Invalid
+from coordinator.core.ids import AllocationId
 from coordinator.core.model import Allocation, Host, HostState, Job, Phase
 from coordinator.core.spec import DisconnectAction, JobSpec, Placement
 from coordinator.core.state import State, Timing
@@ -53,6 +54,8 @@ def give_up_at(state: State, allocation: Allocation, since: float) -> float | No
 
 def _may_run(state: State, allocation: Allocation) -> bool:
     # A group's member that was never told to start has no process that could go on: hosts let go of it with the lease.
+    if allocation.observed is Phase.ENDED:
+        return False
     if state.jobs[allocation.job_id].spec.placement is Placement.ANY or allocation.address:
         return True
     return allocation.wanted is Phase.RUNNING or allocation.observed in (Phase.RUNNING, Phase.STOPPING)
@@ -73,7 +76,7 @@ def lost_reason(state: State, job: Job, host: Host) -> str:
 def waits_for(state: State, allocation: Allocation) -> str:
     """What becomes of an attempt whose host is away; empty when it is not away."""
     host = state.hosts.get(allocation.host_id)
-    if host is None or host.state not in _AWAY or host.hardware is None:
+    if host is None or host.state not in _AWAY:
         return ""
     if allocation.wanted is Phase.STOPPING:
         return f"waits for host {host.name}, which is away"
@@ -91,9 +94,19 @@ def _for(seconds: float | None) -> str:
 
 def of_job(state: State, job: Job) -> str:
     """What a job waits for because of hosts that are away; empty when it waits for none."""
-    if job.state.ended:
+    waiting = [] if job.state.ended else sorted(_held_away(state, job))
+    if not waiting:
         return ""
-    # By the hosts that are silent: they are few, and a job may have thousands of allocations.
-    held = (state.allocations[a] for host in state.silent for a in sorted(state.usage[host].allocations))
-    said = [words for a in held if a.job_id == job.id and (words := waits_for(state, a))]
-    return "" if not said else said[0] + (f"; and {len(said) - 1} more nodes wait so" if len(said) > 1 else "")
+    more = f"; and {len(waiting) - 1} more nodes wait so" if len(waiting) > 1 else ""
+    return waits_for(state, state.allocations[waiting[0]]) + more
+
+
+def _held_away(state: State, job: Job) -> list[AllocationId]:
+    away = {host for host in state.silent if state.hosts[host].state in _AWAY}
+    mine = state.job_allocations[job.id]
+    if not away or not mine:
+        return []
+    # By whichever is fewer: a job may have thousands of allocations, and so may the hosts that are away.
+    if sum(len(state.usage[host].allocations) for host in away) < len(mine):
+        return [a for host in away for a in state.usage[host].allocations if a in mine]
+    return [a for a in mine if state.allocations[a].host_id in away]

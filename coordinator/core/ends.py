@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coordinator.core import copies
 from coordinator.core.changes import (
     AllocationFreed,
     DeadlineSet,
@@ -50,11 +51,16 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
     turn.record(AllocationFreed(allocation.id))
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
     node = state.nodes[job.id][allocation.rank]
-    if node.attempt != allocation.attempt:
+    outcome = _outcome(job, status)
+    if job.spec.redundancy > 1:
+        if node.state.ended or (outcome is not NodeState.DONE and copies.held(state, job.id, node.rank)):
+            _end_copy(turn, job, node, allocation, status, retry)
+            return
+        node = copies.led_by(node, allocation)
+    elif node.attempt != allocation.attempt:
         return
     # One that ended before it was ever reported running has its address from here.
     node = replace(node, address=allocation.address or node.address)
-    outcome = _outcome(job, status)
     again = retry and may_retry_node(job.spec, node, status.cause, turn.at.served)
     if outcome is NodeState.FAILED and again:
         outcome = NodeState.PENDING
@@ -64,6 +70,9 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
         _rest(turn, job, node.rank, delay(ended.errors, status.cause, allocation.id))
     elif outcome is NodeState.FAILED and _fails_its_job(job):
         _fail_job(turn, job, ended)
+    for copy in copies.held(state, job.id, node.rank):
+        host = state.hosts[allocation.host_id].name
+        stop_allocation(turn, copy, stop_of(job, f"attempt {allocation.attempt} on {host} finished first"))
     _follow_master(turn, job, node, outcome)
     settle_job(turn, state.jobs[job.id])
 
@@ -71,6 +80,27 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
 def _follow_master(turn: Turn, job: Job, node: Node, outcome: NodeState) -> None:
     if outcome is NodeState.DONE and node.rank == 0 and job.spec.stop_criteria is StopCriteria.MASTER_DONE:
         _stop_others(turn, turn.state.jobs[job.id])
+
+
+def _end_copy(turn: Turn, job: Job, node: Node, allocation: Allocation, status: AllocationStatus, retry: bool) -> None:
+    """A copy is gone that does not decide its node: another one won, or others live on. It is replaced by the rules."""
+    if node.state.ended:
+        settle_job(turn, job)
+        return
+    outcome = _outcome(job, status)
+    again = retry and outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served)
+    left = replace(
+        _budgeted(node, status, outcome, turn.at.served),
+        copies_failed=node.copies_failed + (not again),
+        failed_host_id=allocation.host_id,
+    )
+    left = copies.led_by(left, copies.lead(copies.held(turn.state, job.id, node.rank)))
+    if left.state is not NodeState.STOPPING:
+        host = turn.state.hosts[allocation.host_id].name
+        left = replace(left, reason=f"attempt {allocation.attempt} on {host}: {describe(status)}")
+    turn.record(NodeUpdated(left))
+    if again:
+        _rest(turn, job, node.rank, delay(left.errors, status.cause, allocation.id))
 
 
 def settle_job(turn: Turn, job: Job) -> None:
@@ -155,7 +185,7 @@ def _outcome(job: Job, status: AllocationStatus) -> NodeState:
 
 def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
     return replace(
-        node,
+        _budgeted(node, status, outcome, now),
         state=outcome,
         exit_code=status.exit_code,
         cause=status.cause,
@@ -163,6 +193,14 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
         started_at=status.started_at or node.started_at,
         ended_at=status.ended_at,
         log_bytes=status.log_bytes,
+        failed_host_id=None if outcome is NodeState.DONE else node.host_id,
+    )
+
+
+def _budgeted(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
+    """The node with what its budgets go by."""
+    return replace(
+        node,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
         errors=node.errors + (outcome is not NodeState.DONE and event_of(status.cause) is RetryEvent.ERROR),
         failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else now),

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import absence, fit, network, placement, score, spares
+from coordinator.core import absence, backends, fit, network, placement, score, spares
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -106,19 +106,18 @@ def summary(state: State, job: Job) -> str:
     """One line on the whole job: what it waits for, where it runs, or how it ended."""
     if job.state.ended:
         return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
-    away = absence.of_job(state, job)
+    also = "".join(f"; {words}" for words in (backends.waiting(state, job), absence.of_job(state, job)) if words)
     pending = len(state.pending[job.id])
     if job.id in state.gangs and job.state is JobState.QUEUED:
         return f"is about to be formed again, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
         waiting = waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
-        return (waiting or "is about to be placed") + before + (f"; {away}" if away else "")
+        return (waiting or "is about to be placed") + before + also
     ready = spare_hosts(state, job)
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
-    also = (_spares_line(job.spec, ready) if job.spec.spares else "", away)
-    return "; ".join((line, *(words for words in also if words)))
+    return (f"{line}; {_spares_line(job.spec, ready)}" if job.spec.spares else line) + also
 
 
 def spare_hosts(state: State, job: Job) -> tuple[str, ...]:

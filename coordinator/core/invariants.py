@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from coordinator.core import regroup, spares
+from coordinator.core.ids import JobId
 from coordinator.core.lifecycle import OBSERVED_ORDER
-from coordinator.core.model import Allocation, GangPhase, Job, JobState, NodeState, Phase
+from coordinator.core.model import Allocation, GangPhase, Job, JobState, Node, NodeState, Phase
 from coordinator.core.ranks import RankSet
 from coordinator.core.spec import Placement
 from coordinator.core.state import State
@@ -41,20 +42,24 @@ def _check_capacity(state: State) -> None:
 
 
 def _check_nodes(state: State) -> None:
-    live: dict[tuple[str, int], list[int]] = {}
+    live: dict[tuple[JobId, int], list[Allocation]] = {}
     for allocation in state.allocations.values():
         job = state.jobs[allocation.job_id]
         if spares.is_spare(job.spec, allocation):
             _require(allocation.rank not in state.nodes[job.id], f"spare {allocation.id} has a node")
             continue
-        live.setdefault((allocation.job_id, allocation.rank), []).append(allocation.attempt)
-        node = state.nodes[allocation.job_id][allocation.rank]
+        live.setdefault((allocation.job_id, allocation.rank), []).append(allocation)
+    for (job_id, rank), held in live.items():
+        node, job = state.nodes[job_id][rank], state.jobs[job_id]
+        if job.spec.redundancy > 1:
+            _check_copies(state, node, held, job.spec.redundancy)
+            continue
+        allocation = held[0]
+        _require(len(held) == 1, f"node {job_id}.{rank} has {len(held)} live attempts: {held}")
         over = node.state.ended or node.state is NodeState.PENDING
         kept = job.spec.placement is Placement.CLUSTER and regroup.is_kept(job, allocation)
         _require(over == kept, f"node {allocation.id} is {node.state.value} but held, kept: {kept}")
         _require(node.attempt == allocation.attempt, f"{allocation.id} is not the node's latest attempt {node.attempt}")
-    for key, attempts in live.items():
-        _require(len(attempts) == 1, f"node {key} has {len(attempts)} live attempts: {attempts}")
     for job_id, nodes in state.nodes.items():
         pending = RankSet(0, state.jobs[job_id].spec.nodes)
         for node in nodes.values():
@@ -65,6 +70,22 @@ def _check_nodes(state: State) -> None:
                     (job_id, node.rank) in live, f"node {job_id}.{node.rank} is {node.state.value} but held nowhere"
                 )
         _require(pending == state.pending[job_id], f"pending ranks of {job_id} are indexed wrongly")
+
+
+def _check_copies(state: State, node: Node, held: list[Allocation], most: int) -> None:
+    name = f"node {node.job_id}.{node.rank}"
+    _require({a.id for a in held} == state.copies[node.job_id, node.rank], f"copies of {name} are indexed wrongly")
+    _require(all(a.attempt <= node.last_attempt for a in held), f"{name} has an attempt beyond {node.last_attempt}")
+    if node.state.ended:
+        live = [a.id for a in held if a.wanted is not Phase.STOPPING]
+        _require(not live, f"{name} is {node.state.value}, but {live} are not being stopped")
+        return
+    backends = [state.hosts[a.host_id].facts.backend for a in held]
+    _require(len(held) <= most, f"{name} has {len(held)} copies, not {most}")
+    _require(len(set(backends)) == len(backends), f"copies of {name} share a backend: {backends}")
+    _require(node.attempt in {a.attempt for a in held}, f"{name} is led by attempt {node.attempt}, which is gone")
+    wanted = node.state is not NodeState.STOPPING and len(held) < most - node.copies_failed
+    _require((node.rank in state.short[node.job_id]) == wanted, f"{name} is indexed wrongly as short of copies")
 
 
 def _check_gangs(state: State) -> None:

@@ -31,8 +31,9 @@ NODE: dict[NodeState, frozenset[NodeState]] = {
             NodeState.PENDING,
         }
     ),
+    # PLACED: the copy that ran failed, and one that does not run yet leads the node.
     NodeState.RUNNING: frozenset(
-        {NodeState.STOPPING, NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}
+        {NodeState.PLACED, NodeState.STOPPING, NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}
     ),
     NodeState.STOPPING: frozenset({NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}),
     # A gang that is tried again runs all its nodes again, whatever became of them.

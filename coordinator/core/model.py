@@ -234,7 +234,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One member of a job that has been placed at least once (others are ranges of pending ranks)."""
+    """One member of a job that has been placed at least once (others are ranges of pending ranks).
+
+    With redundancy ``attempt`` is the copy that leads the node (see ``copies``), ``latest_attempt`` the last one that
+    was made (0: ``attempt`` is), and ``copies_failed`` counts those that are not replaced any more. ``failed_host_id``
+    is where the last attempt failed.
+    """
 
     job_id: JobId
     rank: int
@@ -252,6 +257,14 @@ class Node:
     host_failures: int = 0
     errors: int = 0
     failing_since: float = 0.0
+    latest_attempt: int = 0
+    copies_failed: int = 0
+    failed_host_id: HostId | None = None
+
+    @property
+    def last_attempt(self) -> int:
+        """The number of the last attempt that was made; no other of the node has it, or a higher one."""
+        return max(self.attempt, self.latest_attempt)
 
 
 # ---------------------------------------------------------------- allocations and gangs

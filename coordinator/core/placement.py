@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from coordinator.core import fit, regroup, score, spares
+from coordinator.core import copies, fit, regroup, score, spares
 from coordinator.core.changes import (
     AllocationReserved,
     DeadlineSet,
@@ -57,7 +57,7 @@ def _place(turn: Turn, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
         job = state.jobs[job_id]
         if job.spec.spares:
             spares.drop_useless(turn, job, changed)
-        if not state.pending[job_id] or job.state is JobState.STOPPING:
+        if not (state.pending[job_id] or state.short.get(job_id)) or job.state is JobState.STOPPING:
             continue
         if job.spec.placement is Placement.ANY:
             _place_any(turn, job, state.hosts if job_id in fresh else changed)
@@ -102,25 +102,12 @@ def usable_hosts(state: State, need: fit.Need) -> Iterator[Host]:
 def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
     state, need = turn.state, fit.Need.of(job.spec.resources)
     waiting = len(state.pending[job.id])
-    offers: list[_Room] = []
-    for host_id in among:
-        host = state.hosts.get(host_id)
-        if host is None or fit.unusable(host) or fit.never(host, need):
-            continue
-        room = fit.room(host, state.usage[host_id], need, waiting)
-        if room:
-            offers.append((score.preference(host, state.usage[host_id]), room, host_id))
-    heapq.heapify(offers)
+    offers = _offers(state, need, among, waiting) if waiting else []
     for rank in _take(state, job, sum(room for _, room, _ in offers)):
-        node = state.nodes[job.id].get(rank)
-        _, room, host_id = _best_offer(state, job, node, offers)
-        host, usage = state.hosts[host_id], state.usage[host_id]
-        held = fit.hold(host, usage, need)
-        if held is None:
-            continue
-        _reserve(turn, job, rank, host, held, Phase.RUNNING, state.next_attempt(node.attempt if node else 0))
-        if room > 1:
-            heapq.heappush(offers, (score.preference(host, usage), room - 1, host_id))
+        _take_offer(turn, job, rank, need, _best_offer(state, job, state.nodes[job.id].get(rank), offers), offers)
+    if state.short.get(job.id):
+        # Copies of nodes that were placed just now may go where nothing has changed.
+        _place_copies(turn, job, need, among if len(state.pending[job.id]) == waiting else state.hosts)
     if state.job_allocations[job.id] and state.jobs[job.id].state is JobState.QUEUED:
         turn.record(JobUpdated(replace(state.jobs[job.id], state=JobState.STARTING, reason="")))
 
@@ -129,9 +116,68 @@ _Room = tuple[tuple[float, float, int], int, HostId]
 _same_domain = score.same_domain
 
 
+def _offers(state: State, need: fit.Need, among: Iterable[HostId], limit: int) -> list[_Room]:
+    """Hosts with room now, as a heap with the best first."""
+    offers: list[_Room] = []
+    for host_id in among:
+        host = state.hosts.get(host_id)
+        if host is None or fit.unusable(host) or fit.never(host, need):
+            continue
+        room = fit.room(host, state.usage[host_id], need, limit)
+        if room:
+            offers.append((score.preference(host, state.usage[host_id]), room, host_id))
+    heapq.heapify(offers)
+    return offers
+
+
+def _take_offer(turn: Turn, job: Job, rank: int, need: fit.Need, offer: _Room, offers: list[_Room]) -> None:
+    """Place a node's next attempt on the host of ``offer``, and put back what room is left there."""
+    _, room, host_id = offer
+    host, usage = turn.state.hosts[host_id], turn.state.usage[host_id]
+    held = fit.hold(host, usage, need)
+    if held is None:
+        return
+    node = turn.state.nodes[job.id].get(rank)
+    _reserve(turn, job, rank, host, held, Phase.RUNNING, turn.state.next_attempt(node.last_attempt if node else 0))
+    if room > 1:
+        heapq.heappush(offers, (score.preference(host, usage), room - 1, host_id))
+
+
+def _place_copies(turn: Turn, job: Job, need: fit.Need, among: Iterable[HostId]) -> None:
+    """Place further copies of nodes that have one, in backends where they have none; all second ones before third."""
+    state = turn.state
+    short, resting = state.short[job.id], state.resting.get(job.id, {})
+    backends: dict[str, list[_Room]] = {}
+    for offer in _offers(state, need, among, len(short)):
+        backends.setdefault(state.hosts[offer[2]].facts.backend, []).append(offer)
+    for have in range(1, job.spec.redundancy):
+        for rank in [r for r in short if r not in resting and len(copies.held(state, job.id, r)) == have]:
+            taken = copies.backends(state, job.id, rank)
+            free = [offers for backend, offers in backends.items() if offers and backend not in taken]
+            if free:
+                offer, offers = _best_backend(state, job, state.nodes[job.id][rank], free)
+                _take_offer(turn, job, rank, need, offer, offers)
+
+
+def _best_backend(state: State, job: Job, node: Node, free: list[list[_Room]]) -> tuple[_Room, list[_Room]]:
+    """Take the best offer of several backends out, if there is one outside the domain where the node last failed."""
+    failed = state.hosts.get(node.failed_host_id) if node.failed_host_id is not None else None
+    found = []
+    for offers in free:
+        offer = _best_offer(state, job, node, offers)
+        near = failed is not None and _same_domain(job.spec.spread, failed, state.hosts[offer[2]])
+        found.append((near, offer, offers))
+    best = min(found, key=lambda each: each[:2])
+    for each in found:
+        if each is not best:
+            heapq.heappush(each[2], each[1])
+    return best[1], best[2]
+
+
 def _best_offer(state: State, job: Job, node: Node | None, offers: list[_Room]) -> _Room:
     """Take the best offer out; for a node that failed, the best outside the domain where it did, if there is one."""
-    failed = state.hosts.get(node.host_id) if node is not None and node.host_id is not None else None
+    last = None if node is None else node.failed_host_id or node.host_id
+    failed = None if last is None else state.hosts.get(last)
     passed: list[_Room] = []
     chosen = heapq.heappop(offers)
     while failed is not None and offers and _same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
@@ -170,6 +216,11 @@ def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted
     )
     before = turn.state.nodes[job.id].get(rank)
     turn.record(AllocationReserved(allocation))
+    turn.effect(DesiredChanged(host.id, allocation.id))
+    if before is not None and before.state in (NodeState.PLACED, NodeState.RUNNING):
+        # One more copy: another one leads the node.
+        turn.record(NodeUpdated(replace(before, latest_attempt=attempt)))
+        return
     turn.record(
         NodeUpdated(
             Node(
@@ -183,10 +234,11 @@ def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted
                 host_failures=before.host_failures if before else 0,
                 errors=before.errors if before else 0,
                 failing_since=before.failing_since if before else 0.0,
+                copies_failed=before.copies_failed if before else 0,
+                failed_host_id=before.failed_host_id if before else None,
             )
         )
     )
-    turn.effect(DesiredChanged(host.id, allocation.id))
 
 
 def _again(state: State, before: Node) -> str:

@@ -32,7 +32,7 @@ def may_retry_node(spec: JobSpec, node: Node, cause: EndCause | None, now: float
     """Whether a node of an ``any`` job whose attempt failed so is tried again. ``now``: served time of the failure."""
     event = event_of(cause)
     if spec.retry is not None and spec.on_node_failure is not OnNodeFailure.FAIL:
-        return event is not None and _allowed(spec, event, node.attempt, node.failing_since, now)
+        return event is not None and _allowed(spec, event, node.last_attempt, node.failing_since, now)
     if event is RetryEvent.INTERRUPTION:
         return node.host_failures < MAX_HOST_FAILURES - 1
     asked = spec.on_node_failure is OnNodeFailure.RETRY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import absence
+from coordinator.core import absence, copies
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -297,7 +297,8 @@ def _running(turn: Turn, allocation: Allocation) -> None:
     job = turn.state.jobs[allocation.job_id]
     node = turn.state.nodes[job.id][allocation.rank]
     if node.state is NodeState.PLACED:
-        started = replace(node, state=NodeState.RUNNING, started_at=allocation.started_at, address=allocation.address)
+        led = copies.led_by(node, allocation)
+        started = replace(led, state=NodeState.RUNNING, started_at=allocation.started_at, address=allocation.address)
         turn.record(NodeUpdated(started))
     if job.state is JobState.STARTING:
         turn.record(JobUpdated(replace(job, state=JobState.RUNNING, started_at=job.started_at or turn.at.wall)))

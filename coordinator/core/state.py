@@ -84,6 +84,9 @@ class State:
         self.requests: dict[str, JobId] = {}
         self.names: dict[str, JobId] = {}
         self.unfinished: dict[JobId, None] = {}
+        # Of jobs with redundancy: what each node holds, and the ranks of nodes that run with too few copies.
+        self.copies: dict[tuple[JobId, int], set[AllocationId]] = {}
+        self.short: dict[JobId, RankSet] = {}
         self.last_job_number = 0
         self.last_host_number = 0
         # The coordinator's own time when it was last written down: see model.Instant.
@@ -121,6 +124,8 @@ class State:
         self.nodes[job.id] = {}
         self.pending[job.id] = RankSet(0, job.spec.nodes)
         self.job_allocations[job.id] = set()
+        if job.spec.redundancy > 1:
+            self.short[job.id] = RankSet()
         self.counts[job.id] = dict.fromkeys(NodeState, 0)
         self.counts[job.id][NodeState.PENDING] = job.spec.nodes
         if job.request_id:
@@ -143,7 +148,7 @@ class State:
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
-        for index in (self.nodes, self.pending, self.job_allocations, self.counts, self.touched):
+        for index in (self.nodes, self.pending, self.job_allocations, self.counts, self.touched, self.short):
             index.pop(job.id, None)
         self.requests.pop(job.request_id, None)
         if self.names.get(job.name) == job.id:
@@ -164,11 +169,28 @@ class State:
             self.fresh_jobs.add(node.job_id)
         else:
             self.pending[node.job_id].discard(node.rank)
+        self._count_copies(node.job_id, node.rank)
+
+    def _count_copies(self, job_id: JobId, rank: int) -> None:
+        """Whether the node runs with fewer copies than it may have."""
+        short = self.short.get(job_id)
+        if short is None:
+            return
+        node = self.nodes[job_id].get(rank)
+        runs = node is not None and node.state in (NodeState.PLACED, NodeState.RUNNING)
+        wanted = self.jobs[job_id].spec.redundancy - (node.copies_failed if node is not None else 0)
+        if runs and len(self.copies.get((job_id, rank), ())) < wanted:
+            short.add(rank)
+        else:
+            short.discard(rank)
 
     def _allocation_reserved(self, change: AllocationReserved) -> None:
         allocation = change.allocation
         self.allocations[allocation.id] = allocation
         self.job_allocations[allocation.job_id].add(allocation.id)
+        if allocation.job_id in self.short:
+            self.copies.setdefault((allocation.job_id, allocation.rank), set()).add(allocation.id)
+            self._count_copies(allocation.job_id, allocation.rank)
         usage = self.usage[allocation.host_id]
         usage.cpus += allocation.cpus
         usage.memory_bytes += allocation.memory_bytes
@@ -185,6 +207,8 @@ class State:
     def _allocation_freed(self, change: AllocationFreed) -> None:
         allocation = self.allocations.pop(change.id)
         self.job_allocations[allocation.job_id].discard(allocation.id)
+        if allocation.job_id in self.short:
+            self._copy_freed(allocation)
         usage = self.usage[allocation.host_id]
         usage.cpus -= allocation.cpus
         usage.memory_bytes -= allocation.memory_bytes
@@ -196,6 +220,15 @@ class State:
         if job.spec.spares and allocation.rank >= job.spec.nodes:
             # Another one may stand ready already.
             self.fresh_jobs.add(job.id)
+
+    def _copy_freed(self, copy: Allocation) -> None:
+        held = self.copies[copy.job_id, copy.rank]
+        held.discard(copy.id)
+        if not held:
+            del self.copies[copy.job_id, copy.rank]
+        # Another one may find room anywhere, not only where this one was.
+        self.fresh_jobs.add(copy.job_id)
+        self._count_copies(copy.job_id, copy.rank)
 
     def _gang_updated(self, change: GangUpdated) -> None:
         gang = change.gang

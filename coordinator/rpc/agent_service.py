@@ -190,12 +190,20 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
 
 def _known_outputs(state: State, host_id: HostId, ids: list[str]) -> set[str]:
-    """The allocations whose output this host may still send: the latest attempt of a node that it was given."""
-    known = set()
-    for text in ids:
-        job, _, rest = text.partition(".")
-        rank, _, attempt = rest.partition(".")
-        node = state.nodes.get(JobId(job), {}).get(int(rank)) if rank.isdecimal() else None
-        if node is not None and node.host_id == host_id and attempt == str(node.attempt):
-            known.add(text)
-    return known
+    """The allocations whose output this host may still send: what it holds, and what the node last had there."""
+    return {text for text in ids if _is_known_output(state, host_id, text)}
+
+
+def _is_known_output(state: State, host_id: HostId, text: str) -> bool:
+    held = state.allocations.get(AllocationId(text))
+    if held is not None:
+        return held.host_id == host_id
+    job, _, rest = text.partition(".")
+    rank, _, attempt = rest.partition(".")
+    node = state.nodes.get(JobId(job), {}).get(int(rank)) if rank.isdecimal() and attempt.isdecimal() else None
+    if node is None:
+        return False
+    if int(attempt) == node.attempt:
+        return node.host_id == host_id
+    # The rest of what failed there comes also when the node runs elsewhere again.
+    return node.failed_host_id == host_id and int(attempt) <= node.last_attempt

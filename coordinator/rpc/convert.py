@@ -67,6 +67,18 @@ def node_to_proto(view: NodeView) -> pb.Node:
         ended_at=node.ended_at,
         log_bytes=node.log_bytes,
         address=node.address,
+        last_attempt=node.last_attempt,
+        copies=[
+            pb.NodeCopy(
+                attempt=copy.attempt,
+                host_id=copy.host_id,
+                host_name=copy.host_name,
+                state=_NODE_STATE[copy.state],
+                reason=copy.reason,
+                started_at=copy.started_at,
+            )
+            for copy in view.copies
+        ],
     )
 
 

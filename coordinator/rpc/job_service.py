@@ -14,7 +14,7 @@ from rallypoint.v1 import types_pb2
 
 from coordinator import snapshots
 from coordinator.archives import ArchiveStore
-from coordinator.core import absence, explain, network
+from coordinator.core import absence, backends, explain, network
 from coordinator.core.errors import Conflict, Invalid
 from coordinator.core.events import JobSubmitted, StopRequested
 from coordinator.core.ids import JobId
@@ -116,7 +116,7 @@ class JobService(pb_grpc.JobServiceServicer):
         if rank is not None and rank >= detail.job.job.spec.nodes:
             raise Invalid(f"job {request.job!r} has no node {rank}: its ranks are 0 to {detail.job.job.spec.nodes - 1}")
         if attempt is not None and rank is not None:
-            made = next((view.node.attempt for view in detail.nodes if view.node.rank == rank), 0)
+            made = next((view.node.last_attempt for view in detail.nodes if view.node.rank == rank), 0)
             if not 1 <= attempt <= made:
                 raise Invalid(f"node {rank} of job {request.job!r} has had {made} attempts, and no attempt {attempt}")
         selection = Selection(detail.job.job.id, rank, attempt)
@@ -167,13 +167,15 @@ def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
     absence.check(state.timing, spec)
     chosen = explain.plan_now(state, spec)
     placed = sum(chosen.values())
+    chosen = backends.plan(state, spec, chosen)
     prices = [state.hosts[host].facts.price_per_hour for host in state.hosts if host in chosen]
     known = [price for price in prices if price is not None]
     impossible = explain.impossible(state, spec)
+    waits = () if impossible or placed == spec.nodes else (explain.waiting_for(state, spec),)
     return pb.PlanJobResponse(
         offers=_offers(state, spec, chosen),
         nodes_placed=placed,
-        waiting_for="" if impossible or placed == spec.nodes else explain.waiting_for(state, spec),
+        waiting_for="; ".join(words for words in (*waits, backends.few(state, spec)) if words),
         impossible=impossible,
         price_per_hour=sum(known) if known else None,
     )

@@ -88,6 +88,9 @@ def node_row(node: Node) -> Values:
         node.host_failures,
         node.errors,
         node.failing_since,
+        node.latest_attempt,
+        node.copies_failed,
+        node.failed_host_id,
     )
 
 

@@ -100,6 +100,9 @@ nodes = _table(
     _int("host_failures"),
     _int("errors"),
     _real("failing_since"),
+    _int("latest_attempt", default="0"),
+    _int("copies_failed", default="0"),
+    _text("failed_host_id", nullable=True),
 )
 
 allocations = _table(

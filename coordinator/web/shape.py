@@ -84,6 +84,8 @@ def node(view: NodeView) -> Json:
             "ended_at": record.ended_at,
             "log_bytes": record.log_bytes,
             "address": record.address,
+            "last_attempt": record.last_attempt,
+            "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],
         }
     )
 

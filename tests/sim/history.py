@@ -106,7 +106,7 @@ def _join_hosts(world: World, count: int) -> None:
     networks = world.random.choice([(None,), (None,), ("x",), ("x", "y")])
     for number in range(count):
         gpus, cpus = world.random.choice([0, 1, 2]), world.random.randint(1, 4)
-        facts = HostFacts(network=networks[number % len(networks)], region=f"r{number % 2}")
+        facts = HostFacts(f"b{number % 3}", network=networks[number % len(networks)], region=f"r{number % 2}")
         world.join_host(cpus, gpus, facts)
 
 
@@ -132,6 +132,7 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
         priority=random.choice([0, 0, 5]),
         spares=random.choice([0, 0, 1, 2]) if placement is Placement.CLUSTER else 0,
         on_disconnect=random.choice(ON_DISCONNECT),
+        redundancy=random.choice([1, 1, 1, 2, 3]) if placement is Placement.ANY else 1,
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.model import Observed, Phase
 from coordinator.core.changes import AllocationFreed, AllocationReserved, JobUpdated, NodeUpdated
 from coordinator.core.ids import AllocationId
-from coordinator.core.model import Allocation, EndCause, Job, JobState, Node
+from coordinator.core.model import Allocation, EndCause, Job, JobState, Node, NodeState
 from coordinator.core.model import Phase as CorePhase
 from coordinator.core.spec import DisconnectAction, Placement
 
@@ -57,15 +57,15 @@ class Ledger:
         self._stopped: set[str] = set()
         self._unwanted: dict[str, float] = {}
         self._ranks: dict[tuple[str, int], dict[str, int]] = {}
+        self._winners: dict[tuple[str, int], int] = {}
 
     # --- processes ----------------------------------------------------------------------------------------------
 
     def started(self, process: Running) -> None:
         """A process begins on a host."""
         desired, host, key = process.desired, process.host, process.id
+        self._check_copies(process)
         for other in self.live.values():
-            if (other.desired.job_id, other.desired.rank) == (desired.job_id, desired.rank):
-                raise Violated(f"{key} starts on {host.name} while {other.id} runs on {other.host.name}")
             shared = set(other.desired.gpu_uuids) & set(desired.gpu_uuids)
             if other.host is host and shared:
                 raise Violated(f"{key} starts on {host.name} with {sorted(shared)}, which {other.id} uses")
@@ -78,6 +78,15 @@ class Ledger:
             self._check_member(desired)
         elif desired.group is not None or desired.members:
             raise Violated(f"{key} may run anywhere but was told of a group")
+
+    def _check_copies(self, process: Running) -> None:
+        """Never more of a node at once than its job asks for, and never two in one backend."""
+        desired, host = process.desired, process.host
+        live = [p for p in self.live.values() if (p.desired.job_id, p.desired.rank) == (desired.job_id, desired.rank)]
+        most = self.world.disk.jobs[desired.job_id].spec.redundancy
+        for other in live:
+            if len(live) >= most or other.host.facts.backend == host.facts.backend:
+                raise Violated(f"{process.id} starts on {host.name} while {other.id} runs on {other.host.name}")
 
     def _check_member(self, desired: Any) -> None:
         job, generation, group = desired.job_id, desired.attempt, desired.group
@@ -142,7 +151,19 @@ class Ledger:
             if before != allocation.rank:
                 raise Violated(f"{allocation.id} is on {allocation.host_id}, which had rank {before} before")
 
+    def _check_winner(self, node: Node) -> None:
+        """The first success of a node stands, and what else runs of it is stopped at once."""
+        won = self._winners.get((node.job_id, node.rank))
+        if won is not None and (node.state, node.attempt) != (NodeState.DONE, won):
+            raise Violated(f"node {node.job_id}.{node.rank} was done by attempt {won} and is {node}")
+        if node.state is NodeState.DONE and self.world.disk.jobs[node.job_id].spec.placement is Placement.ANY:
+            self._winners[node.job_id, node.rank] = node.attempt
+            for held in self.world.disk.allocations.values():
+                if (held.job_id, held.rank) == (node.job_id, node.rank) and held.wanted is not CorePhase.STOPPING:
+                    raise Violated(f"node {node.job_id}.{node.rank} is done, but {held.id} is not stopped")
+
     def _check_node(self, node: Node) -> None:
+        self._check_winner(node)
         if node.cause is None:
             return
         key = f"{node.job_id}.{node.rank}.{node.attempt}"

@@ -69,12 +69,17 @@ function nodeRow(node) {
     { "data-rank": node.rank },
     el("td", { class: "name" }, String(node.rank), node.reason ? el("p", { class: "reason" }, node.reason) : null),
     el("td", { "data-label": "State" }, badge(node.state), exit),
-    el("td", { "data-label": "Host" }, node.host_name || "–", node.address ? el("span", { class: "hint" }, node.address) : null),
+    el("td", { "data-label": "Host" }, node.host_name || "–", node.address ? el("span", { class: "hint" }, node.address) : null, otherCopies(node)),
     el("td", { "data-label": "Attempt" }, String(node.attempt)),
     el("td", { "data-label": "GPUs" }, node.gpu_uuids.length ? el("span", { title: node.gpu_uuids.join("\n") }, plural(node.gpu_uuids.length, "GPU")) : "none"),
     el("td", { "data-label": "Time" }, since(node.started_at, node.ended_at)),
     el("td", { "data-label": "Output" }, button),
   );
+}
+
+// With redundancy: the attempts beside the one that leads the node.
+function otherCopies({ attempt, copies }) {
+  return copies.filter((copy) => copy.attempt !== attempt).map((copy) => el("span", { class: "hint", title: copy.reason || "" }, `attempt ${copy.attempt} ${copy.state} on ${copy.host_name}`));
 }
 
 function choose(value, scroll) {

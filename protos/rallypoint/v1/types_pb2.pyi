@@ -587,6 +587,8 @@ class Node(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     LOG_BYTES_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    LAST_ATTEMPT_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     state: Global___NodeState.ValueType
     attempt: _builtins.int
@@ -599,8 +601,16 @@ class Node(_message.Message):
     log_bytes: _builtins.int
     address: _builtins.str
     """The address its peers reach it at (cluster only)."""
+    last_attempt: _builtins.int
+    """The last one that was made. With redundancy `attempt` is the copy that leads the node: the first that runs, and in the
+    end the one that won.
+    """
     @_builtins.property
     def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCopy]:
+        """With redundancy: all copies that hold something now, oldest first."""
+
     def __init__(
         self,
         *,
@@ -616,16 +626,54 @@ class Node(_message.Message):
         ended_at: _builtins.float = ...,
         log_bytes: _builtins.int = ...,
         address: _builtins.str = ...,
+        last_attempt: _builtins.int = ...,
+        copies: _abc.Iterable[Global___NodeCopy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "log_bytes", b"log_bytes", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class NodeCopy(_message.Message):
+    """One of several attempts of a node that run at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    host_id: _builtins.str
+    host_name: _builtins.str
+    state: Global___NodeState.ValueType
+    reason: _builtins.str
+    started_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        host_id: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        state: Global___NodeState.ValueType = ...,
+        reason: _builtins.str = ...,
+        started_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "host_id", b"host_id", "host_name", b"host_name", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeCopy: _TypeAlias = NodeCopy  # noqa: Y015
 
 @_typing.final
 class NodeCounts(_message.Message):

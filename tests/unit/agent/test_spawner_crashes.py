@@ -222,6 +222,24 @@ def test_the_lease_outlives_the_spawner_too(tmp_path: Path) -> None:
         assert client.next("exited")["cause"] == "host"
 
 
+def test_what_outlived_its_lease_unwatched_is_stopped_before_a_new_one_counts(tmp_path: Path) -> None:
+    """Daemon and spawner were both dead: the node may run elsewhere by now, whatever a new session says."""
+    with spawner(tmp_path) as client:
+        ends = wire.now() + 1.5
+        client.send({"op": "lease", "until": ends, "grace": 0.2, "since": ends - 1.5})
+        for key, after in (("j.0.1", 0.0), ("kept.0.1", None)):
+            client.spawn(key, "sleep 1000", after=after)
+            client.next("started", key)
+        client.kill()
+        eventually(lambda: wire.now() > ends, what="the end of the lease")
+        client.start()
+        client.send({"op": "lease", "until": wire.now() + 100, "grace": 0.2, "since": wire.now()})
+        assert client.end_of("j.0.1")["reason"] == LEASE_ENDED
+        assert "at_end" not in client.snapshot["kept.0.1"]
+        client.stop("kept.0.1", grace=0)
+        client.next("exited", "kept.0.1")
+
+
 def test_what_is_kept_outlasts_the_lease_and_only_that(tmp_path: Path) -> None:
     with spawner(tmp_path) as client:
         now = wire.now()

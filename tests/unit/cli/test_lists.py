@@ -71,6 +71,28 @@ def test_show(server: JobServer, command: Command) -> None:
     ]
 
 
+def test_show_lists_the_copies_of_a_node(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [running_job()]
+    copies = [
+        pb.NodeCopy(attempt=attempt, host_name=f"gpu-{attempt}", state=pb.NODE_STATE_RUNNING) for attempt in (1, 2)
+    ]
+    copies[0].state, copies[0].reason = pb.NODE_STATE_STOPPING, "attempt 2 on gpu-2 finished first"
+    done = pb.Node(rank=0, state=pb.NODE_STATE_DONE, attempt=2, last_attempt=2, host_name="gpu-2", copies=copies[:1])
+    led = pb.Node(rank=1, state=pb.NODE_STATE_RUNNING, attempt=1, last_attempt=2, host_name="gpu-1", copies=copies)
+    server.canned.nodes = [done, led]
+    assert [line.split(None, 6) for line in command("show", "search").out.splitlines()[-4:]] == [
+        ["0", "done", "gpu-2", "-", "2", "-", "-"],
+        ["-", "stopping", "gpu-1", "-", "1", "-", "attempt 2 on gpu-2 finished first"],
+        ["1", "running", "gpu-1", "-", "1", "-", "-"],
+        ["-", "running", "gpu-2", "-", "2", "-", "-"],
+    ]
+    shown = json.loads(command("show", "search", "--json").out)["nodes"][1]
+    assert [(copy["attempt"], copy["host_name"], copy["state"]) for copy in shown["copies"]] == [
+        (1, "gpu-1", "stopping"),
+        (2, "gpu-2", "running"),
+    ]
+
+
 def host() -> pb.Host:
     found = pb.Host(id="h-1", name="gpu-1", state=pb.HOST_STATE_ONLINE, network="lab", warning="clock is off")
     found.facts.backend, found.facts.region, found.facts.price_per_hour = "rack", "eu", 2.5
@@ -100,6 +122,9 @@ def test_cordon_resume_and_remove(server: JobServer, command: Command) -> None:
     assert command("host", "resume", "gpu-1").err == "host gpu-1 (h-1): online\n"
     assert command("host", "remove", "gpu-1").err == "host gpu-1 is removed\n"
     assert json.loads(command("host", "cordon", "gpu-1", "--json").out)["host"]["cordoned"] is True
+    assert command("host", "remove", "gpu-1", "--gone").err == "host gpu-1 is removed\n"
+    asked = [request.gone for request in server.canned.requests("RemoveHost")]  # type: ignore[attr-defined]
+    assert asked == [False, True]
 
 
 def test_explain_has_the_numbers(server: JobServer, command: Command) -> None:

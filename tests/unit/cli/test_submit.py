@@ -115,6 +115,12 @@ def test_dry_run_shows_every_offer_and_submits_nothing(server: JobServer, comman
     assert json.loads(command("submit", "--dry-run", "--json", "--", "x").out)["plan"]["nodes_placed"] == 2
 
 
+def test_dry_run_counts_copies_beside_nodes(server: JobServer, command: Command) -> None:
+    offers = [job_pb.Offer(host_name=name, nodes_chosen=1) for name in ("east", "west")]
+    server.canned.plan = job_pb.PlanJobResponse(offers=offers, nodes_placed=1)
+    assert "1 node would start now in 2 copies\n" in command("submit", "--dry-run", "--", "x").out
+
+
 def test_what_no_host_can_hold_is_said_at_once(server: JobServer, command: Command) -> None:
     server.canned.jobs = [ended_job(DONE)]
     server.canned.plan = job_pb.PlanJobResponse(

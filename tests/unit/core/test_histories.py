@@ -47,14 +47,22 @@ class Histories(RuleBasedStateMachine):
         return self._join(cpus, 0, None)
 
     @precondition(lambda self: self.joined < 6)
-    @rule(target=hosts, cpus=st.integers(1, 4), gpus=st.integers(0, 3), network=st.sampled_from([None, "x", "y"]))
-    def join(self, cpus: int, gpus: int, network: str | None) -> HostId:
-        return self._join(cpus, gpus, network)
+    @rule(
+        target=hosts,
+        cpus=st.integers(1, 4),
+        gpus=st.integers(0, 3),
+        network=st.sampled_from([None, "x", "y"]),
+        backend=st.sampled_from(["a", "b", "c"]),
+    )
+    def join(self, cpus: int, gpus: int, network: str | None, backend: str) -> HostId:
+        return self._join(cpus, gpus, network, backend)
 
-    def _join(self, cpus: int, gpus: int, network: str | None) -> HostId:
+    def _join(self, cpus: int, gpus: int, network: str | None, backend: str = "a") -> HostId:
         self.joined += 1
         name = f"host{self.joined}"
-        return self.world.add_host(name, hardware(cpus, gpus, prefix=name), HostFacts(network=network)).id
+        return self.world.add_host(
+            name, hardware(cpus, gpus, prefix=name), HostFacts(backend=backend, network=network)
+        ).id
 
     @rule(
         target=jobs,
@@ -67,6 +75,7 @@ class Histories(RuleBasedStateMachine):
         failure=st.sampled_from(OnNodeFailure),
         spares=st.integers(0, 2),
         priority=st.sampled_from([0, 0, 5]),
+        redundancy=st.integers(1, 3),
         disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.sampled_from([None, None, 60.0])),
     )
     def submit(
@@ -80,6 +89,7 @@ class Histories(RuleBasedStateMachine):
         failure: OnNodeFailure,
         spares: int,
         priority: int,
+        redundancy: int,
         disconnect: OnDisconnect,
     ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
@@ -95,6 +105,7 @@ class Histories(RuleBasedStateMachine):
             spares=spares if placement is Placement.CLUSTER else 0,
             priority=priority,
             on_disconnect=disconnect,
+            redundancy=redundancy if placement is Placement.ANY else 1,
         )
         return self.world.submit(spec).id
 

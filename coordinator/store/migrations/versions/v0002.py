@@ -14,6 +14,9 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("avoids", sa.Text(), nullable=False, server_default=""))
     op.add_column("jobs", sa.Column("spares_taken", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("waiting_since", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("nodes", sa.Column("latest_attempt", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("nodes", sa.Column("copies_failed", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("nodes", sa.Column("failed_host_id", sa.Text(), nullable=True))
     op.add_column("hosts", sa.Column("drained", sa.Text(), nullable=False, server_default=""))
     op.create_table(
         "leadership",
