@@ -11,7 +11,7 @@ from coordinator.core.events import AllocationStatus, BackupRestored, CordonRequ
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import EndCause, GangPhase, HostFacts, JobState, NodeState, Phase
 from coordinator.core.spares import spares_of
-from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources, RetryPolicy, Spread
+from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources, RetryPolicy, Spread, StopCriteria
 from tests.fakes.world import World, hardware
 
 LOST_SECONDS = 37.0
@@ -255,6 +255,18 @@ def test_survivors_that_do_not_come_back_are_waited_for_no_longer_than_a_lease()
     world.advance(LOST_SECONDS)
     run(world, job)
     assert places(world, job) == "d e c"
+
+
+def test_a_master_that_is_done_ends_the_job_though_a_member_failed_before() -> None:
+    """While the others stop for the next generation, the master ends well: there is nothing left to form one for."""
+    world = a_world("a", "b", "c")
+    job = running(world, spec(retry=RetryPolicy(), stop_criteria=StopCriteria.MASTER_DONE))
+    master, failed, other = world.held(job)
+    world.end(failed.id, 3)
+    world.end(other.id, None, EndCause.STOPPED)
+    world.end(master.id, 0)
+    assert (world.job(job).state, world.job(job).exit_code) == (JobState.DONE, 0)
+    assert world.held(job) == []
 
 
 def test_a_stop_wins_while_a_gang_rests() -> None:
