@@ -284,7 +284,8 @@ class Client:
 
 
 def _is_away(problem: RallypointError) -> bool:
-    return isinstance(problem, Unreachable) and problem.reason == "UNAVAILABLE"
+    # gRPC says CANCELLED of a call that a server was given as it stopped; we end our own streams in another way.
+    return isinstance(problem, Unreachable) and problem.reason in ("UNAVAILABLE", "CANCELLED")
 
 
 def _left(until: float | None) -> float | None:

@@ -53,6 +53,9 @@ class Agents(Protocol):
         ...
 
 
+_STOPPING = "the coordinator is stopping; try again"
+
+
 class EngineFailed(Exception):
     """The coordinator could not carry it out and changed nothing; try again."""
 
@@ -98,6 +101,7 @@ class Engine:
         self._served_from = 0.0
         self._version = 0
         self._version_changed: list[asyncio.Future[None]] = []
+        self._released = False
 
     # ------------------------------------------------------------ for callers
 
@@ -125,9 +129,17 @@ class Engine:
         """One job by id or name. Raises NotFound."""
         return await self.read(lambda state: snapshots.job_detail(state, find_job(state, ref)))
 
+    def release(self) -> None:
+        """The coordinator stops: nobody is to wait any longer for what comes next."""
+        self._released = True
+        for waiter in self._version_changed:
+            _fail(waiter, EngineFailed(_STOPPING))
+
     async def next_version(self, seen: int) -> int:
-        """Wait until anything was committed after version ``seen``; the new version."""
+        """Wait until anything was committed after version ``seen``; the new version. Raises EngineFailed at the end."""
         while self._version <= seen:
+            if self._released:
+                raise EngineFailed(_STOPPING)
             waiter = asyncio.get_running_loop().create_future()
             self._version_changed.append(waiter)
             await waiter
@@ -178,7 +190,7 @@ class Engine:
                     raise
         finally:
             for item in self._inbox:
-                _fail(item.answer, EngineFailed("the coordinator is stopping; try again"))
+                _fail(item.answer, EngineFailed(_STOPPING))
             self._inbox.clear()
 
     async def _wait(self) -> None:

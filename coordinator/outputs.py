@@ -96,13 +96,15 @@ class Outputs:
             offset += len(data)
 
     async def _anything(self, job_id: JobId, log_version: int, engine_version: int) -> None:
-        """Wait until the job's output or anything in the engine changed."""
+        """Wait until the job's output or anything in the engine changed. Raises EngineFailed when it stops."""
         waits = [
             asyncio.ensure_future(self._logs.changed(job_id, log_version)),
             asyncio.ensure_future(self._engine.next_version(engine_version)),
         ]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                wait.result()
         finally:
             for wait in waits:
                 wait.cancel()

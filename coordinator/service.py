@@ -7,7 +7,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -184,12 +184,19 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
     api_port = _bind(api, settings.listen, settings.origins["listen"], api_credentials(core.identity, time.time))
     for server in (agents, api):
         await server.start()
-        stack.push_async_callback(server.stop, STOP_GRACE)
-    stack.callback(core.hub.reset)
+    stack.push_async_callback(_stop, core, (agents, api))
     http = await _start_http(core, stack, settings, api_port)
     return Endpoints(
         settings.advertise, settings.listen, api_port, settings.agent_listen, agent_port, settings.http, http
     )
+
+
+async def _stop(core: _Core, servers: Sequence[grpc.aio.Server]) -> None:
+    """Take no more calls, end streams, let the calls in flight finish: what they post is still committed."""
+    core.hub.reset()
+    core.engine.release()
+    # At the same time: an agent whose session ended must not be let in again by the one that stops later.
+    await asyncio.gather(*(server.stop(STOP_GRACE) for server in servers))
 
 
 def _bind(server: grpc.aio.Server, address: str, origin: Origin, credentials: grpc.ServerCredentials) -> int:
