@@ -36,10 +36,15 @@ class ReachMap:
 
     def record(self, reach: Reach) -> bool:
         """Take a probe's outcome in; True when it changed who is whose neighbour."""
-        self._links.setdefault(reach.source, {}).setdefault(reach.target, {})[reach.address] = reach
         source, target = reach.source, reach.target
+        links = self._links.setdefault(source, {}).setdefault(target, {})
+        known = links.get(reach.address)
+        links[reach.address] = reach
+        if known is not None and known.reached is reach.reached:
+            # Thousands of probes are repeated every two minutes, and hardly any says something new.
+            return False
         self._update(self._close, source, target, self._is_close(source, target))
-        mutual = bool(self.addresses(source, target)) and bool(self.addresses(target, source))
+        mutual = self._reaches(source, target) and self._reaches(target, source)
         return self._update(self._neighbours, source, target, mutual)
 
     def forget(self, host: HostId) -> None:
@@ -81,6 +86,9 @@ class ReachMap:
 
     def _is_close(self, a: HostId, b: HostId) -> bool:
         return self._reaches_best(a, b) and self._reaches_best(b, a)
+
+    def _reaches(self, source: HostId, target: HostId) -> bool:
+        return any(reach.reached for reach in self._links.get(source, {}).get(target, {}).values())
 
     def _reaches_best(self, source: HostId, target: HostId) -> bool:
         reach = self._links.get(source, {}).get(target, {}).get(self._best.get(target, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from coordinator.core import absence, copies
 from coordinator.core.changes import (
@@ -309,8 +310,9 @@ def _running(turn: Turn, allocation: Allocation) -> None:
 
 def order_probes(turn: Turn, host: Host, *, both_ways: bool) -> None:
     """Have the host probe every other that may share a network with it, and again after the probe interval."""
-    others = [other for other in turn.state.hosts.values() if _may_share_network(host, other)]
-    others = others[-MAX_PROBE_TARGETS:]
+    # The newest first, and no look at more hosts than needed: thousands come back after a restart.
+    sharing = (other for other in reversed(turn.state.hosts.values()) if _may_share_network(host, other))
+    others = list(islice(sharing, MAX_PROBE_TARGETS)) if host.peer.port else []
     if others:
         turn.effect(ProbesWanted(host.id, tuple(other.id for other in others)))
     for other in others if both_ways else ():

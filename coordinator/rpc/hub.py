@@ -14,6 +14,11 @@ from coordinator.core.model import Host
 
 log = structlog.get_logger(__name__)
 
+# Orders to probe are gathered, for so many seconds for each open session, but no longer than the second. When many
+# come back at once, each is told of all of them in a few orders: one by one, N hosts would make N² orders and reports.
+_GATHER_A_SESSION = 0.002
+_LONGEST_GATHER = 1.0
+
 
 class Session:
     """One contact of an agent: orders wait here until its stream takes them. A newer order replaces an older one."""
@@ -27,16 +32,20 @@ class Session:
         self._orders: dict[AllocationId, Desired | None] = {}
         self._probes: dict[HostId, Host] = {}
         self._wake = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
 
     def order(self, allocation_id: AllocationId, desired: Desired | None) -> None:
         """Put an order; None tells that the allocation is gone."""
         self._orders[allocation_id] = desired
         self._wake.set()
 
-    def probe(self, targets: Iterable[Host]) -> None:
-        """Put an order to probe."""
+    def probe(self, targets: Iterable[Host], within: float = 0.0) -> None:
+        """Put an order to probe, which goes down with others ``within`` so many seconds."""
         self._probes.update((host.id, host) for host in targets)
-        self._wake.set()
+        if not within:
+            self._wake.set()
+        elif self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(within, self._wake.set)
 
     def close(self) -> None:
         """End the stream once what waits has been looked at."""
@@ -47,6 +56,9 @@ class Session:
         """Everything that waits, as soon as anything does or the session is closed."""
         await self._wake.wait()
         self._wake.clear()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         orders, self._orders = self._orders, {}
         probes, self._probes = list(self._probes.values()), {}
         return orders, probes
@@ -106,7 +118,7 @@ class Hub:
         """Pass an order to probe on; the first ones come before the session is open, and wait for it."""
         session = self._sessions.get(host_id)
         if session is not None:
-            session.probe(targets)
+            session.probe(targets, min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions)))
         else:
             self._early_probes.setdefault(host_id, {}).update((host.id, host) for host in targets)
 

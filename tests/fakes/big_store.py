@@ -68,7 +68,7 @@ def _hosts(count: int) -> Iterator[StoredChange]:
                 joined_at=time.time(),
                 machine_id=name,
                 hardware=hardware,
-                peer=PeerEndpoint(("127.0.0.1",), 0),
+                peer=PeerEndpoint(("127.0.0.1",), 7433),
                 state=HostState.ONLINE,
                 epoch=1,
                 last_seen_at=time.time(),

@@ -34,6 +34,7 @@ from coordinator.access import ca  # noqa: E402
 
 CERTIFICATE_LIFE = 86_400.0
 GIB = 1 << 30
+PEER_PORT = 7433
 
 
 class FleetWork:
@@ -128,7 +129,7 @@ class FleetHost:
         self._pems = pems
 
     async def introduce(self) -> Introduction:
-        """A plain host with room for all it is given; it has no peers."""
+        """A plain host with room for all it is given."""
         hardware = HardwareReport(
             hostname=self.id,
             arch="x86_64",
@@ -147,11 +148,11 @@ class FleetHost:
             cuda_version=None,
             gpu_problem=None,
         )
-        return Introduction(self.id, hardware, HostFacts(backend="fleet"), ("127.0.0.1",), 0)
+        return Introduction(self.id, hardware, HostFacts(backend="fleet"), ("127.0.0.1",), PEER_PORT)
 
     async def probe(self, members: Sequence[Member]) -> list[Probe]:
-        """Nobody is ever to be probed: no host names a peer port."""
-        return []
+        """All of them are reached, as in one large room."""
+        return [Probe(member.host_id, member.addresses[0], member.port, reached=True) for member in members]
 
     def connect(self, address: str) -> Link:
         """A link with the host's certificate."""
