@@ -16,7 +16,7 @@ from pathlib import Path
 
 from coordinator.core.errors import Invalid
 from coordinator.core.ids import AllocationId, JobId
-from coordinator.disk import room_for, sync_directories
+from coordinator.disk import OUTPUT_FLOOR_BYTES, require_room_for_output, room_for, sync_directories
 
 # Writing to a file again soon is the rule; opening it each time costs more than the write.
 _OPEN_FILES = 128
@@ -40,10 +40,14 @@ class Chunk:
 class LogFiles:
     """The files, and the few of them that are open for writing."""
 
-    def __init__(self, directory: Path) -> None:
-        """Makes ``directory``, for its owner only, if it is missing. Raises OSError."""
+    def __init__(self, directory: Path, floor: int = OUTPUT_FLOOR_BYTES) -> None:
+        """Makes ``directory``, for its owner only, if it is missing. Raises OSError.
+
+        With less than ``floor`` bytes free nothing is appended.
+        """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._floor = floor
         self._open: OrderedDict[Path, int] = OrderedDict()
 
     def append(self, chunks: Sequence[Chunk]) -> dict[AllocationId, int]:
@@ -52,6 +56,8 @@ class LogFiles:
         Bytes that are there already are written again, which changes nothing; a chunk beyond the end is not taken.
         Raises Invalid for an id or offset that can't be, DiskFull when the disk is.
         """
+        if any(chunk.data for chunk in chunks):
+            require_room_for_output(self._directory, self._floor)
         wanted: dict[AllocationId, int] = {}
         for start in range(0, len(chunks), _OPEN_FILES):
             wanted |= self._append_some(chunks[start : start + _OPEN_FILES])

@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 
 from coordinator.core.ids import AllocationId, JobId
+from coordinator.disk import OUTPUT_FLOOR_BYTES
 from coordinator.logfiles import Chunk, LogFiles
 
 log = structlog.get_logger(__name__)
@@ -20,9 +21,9 @@ T = TypeVar("T")
 class LogStore:
     """All methods belong to one event loop. Writing takes place in one thread, reading in others."""
 
-    def __init__(self, directory: Path) -> None:
-        """Makes ``directory`` if it is missing. Raises OSError."""
-        self._files = LogFiles(directory)
+    def __init__(self, directory: Path, floor: int = OUTPUT_FLOOR_BYTES) -> None:
+        """Makes ``directory`` if it is missing; appends while ``floor`` bytes are free. Raises OSError."""
+        self._files = LogFiles(directory, floor)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="logs")
         self._versions: dict[JobId, int] = {}
         self._changed: dict[JobId, asyncio.Event] = {}

@@ -179,6 +179,10 @@ class Leadership:
         """Wait for the database no longer; from any thread."""
         self._over.set()
 
+    def make_room(self) -> bool:
+        """See ``Database``: the full disk is the server's, not ours."""
+        return False
+
     def close(self) -> None:
         """Let go of the lock; harmless when repeated."""
         self._over.set()

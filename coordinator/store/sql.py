@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import ColumnElement, Connection, Dialect, Table, select
 
 from coordinator.store import rows, schema
-from coordinator.store.api import Counters, Loaded, StoredChange
+from coordinator.store.api import Counters, Loaded, StoredChange, StoreFull
 from coordinator.store.batch import Batch, fold, numbered
 from coordinator.store.sqlite import SqliteFile
 from coordinator.store.statements import Updater, Writer
@@ -46,6 +46,10 @@ class Database(Protocol):
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """A transaction that only the one rightful writer gets. Raises StoreError, StoreFull or Deposed."""
+        ...
+
+    def make_room(self) -> bool:
+        """Free space that was held for a full disk; False when there is none."""
         ...
 
     def close(self) -> None:
@@ -90,6 +94,14 @@ class SqlStore:
     def commit(self, changes: Sequence[StoredChange]) -> None:
         """See ``Store.commit``."""
         batch = fold(changes)
+        try:
+            self._write(batch)
+        except StoreFull:
+            if not self._database.make_room():
+                raise
+            self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
         with self._database.transaction() as connection:
             self._writers.write(connection, batch)
 

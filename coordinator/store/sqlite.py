@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from coordinator.disk import Ballast
 from coordinator.store.database import translated
 from coordinator.store.lock import DirectoryLock
 from coordinator.store.migrate import bring_up
+
+log = structlog.get_logger(__name__)
 
 FILE = "coordinator.db"
 
@@ -30,6 +34,7 @@ class SqliteFile:
         self._url = URL.create("sqlite", database=str(file))
         self._lock = DirectoryLock(directory)
         try:
+            self._ballast = Ballast(directory)
             make_private(file)
             self._engine = sqlite_engine(file)
             self._connection = self._connect()
@@ -58,6 +63,14 @@ class SqliteFile:
         """See ``Database``."""
         with translated(self._url), self._connection.begin():
             yield self._connection
+        self._ballast.take()
+
+    def make_room(self) -> bool:
+        """See ``Database``."""
+        dropped = self._ballast.drop()
+        if dropped:
+            log.warning("disk.full", database=str(self._url.database), hint="free some space: what was held is in use")
+        return dropped
 
     def close(self) -> None:
         """See ``Database``."""

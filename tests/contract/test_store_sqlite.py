@@ -23,6 +23,7 @@ from coordinator.core.changes import (
 from coordinator.core.ids import HostId, allocation_id, job_id
 from coordinator.core.model import Allocation, Job, JobState, Node, NodeState, Phase
 from coordinator.core.spec import JobSpec
+from coordinator.disk import BALLAST_BYTES
 from coordinator.store import Loaded, StoreBusy, StoreError, StoreFull
 from coordinator.store.sql import SqlStore
 from coordinator.store.sqlite import sqlite_engine
@@ -86,7 +87,7 @@ def test_commits_are_synced_to_disk_and_private(store: SqlStore, tmp_path: Path)
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
-    assert set(modes) == {"coordinator.db", "coordinator.db-wal", "coordinator.db-shm", "coordinator.lock"}
+    assert set(modes) == {"coordinator.db", "coordinator.db-wal", "coordinator.db-shm", "coordinator.lock", "reserve"}
     assert set(modes.values()) == {0o600}
 
 
@@ -156,6 +157,24 @@ def test_a_full_disk_refuses_commits_and_heals_by_itself(small_disk: Path) -> No
     store.commit([*map(NodeUpdated, nodes)])
     assert store.load().nodes == tuple(nodes)
     store.close()
+
+
+def test_a_disk_that_others_filled_has_room_left_for_ends(tmp_path: Path) -> None:
+    with mounted(tmp_path, "90m"):
+        store = SqlStore(tmp_path)
+        store.commit([JobCreated(JOB)])
+        assert (tmp_path / "reserve").stat().st_blocks * 512 == BALLAST_BYTES
+        fill(tmp_path / "filler")
+        nodes = [Node(JOB.id, rank, NodeState.PLACED, attempt=1, reason="x" * 200) for rank in range(500)]
+        store.commit([*map(NodeUpdated, nodes)])
+        assert not (tmp_path / "reserve").exists()
+        store.close()
+        store = SqlStore(tmp_path)
+        assert store.load().nodes == tuple(nodes)
+        (tmp_path / "filler").unlink()
+        store.commit([NodeUpdated(nodes[0])])
+        assert (tmp_path / "reserve").exists(), "held again as soon as there is room"
+        store.close()
 
 
 def test_a_new_database_on_a_full_disk_says_so(small_disk: Path) -> None:

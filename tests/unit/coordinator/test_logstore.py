@@ -27,7 +27,7 @@ def run(directory: Path, scenario: Callable[[LogStore], Awaitable[None]]) -> Non
     """Play ``scenario`` with a store that is closed at the end."""
 
     async def play() -> None:
-        logs = LogStore(directory)
+        logs = LogStore(directory, floor=0)
         try:
             await scenario(logs)
         finally:
@@ -185,6 +185,19 @@ def test_output_is_for_the_coordinators_user_only(tmp_path: Path) -> None:
 
     run(tmp_path / "logs", scenario)
     assert {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")} == {0}
+
+
+def test_a_disk_that_is_nearly_full_takes_no_output_and_keeps_its_last_room_for_ends(tmp_path: Path) -> None:
+    async def play() -> None:
+        logs = LogStore(tmp_path / "logs", floor=4 << 20)
+        with pytest.raises(DiskFull, match=r"[12] MiB are left for output in .*logs, and kept for ends of jobs"):
+            await logs.append_batch([(A, 0, b"more")])
+        # An agent that asks how much is there is answered all the same.
+        assert await logs.append_batch([(A, 0, b"")]) == {A: 0}
+        await logs.close()
+
+    with mounted(tmp_path):
+        asyncio.run(play())
 
 
 def test_a_full_disk_takes_no_more_and_goes_on_once_there_is_space(tmp_path: Path) -> None:
