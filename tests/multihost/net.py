@@ -84,9 +84,11 @@ class Site:
         _remove_leftovers()
         prefix = _free_prefix()
         with ExitStack() as relays:
-            # Relays end with the processes in the namespaces; here they are waited for.
-            relays.callback(_remove, prefix)
-            yield _build(prefix, lans, folder, relays)
+            # Relays end with the processes in the namespaces; after that they are waited for.
+            try:
+                yield _build(prefix, lans, folder, relays)
+            finally:
+                _remove(prefix)
 
     @contextmanager
     def cut(self, source: str, target: str) -> Iterator[None]:
