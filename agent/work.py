@@ -270,7 +270,7 @@ class Work:
         if preparing is not None and preparing is not asyncio.current_task():
             preparing.cancel()
         self._tools.ports.release(key)
-        ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=self._tools.wall(), log_done=True)
+        ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=self._tools.now(), log_done=True)
         self._observe(ended)
         self._tidy(key)
 
@@ -295,7 +295,7 @@ class Work:
 
     def _take_news(self, message: Message) -> list[AllocationId]:
         key = AllocationId(str(message["id"]))
-        seen = from_news(self.observed.get(key), message)
+        seen = from_news(self.observed.get(key), message, self._steady)
         if seen is None:
             return []
         self._observe(seen)
@@ -304,6 +304,11 @@ class Work:
         elif message["ev"] == "stuck":
             log.warning("allocation.stuck", allocation=key, reason=seen.reason, hint="what it holds stays held")
         return [key]
+
+    def _steady(self, at: float) -> float:
+        """The moment of ``at`` on the clock of ``now``. The two clocks are compared here alone, as the news comes:
+        what jumps afterwards moves nothing."""
+        return max(0.001, self._tools.now() - max(0.0, self._tools.wall() - at)) if at else 0.0
 
     def _ended(self, seen: Observed) -> None:
         log.debug(
@@ -316,7 +321,7 @@ class Work:
 
     def _take_snapshot(self, message: Message) -> list[AllocationId]:
         """What the spawner has is the truth about processes; what it never got will be ordered again."""
-        recorded = from_snapshot(message)
+        recorded = from_snapshot(message, self._steady)
         self._fence.repeat()
         self._extras.lost()
         for key, current in list(self.observed.items()):

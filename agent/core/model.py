@@ -1,6 +1,6 @@
 """What the coordinator wants of this host (*desired*) and what this host has seen (*observed*).
 
-Wall clock times are Unix seconds, 0 for "not yet"; durations are seconds.
+Durations are seconds.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What has become of an allocation on this host.
+    """What has become of an allocation on this host. Its times are of the clock that nobody sets, 0 for "not yet".
 
     ``acknowledged``: the coordinator has this very state. ``log_done``: it has all output, or wants none.
     ``stop_grace`` is that of the stop under way; ``after`` is the spec's, known of a process even before the

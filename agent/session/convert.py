@@ -92,8 +92,11 @@ def _group(g: pb.Group) -> Group:
     return Group(g.generation, g.master_address, g.master_port, tuple(found))
 
 
-def status(seen: Observed, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
-    """One allocation for a report. ``STARTING`` is the agent's own: outside it is still what it was before."""
+def status(seen: Observed, now: float, wall: float, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
+    """One allocation for a report, with its times as ages; ``wall`` is for coordinators that want Unix seconds.
+
+    ``STARTING`` is the agent's own: outside it is still what it was before.
+    """
     phase = seen.phase
     if phase is Phase.STARTING:
         phase = Phase.PREPARED if seen.master_port else any_phase
@@ -102,12 +105,16 @@ def status(seen: Observed, any_phase: Phase = Phase.PREPARING) -> pb.AllocationS
         phase=cast("pb.ObservedPhase.ValueType", phase.value),
         cause=cast("pb.EndCause.ValueType", seen.cause.value),
         reason=seen.reason,
-        started_at=seen.started_at,
-        ended_at=seen.ended_at,
         log_bytes=seen.log_bytes,
         master_port=seen.master_port,
         probes=[probe(result) for result in seen.probes],
     )
+    if seen.started_at:
+        message.started_seconds_ago = max(0.0, now - seen.started_at)
+        message.started_at = wall - message.started_seconds_ago
+    if seen.ended_at:
+        message.ended_seconds_ago = max(0.0, now - seen.ended_at)
+        message.ended_at = wall - message.ended_seconds_ago
     if seen.exit_code is not None:
         message.exit_code = seen.exit_code
     return message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from agent.archive import ArchiveError
 from agent.core.model import AllocationId
 from agent.logs import Chunk, Position, PublishFailed
 from agent.session import convert
+from agent.spawner.wire import now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -97,7 +99,7 @@ class Link:
         request = pb.ReportRequest(
             epoch=report.epoch,
             complete=report.complete,
-            statuses=[convert.status(seen) for seen in report.statuses],
+            statuses=[convert.status(seen, now(), time.time()) for seen in report.statuses],
             probes=[convert.probe(result) for result in report.probes],
             goodbye=report.goodbye,
         )

@@ -51,7 +51,7 @@ class Authority:
             common_name=names[0],
             names=certs.general_names(names),
             usages=certs.SERVER_USAGES,
-            not_before=now - certs.BACKDATE,
+            not_before=certs.beginning(now, life),
             not_after=now + life,
         )
         leaf = certs.make_leaf(template, key.public_key(), self._certificate, self._key)
@@ -64,7 +64,7 @@ class Authority:
             common_name=name or host_id,
             names=[x509.UniformResourceIdentifier(uri)],
             usages=certs.HOST_USAGES,
-            not_before=now - certs.BACKDATE,
+            not_before=certs.beginning(now, life),
             not_after=now + life,
         )
         key = certs.public_key_of_csr(csr_pem)
@@ -81,7 +81,7 @@ def load_or_create(directory: Path, now: float) -> Authority:
 def _create(directory: Path, now: float) -> Authority:
     make_private_dir(directory)
     key = certs.new_key()
-    certificate = certs.make_ca(key, _new_cluster_id(), now - certs.BACKDATE, now + CA_LIFE)
+    certificate = certs.make_ca(key, _new_cluster_id(), certs.beginning(now, CA_LIFE), now + CA_LIFE)
     # The certificate last: a key alone, left by a crash, has signed nothing yet and is replaced at the next start.
     write_private(directory / KEY_FILE, certs.key_pem(key))
     write_private(directory / CERTIFICATE_FILE, certs.certificate_pem(certificate))

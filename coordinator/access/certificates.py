@@ -17,8 +17,9 @@ from coordinator.access.errors import BadCsr
 
 ORGANIZATION = "rallypoint"
 CA_NAME = "Rallypoint CA "
-BACKDATE = 300.0
-"""Seconds by which certificates begin early, so that clocks which differ a little do not matter."""
+BACKDATE = 2 * 86_400.0
+"""Seconds by which certificates begin early: a clock that is a day behind must not cut a host off. It gives nothing
+away, for nothing was signed with a key before it was made; how *long* one is good is what its life limits."""
 MAX_CSR_BYTES = 16 * 1024
 _MAX_COMMON_NAME = 64  # X.509's ub-common-name
 
@@ -40,6 +41,11 @@ class Template:
     usages: Sequence[x509.ObjectIdentifier]
     not_before: float
     not_after: float
+
+
+def beginning(now: float, life: float) -> float:
+    """When a certificate of so many seconds of life, made ``now``, says that it begins."""
+    return now - min(BACKDATE, life)
 
 
 SERVER_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH,)

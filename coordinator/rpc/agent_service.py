@@ -145,7 +145,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         reported = HostReported(
             host_id=host_id,
             epoch=request.epoch,
-            statuses=statuses_from_proto(request.statuses),
+            statuses=statuses_from_proto(request.statuses, time.time()),
             probes=all_probes(host_id, request),
             hardware=hardware_from_proto(request.hardware) if request.HasField("hardware") else None,
             goodbye=request.goodbye,

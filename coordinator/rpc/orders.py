@@ -109,20 +109,29 @@ def _group_to_proto(desired: Desired) -> pb.Group:
     )
 
 
-def statuses_from_proto(messages: Iterable[pb.AllocationStatus]) -> tuple[AllocationStatus, ...]:
-    """What an agent saw; a phase that this coordinator does not know (a newer agent's) is left out."""
-    return tuple(_status(message) for message in messages if message.phase in _OBSERVED)
+def statuses_from_proto(messages: Iterable[pb.AllocationStatus], wall: float) -> tuple[AllocationStatus, ...]:
+    """What an agent saw, its times by our clock (``wall``, Unix seconds): hosts' may be days off.
+
+    A phase that this coordinator does not know (a newer agent's) is left out.
+    """
+    return tuple(_status(message, wall) for message in messages if message.phase in _OBSERVED)
 
 
-def _status(message: pb.AllocationStatus) -> AllocationStatus:
+def _status(message: pb.AllocationStatus, wall: float) -> AllocationStatus:
+    started_at, ended_at = message.started_at, message.ended_at
+    # An agent of before gives no ages, and its own clock has to do.
+    if message.HasField("started_seconds_ago"):
+        started_at = wall - message.started_seconds_ago
+    if message.HasField("ended_seconds_ago"):
+        ended_at = wall - message.ended_seconds_ago
     return AllocationStatus(
         id=AllocationId(message.allocation_id),
         phase=_OBSERVED[message.phase],
         exit_code=message.exit_code if message.HasField("exit_code") else None,
         cause=_CAUSE.get(message.cause),
         reason=message.reason,
-        started_at=message.started_at,
-        ended_at=message.ended_at,
+        started_at=started_at,
+        ended_at=ended_at,
         log_bytes=message.log_bytes,
         master_port=message.master_port,
     )

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,20 @@ class Seen:
 
     def summary(self) -> dict[str, Any]:
         """For people."""
-        found = asdict(self)
-        for name in ("any_jobs", "groups"):
-            times = sorted(found.pop(name))
-            found[name] = {"number": len(times), "median": statistics.median(times), "longest": times[-1]}
-        found["attempts"] = max(self.attempts)
-        return found
+        return {
+            "seconds": round(self.seconds),
+            "hosts seen": dict(self.states),
+            "sessions opened": self.sessions,
+            "highest attempt": max(self.attempts),
+            "any jobs": _times(self.any_jobs),
+            "groups": _times(self.groups),
+            "lines of the talking node": self.lines,
+            "more of them by its end": self.lines_behind,
+        }
+
+
+def _times(taken: list[float]) -> dict[str, float]:
+    return {"number": len(taken), "median": round(statistics.median(taken), 1), "longest": round(max(taken), 1)}
 
 
 @contextmanager

@@ -204,9 +204,9 @@ class Agent:
         for told in statuses:
             if told.phase is Phase.PREPARED:
                 self.world.ledger.prepared(told.id)
-        found = [convert.status(told) for told in statuses]
+        found = [convert.status(told, self.host.now(), self.host.wall()) for told in statuses]
         request = pb.ReportRequest(epoch=epoch, statuses=found, probes=[convert.probe(p) for p in probes])
-        seen = statuses_from_proto(request.statuses)
+        seen = statuses_from_proto(request.statuses, self.world.wall())
         return HostReported(self.host.id, epoch, seen, all_probes(self.host.id, request), goodbye=goodbye)
 
     def _deliver_report(self, event: HostReported, contact: Contact, call: object, *sent: Any) -> None:

@@ -71,7 +71,7 @@ def test_a_host_certificate_says_what_the_coordinator_says(authority: Authority)
         f"rallypoint://{authority.cluster_id}/host/h-3"
     ]
     assert names.get_values_for_type(x509.DNSName) == []
-    assert leaf.not_valid_before_utc.timestamp() == NOW - 300
+    assert leaf.not_valid_before_utc.timestamp() == NOW - 2 * 86_400, "a clock a day behind must do"
     assert leaf.not_valid_after_utc.timestamp() == NOW + HOST_LIFE
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
 
