@@ -13,6 +13,7 @@ from agent.core.model import AllocationId, Member, Observed, Phase, Probe
 from agent.session import convert
 from agent.session.contact import SessionTimes, report_limit
 from agent.work import Tools, Work
+from coordinator.core.errors import HostForgotten
 from coordinator.core.events import HostReported, SessionOpened
 from coordinator.rpc.orders import all_probes, statuses_from_proto
 from tests.sim.clock import Process, Timer
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from tests.sim.spawner import Spawner
 
 
+# The daemon waits so long at most for what it stopped, before it leaves for good.
+LEAVE_SECONDS = 15.0
+
+
 class Agent:
     """One life of the daemon."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.world = host.world
-        self.process = Process(f"{host.name} agent", self.world.clock)
+        self.process = Process(f"{host.name} agent", self.world.clock, host.rate)
         self.work: Work = self.world.parts.work(self._tools(), self._changed)
         self._times = SessionTimes()
         self._orders: list[Message] = []
@@ -104,7 +109,9 @@ class Agent:
             self._answer(self._lost, contact)
             return
         contact.stream.server = self.world.coordinator
-        self.world.coordinator.open_session(event, contact.stream, lambda error: self._answer(self._lost, contact))
+        self.world.coordinator.open_session(
+            event, contact.stream, lambda error: self._answer(self._failed, contact, error)
+        )
 
     def _answer(self, call: Any, *args: Any) -> None:
         self.world.network.down(self.host.link, self.process, call, *args)
@@ -134,6 +141,21 @@ class Agent:
         self.work.begin(contact.sent_at, welcome.lease_seconds, welcome.lease_grace_seconds)
         self._publish()
         self._report(contact, complete=True)
+
+    def _failed(self, contact: Contact, error: Exception) -> None:
+        if isinstance(error, HostForgotten) and not contact.over:
+            self._leave_for_good(contact, str(error))
+        else:
+            self._lost(contact)
+
+    def _leave_for_good(self, contact: Contact, reason: str) -> None:
+        """The daemon's `Refused`: all work is stopped, and no agent is started again."""
+        self.world.trace(self.host.name, "is told that it was removed")
+        contact.over = True
+        contact.stream.close()
+        self.host.removed = True
+        self.work.stop_everything(reason)
+        self._after(LEAVE_SECONDS, self.host.kill_agent)
 
     def _lost(self, contact: Contact) -> None:
         if contact.over:
@@ -228,6 +250,9 @@ class Agent:
         probes: list[Probe],
     ) -> None:
         if contact.call is not call or contact.over:
+            return
+        if isinstance(lease, HostForgotten):
+            self._leave_for_good(contact, str(lease))
             return
         if isinstance(lease, Exception):
             self._unanswered(contact, probes)

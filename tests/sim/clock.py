@@ -10,12 +10,16 @@ from typing import Any, cast
 
 
 class Process:
-    """Something that can be killed or frozen. What a dead one had planned never happens."""
+    """Something that can be killed or frozen. What a dead one had planned never happens.
 
-    __slots__ = ("alive", "frozen_until", "loop", "name")
+    ``rate``: how many seconds pass on its machine's clock in one true second.
+    """
 
-    def __init__(self, name: str, clock: Clock | None = None) -> None:
+    __slots__ = ("alive", "frozen_until", "loop", "name", "rate")
+
+    def __init__(self, name: str, clock: Clock | None = None, rate: float = 1.0) -> None:
         self.name = name
+        self.rate = rate
         self.alive = True
         self.frozen_until = 0.0
         self.loop = None if clock is None else SimLoop(clock, self)
@@ -56,9 +60,9 @@ class Clock:
         self._planned = 0
 
     def after(self, seconds: float, owner: Process | None, call: Callable[..., object], *args: Any) -> Timer:
-        """Plan ``call`` for ``owner``; None owns what no death prevents."""
+        """Plan ``call`` for ``owner``, so long after now by its own clock; None owns what no death prevents."""
         self._planned += 1
-        timer = Timer(self.now + seconds, owner, call, args)
+        timer = Timer(self.now + (seconds if owner is None else seconds / owner.rate), owner, call, args)
         heapq.heappush(self._heap, (timer.when, self._planned, timer))
         return timer
 
@@ -97,8 +101,8 @@ class SimLoop:
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def time(self) -> float:
-        """Virtual seconds."""
-        return self._clock.now
+        """Seconds on the machine's clock."""
+        return self._clock.now * self._owner.rate
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: object = None) -> Any:
         """At this moment, after what is planned for it already."""
@@ -110,7 +114,7 @@ class SimLoop:
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: object = None) -> Any:
         """At ``when`` by ``time``."""
-        return self.call_later(when - self._clock.now, callback, *args)
+        return self.call_later(when - self.time(), callback, *args)
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from tests.sim.coordinator import AFTER_COMMIT, AFTER_EFFECTS, BEFORE_COMMIT
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
-def plan(world: World, count: int, until: float) -> None:
-    """``count`` faults at random moments before ``until``."""
+def plan(world: World, count: int, until: float, without: Collection[str] = ()) -> None:
+    """``count`` faults at random moments before ``until``; those ``without`` which it is to go are left out."""
     kinds, weights = list(KINDS), list(KINDS.values())
-    for fault in world.random.choices(kinds, weights, k=count):
-        world.clock.after(world.random.uniform(0.5, until), None, fault, world)
+    for number, fault in enumerate(world.random.choices(kinds, weights, k=count)):
+        at = world.random.uniform(0.5, until)
+        if f"fault{number}" not in without:
+            world.clock.after(at, None, fault, world)
 
 
 def heal(world: World) -> None:
@@ -36,7 +38,7 @@ def heal(world: World) -> None:
 
 
 def _a_host(world: World) -> Host:
-    return world.random.choice(list(world.hosts.values()))
+    return world.random.choice([host for host in world.hosts.values() if not host.removed])
 
 
 def _a_while(world: World) -> float:
@@ -167,8 +169,25 @@ def slow_disk(world: World) -> None:
 
 
 def jump_wall_clock(world: World) -> None:
-    """Somebody sets the clocks."""
-    world.wall_offset += world.random.choice([-DAY, -60.0, 60.0, DAY])
+    """Somebody sets the clocks, of all machines or of one host."""
+    jump = world.random.choice([-DAY, -60.0, 60.0, DAY])
+    if world.random.random() < 0.5:
+        world.wall_offset += jump
+    else:
+        _a_host(world).wall_offset += jump
+
+
+# --- what owners do -------------------------------------------------------------------------------------------------
+
+
+def cordon_host(world: World) -> None:
+    """No new work for a host, for a while."""
+    world.user.cordon(_a_host(world).id, _a_while(world))
+
+
+def remove_host(world: World) -> None:
+    """A host is taken out of the cluster, and another one joins."""
+    world.user.remove(_a_host(world))
 
 
 KINDS: dict[Callable[[World], None], float] = {
@@ -184,5 +203,7 @@ KINDS: dict[Callable[[World], None], float] = {
     freeze_coordinator: 0.7,
     fail_disk: 1,
     slow_disk: 0.7,
-    jump_wall_clock: 0.7,
+    jump_wall_clock: 1,
+    cordon_host: 1,
+    remove_host: 1,
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -64,25 +65,28 @@ def run(
     parts: Parts | None = None,
     tell: Callable[[str], None] | None = None,
     script: Script | None = None,
+    without: Collection[str] = (),
 ) -> World:
     """Run one history to its end: a random one, or what ``script`` plans (it answers when the faults stop).
 
+    ``without`` names what a random one leaves out (``fault3``, ``job0``), so that a broken one can be made smaller.
     Raises Broken.
     """
     world = World(seed, parts or Parts(), tell)
     try:
         with _quiet():
-            _play(world, script or _at_random)
+            _play(world, script or partial(_at_random, without=without))
     except Exception as error:
         # Whatever the code under test raises is a finding; it is told with the seed that replays it.
-        raise Broken(f"seed {seed}, at {world.clock.now:.3f} s: {type(error).__name__}: {error}") from error
+        left_out = f" without {','.join(sorted(without))}" if without else ""
+        raise Broken(f"seed {seed}{left_out}, at {world.clock.now:.3f} s: {type(error).__name__}: {error}") from error
     finally:
         world.end()
     return world
 
 
 def _play(world: World, script: Script) -> None:
-    user = User(world)
+    user = world.user
     world.start_coordinator()
     until = script(world, user)
     world.clock.after(until, None, faults.heal, world)
@@ -93,12 +97,12 @@ def _play(world: World, script: Script) -> None:
     world.ledger.check_jobs()
 
 
-def _at_random(world: World, user: User) -> float:
+def _at_random(world: World, user: User, without: Collection[str]) -> float:
     shape = Shape()
     _join_hosts(world, world.random.randint(1, shape.hosts))
     for number in range(world.random.randint(1, shape.jobs)):
-        _plan_job(world, user, number, shape.seconds)
-    faults.plan(world, world.random.randint(0, shape.faults), shape.seconds)
+        _plan_job(world, user, number, shape.seconds, skip=f"job{number}" in without)
+    faults.plan(world, world.random.randint(0, shape.faults), shape.seconds, without)
     return shape.seconds
 
 
@@ -110,7 +114,7 @@ def _join_hosts(world: World, count: int) -> None:
         world.join_host(cpus, gpus, facts)
 
 
-def _plan_job(world: World, user: User, number: int, until: float) -> None:
+def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -> None:
     random, name = world.random, f"job{number}"
     placement = random.choice([Placement.ANY, Placement.CLUSTER])
     most = len(world.hosts) if placement is Placement.CLUSTER else 4
@@ -125,7 +129,12 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
         max_duration=random.choice([None, None, 6.0]),
         stop_duration=random.choice([None, 0.0, 1.0, 6.0]),
         retry=random.choice(
-            [None, None, RetryPolicy(attempts=3), RetryPolicy(frozenset({RetryEvent.ERROR}), attempts=2)]
+            [
+                *(None, None),
+                RetryPolicy(attempts=3),
+                RetryPolicy(frozenset({RetryEvent.ERROR}), attempts=2),
+                RetryPolicy(attempts=20, duration=random.choice([5.0, 30.0])),
+            ]
         ),
         on_node_failure=random.choice(list(OnNodeFailure)) if placement is Placement.ANY else OnNodeFailure.GO_ON,
         spread=random.choice([Spread.HOST, Spread.REGION]),
@@ -144,7 +153,11 @@ def _plan_job(world: World, user: User, number: int, until: float) -> None:
     stop_after = random.uniform(0.0, 20.0) if random.random() < 0.25 else None
     if not _ends_by_itself(world, spec):
         stop_after = until + 30.0
-    world.clock.after(random.uniform(0.1, until * 0.6), None, user.submit, spec, stop_after, random.random() < 0.2)
+    at, abort = random.uniform(0.1, until * 0.6), random.random() < 0.2
+    if skip:
+        del world.programs[name]
+    else:
+        world.clock.after(at, None, user.submit, spec, stop_after, abort)
 
 
 def _ends_by_itself(world: World, spec: JobSpec) -> bool:
@@ -175,6 +188,8 @@ def _what_is_left(world: World, user: User) -> list[str]:
     left += [f"{key} running" for key in world.ledger.live]
     left += [f"request of {name} unknown" for name in world.programs if not _known(world, name)]
     for host in world.hosts.values():
+        if host.removed:
+            continue
         if host.agent is None or host.spawner is None:
             left.append(f"{host.name} without agent")
             continue

@@ -34,10 +34,16 @@ class Program:
 
 
 class Host:
-    """A machine. ``now`` is its own clock, which starts anew with each boot."""
+    """A machine. ``now`` is its own clock, which starts anew with each boot.
 
-    def __init__(self, world: World, number: int, cpus: int, gpus: int, facts: HostFacts) -> None:
+    ``rate``: seconds on that clock in one true second. ``removed``: its owner took it out of the cluster, and it knows.
+    """
+
+    def __init__(self, world: World, number: int, cpus: int, gpus: int, facts: HostFacts, rate: float = 1.0) -> None:
         self.world = world
+        self.rate = rate
+        self.wall_offset = 0.0
+        self.removed = False
         self.id = HostId(f"h-{number}")
         self.name = f"host{number}"
         self.facts = facts
@@ -61,11 +67,11 @@ class Host:
 
     def now(self) -> float:
         """Seconds since boot."""
-        return self.world.clock.now - self._booted_at
+        return (self.world.clock.now - self._booted_at) * self.rate
 
     def wall(self) -> float:
-        """What its wall clock shows."""
-        return self.world.wall()
+        """What its wall clock shows; it may jump."""
+        return self.world.wall() + self.wall_offset
 
     def hardware(self) -> Hardware:
         """What its agent reports."""
@@ -140,8 +146,8 @@ class Host:
         self.journal.crash(self.world.random.randint(0, unsynced))
 
     def start_agent(self) -> None:
-        """Start the daemon, unless it runs or the machine is down."""
-        if self.up and self.agent is None:
+        """Start the daemon, unless it runs, is not wanted any more, or the machine is down."""
+        if self.up and self.agent is None and not self.removed:
             self.world.trace(self.name, "agent starts")
             self.agent = self.world.parts.agent(self)
 

@@ -58,6 +58,7 @@ class Ledger:
         self._unwanted: dict[str, float] = {}
         self._ranks: dict[tuple[str, int], dict[str, int]] = {}
         self._winners: dict[tuple[str, int], int] = {}
+        self._closed: set[str] = set()
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -136,6 +137,8 @@ class Ledger:
                 if change.allocation.job_id in self._stopping:
                     raise Violated(f"{change.allocation.id} is placed after its job was stopped")
                 self._check_rank(change.allocation)
+                if change.allocation.host_id in self._closed:
+                    raise Violated(f"{change.allocation.id} is placed on {change.allocation.host_id}, which is closed")
             elif isinstance(change, NodeUpdated):
                 self._check_node(change.node)
             elif isinstance(change, JobUpdated):
@@ -223,6 +226,14 @@ class Ledger:
         state = self.world.disk.jobs[job_id].state
         if not state.ended and state is not JobState.STOPPING:
             raise Violated(f"the stop of {job_id} was acknowledged, but on disk it is {state.value}")
+
+    def closed(self, host_id: str) -> None:
+        """A user was told that this host gets no more work."""
+        self._closed.add(host_id)
+
+    def opened(self, host_id: str) -> None:
+        """A user wants work on this host again."""
+        self._closed.discard(host_id)
 
     def acknowledged(self, statuses: Sequence[Observed]) -> None:
         """An agent was told that the coordinator has these."""

@@ -1,4 +1,4 @@
-"""Six bugs to plant: each is put in place of a part of production by the history's constructor, and must be found."""
+"""Bugs to plant: each is put in place of a part of production by the history's constructor, and must be found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from agent.core.model import AllocationId, Phase
 from agent.work import Work
 from coordinator.core import rendezvous
+from coordinator.core.changes import HostUpdated
 from coordinator.core.decide import decide
 from coordinator.core.ends import on_end
-from coordinator.core.events import AllocationStatus, Event, HostReported, StopRequested, Ticked
+from coordinator.core.events import AllocationStatus, Event, HostReported, SessionOpened, StopRequested, Ticked
 from coordinator.core.ids import HostId
 from coordinator.core.model import EndCause, GangPhase
 from coordinator.core.model import Phase as CorePhase
@@ -91,6 +92,36 @@ def retry_twice(turn: Turn, event: Event) -> Any:
         turn.state.timing = timing
 
 
+def ignore_drift(turn: Turn, event: Event) -> Any:
+    """A host's lease and grace are taken to end when the coordinator's clock says so."""
+    timing = turn.state.timing
+    turn.state.timing = replace(timing, lease_margin=0.0)
+    try:
+        return decide(turn, event)
+    finally:
+        turn.state.timing = timing
+
+
+class CountsFromTheAnswer(Work):
+    """Takes a lease to begin when it arrives."""
+
+    def begin(self, sent_at: float, seconds: float, grace: float) -> None:
+        """See Work."""
+        super().begin(self._tools.now(), seconds, grace)
+
+    def renew(self, sent_at: float, seconds: float, grace: float) -> bool:
+        """See Work."""
+        return super().renew(self._tools.now(), seconds, grace)
+
+
+def place_on_closed(turn: Turn, event: Event) -> Any:
+    """A host that was taken out of use is taken into use again by its next session."""
+    answer = decide(turn, event)
+    if isinstance(event, SessionOpened) and answer.cordoned:
+        turn.record(HostUpdated(replace(answer, cordoned=False)))
+    return answer
+
+
 PLANTS: dict[str, Parts] = {
     "a skipped fence": Parts(decide=skip_the_fence),
     "a GPU freed early": Parts(decide=free_early),
@@ -98,4 +129,7 @@ PLANTS: dict[str, Parts] = {
     "a forgotten end": Parts(work=ForgetsEnds),
     "a gang started in part": Parts(decide=start_in_part),
     "a node tried twice at once": Parts(decide=retry_twice),
+    "clocks taken to be alike": Parts(decide=ignore_drift),
+    "a lease counted from its answer": Parts(work=CountsFromTheAnswer),
+    "a forgotten cordon": Parts(decide=place_on_closed),
 }

@@ -13,7 +13,7 @@ from coordinator.core.model import HostFacts
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement
 from tests.sim.host import Host, Program
 from tests.sim.user import User
-from tests.sim.world import World
+from tests.sim.world import DRIFT, World
 
 SEEDS: tuple[int, ...] = ()
 
@@ -98,6 +98,29 @@ def stopped_while_it_fails(world: World, user: User) -> float:
     return 12.0
 
 
+def slow_clock_of_a_host_that_is_cut_off(world: World, user: User) -> float:
+    """A host whose clock is slow stops its work late, and it is placed anew later still."""
+    host = _host(world)
+    host.rate = 1.0 - DRIFT
+    _at(world, 1.0, host.kill_agent)
+    _at(world, 1.0, host.kill_spawner)
+    _at(world, 1.5, host.start_agent)
+    _submit(world, user, 3.0, STUBBORN)
+    _at(world, 6.0, lambda: _host(world))
+    _at(world, 8.0, lambda: _cut(host))
+    return 60.0
+
+
+def late_answers_of_a_host_that_is_cut_off(world: World, user: User) -> float:
+    """The last answer took long to come: the lease that it gives began when it was asked for."""
+    host = _host(world)
+    _submit(world, user, 1.0, STUBBORN)
+    _at(world, 2.0, lambda: setattr(host.link, "delay", 1.4))
+    _at(world, 10.0, lambda: _host(world))
+    _at(world, 25.0, lambda: setattr(host.link, "up_cut", True))
+    return 80.0
+
+
 SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     cut_off_before_the_first_answer,
     ordered_while_the_lease_was_over,
@@ -106,6 +129,8 @@ SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     woken_with_an_old_order,
     spawner_that_dies_while_it_stops,
     stopped_while_it_fails,
+    slow_clock_of_a_host_that_is_cut_off,
+    late_answers_of_a_host_that_is_cut_off,
 )
 
 

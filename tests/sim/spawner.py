@@ -95,7 +95,7 @@ class Spawner:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.process = Process(f"{host.name} spawner")
+        self.process = Process(f"{host.name} spawner", rate=host.rate)
         self.daemon: Agent | None = None
         self.tasks: dict[str, Task] = {}
         self.records = host.journal.open()

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordinator.core.events import JobSubmitted, StopRequested
+from coordinator.core.errors import Conflict, NotFound
+from coordinator.core.events import (
+    CordonRequested,
+    Event,
+    HostJoined,
+    JobSubmitted,
+    RemovalRequested,
+    StopRequested,
+)
 from coordinator.core.spec import JobSpec
 from tests.sim.network import Link
 
 if TYPE_CHECKING:
+    from tests.sim.host import Host
     from tests.sim.world import World
 
 ANSWER_SECONDS = 3.0
@@ -42,15 +51,50 @@ class User:
 
         self._call(StopRequested(job_id, "ann", abort=abort), stopped)
 
-    def _call(self, event: JobSubmitted | StopRequested, done: Any) -> None:
+    def cordon(self, host_id: str, seconds: float) -> None:
+        """Let no new work on a host, for ``seconds`` after that was accepted."""
+
+        def cordoned(answer: Any) -> None:
+            if not isinstance(answer, NotFound):
+                self.world.trace(host_id, "cordoned")
+                self.world.ledger.closed(host_id)
+                self.world.clock.after(seconds, None, resume)
+
+        def resume() -> None:
+            self.world.ledger.opened(host_id)
+            self._call(CordonRequested(host_id, False), lambda _: self.world.trace(host_id, "resumed"), (NotFound,))
+
+        self._call(CordonRequested(host_id, True), cordoned, (NotFound,))
+
+    def remove(self, host: Host) -> None:
+        """Take a host out of the cluster, unless work is on it; another one of its kind takes its place."""
+
+        def removed(answer: Any) -> None:
+            if isinstance(answer, Conflict):
+                return
+            # A repeated request finds it gone.
+            self.world.trace(host.id, "removed")
+            self.world.ledger.closed(host.id)
+            self._call(HostJoined(f"{host.name}-anew", host.facts, host.name), joined)
+
+        def joined(answer: Any) -> None:
+            other = self.world.add_host(int(answer.id[2:]), host.cpus, host.gpus, host.facts)
+            self.world.trace(other.id, "joined in place of", host.id)
+            other.start_agent()
+
+        self._call(RemovalRequested(host.id), removed, (Conflict, NotFound))
+
+    def _call(self, event: Event, done: Any, final: tuple[type[Exception], ...] = ()) -> None:
+        """Ask until there is an answer; a refusal that is one of ``final`` is an answer too."""
         self.busy += 1
         world, finished = self.world, False
 
         def answered(answer: Any) -> None:
             nonlocal finished
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception) and not isinstance(answer, final):
                 return
-            done(answer)
+            if not finished or isinstance(event, JobSubmitted | StopRequested):
+                done(answer)
             if not finished:
                 finished = True
                 self.busy -= 1

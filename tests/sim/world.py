@@ -21,10 +21,16 @@ from tests.sim.coordinator import Coordinator
 from tests.sim.host import Host, Program
 from tests.sim.ledger import Ledger
 from tests.sim.network import Link, Network
+from tests.sim.user import User
 
 DAY = 86400.0
 
 TIMING = Timing(heartbeat=5.0, suspect=10.0, lease=15.0, lease_grace=4.0, prepare=20.0, probe_interval=30.0)
+
+
+# A host's clock goes so much too fast or too slow at most. What lasts lease + grace on it must not last longer than
+# lease + grace + margin in truth, less the time that a kill takes: here 19 s / 0.98 + 0.5 s < 20 s.
+DRIFT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class World:
         self.disk = MemoryDisk()
         self.ledger = Ledger(self)
         self.hosts: dict[str, Host] = {}
+        self.user = User(self)
         self.programs: dict[str, Program] = {}
         self.coordinator: Coordinator | None = None
         self.disk_state = Disk()
@@ -80,10 +87,15 @@ class World:
         """What every wall clock shows; it may jump."""
         return self.clock.now + self.wall_offset
 
+    def add_host(self, number: int, cpus: int, gpus: int, facts: HostFacts) -> Host:
+        """A machine with a clock of its own, which the coordinator knows by ``number``."""
+        rate = 1.0 + self.random.choice([0.0, 0.0, -DRIFT, DRIFT, self.random.uniform(-DRIFT, DRIFT)])
+        host = self.hosts[f"h-{number}"] = Host(self, number, cpus, gpus, facts, rate)
+        return host
+
     def join_host(self, cpus: int, gpus: int, facts: HostFacts) -> Host:
-        """A machine joins the cluster, and its agent starts."""
-        host = Host(self, len(self.hosts) + 1, cpus, gpus, facts)
-        self.hosts[host.id] = host
+        """A machine joins the cluster at its beginning, and its agent starts."""
+        host = self.add_host(len(self.hosts) + 1, cpus, gpus, facts)
         assert self.coordinator is not None
         self.coordinator.post(HostJoined(host.name, facts, host.name), lambda _: host.start_agent())
         return host
