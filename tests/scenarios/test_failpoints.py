@@ -24,6 +24,8 @@ from tests.support import eventually
 
 CRASHES = int(os.environ.get("RALLYPOINT_TEST_CRASHES", "10"))
 HOSTS = ("one", "two")
+# A host whose agent was away when another probed it gets no group until it is probed again.
+PROBES = ("--probe-interval", "1s")
 
 pytestmark = pytest.mark.timeout(120 + 30 * CRASHES)
 
@@ -114,7 +116,7 @@ HISTORIES: dict[str, Callable[[Cluster], Counter[str]]] = {
 def play(nursery: Nursery, folder: Path, history: str) -> tuple[Counter[str], Counter[str]]:
     """Play one history from its start to the reckoning: how often which died where, and how much work was done."""
     folder.mkdir()
-    cluster = Cluster(folder, program=nursery.program)
+    cluster = Cluster(folder, options=PROBES, program=nursery.program)
     with cluster:
         for name in HOSTS:
             cluster.add(name, run=["--peer-listen", "127.0.0.1:0", "--cpus", "4"])
