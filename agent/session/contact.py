@@ -39,7 +39,7 @@ class SessionTimes:
 
     gather: float = 0.025
     answer: float = 10.0
-    report: float = 5.0
+    report: float = 10.0
     first_backoff: float = 0.2
     longest_backoff: float = 5.0
     goodbye: float = 2.0

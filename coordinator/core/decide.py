@@ -86,7 +86,7 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
         if kind == "lease" and host is not None:
             sessions.on_lease_deadline(turn, host)
         if kind == "probe" and host is not None and host.state is HostState.ONLINE:
-            sessions.order_probes(turn, host, both_ways=False)
+            sessions.order_probes(turn, host)
 
 
 def _rested(turn: Turn, name: str) -> None:

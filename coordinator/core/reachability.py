@@ -44,7 +44,7 @@ class ReachMap:
             # Thousands of probes are repeated every two minutes, and hardly any says something new.
             return False
         self._update(self._close, source, target, self._is_close(source, target))
-        mutual = self._reaches(source, target) and self._reaches(target, source)
+        mutual = self.reaches(source, target) and self.reaches(target, source)
         return self._update(self._neighbours, source, target, mutual)
 
     def forget(self, host: HostId) -> None:
@@ -60,6 +60,10 @@ class ReachMap:
         """The addresses at which ``source`` got through to ``target``."""
         links = self._links.get(source, {}).get(target, {})
         return frozenset(address for address, reach in links.items() if reach.reached)
+
+    def reaches(self, source: HostId, target: HostId) -> bool:
+        """Whether ``source`` got through to ``target`` at any address."""
+        return any(reach.reached for reach in self._links.get(source, {}).get(target, {}).values())
 
     def probed(self, source: HostId, target: HostId) -> bool:
         """Whether any probe from ``source`` to ``target`` has come back."""
@@ -86,9 +90,6 @@ class ReachMap:
 
     def _is_close(self, a: HostId, b: HostId) -> bool:
         return self._reaches_best(a, b) and self._reaches_best(b, a)
-
-    def _reaches(self, source: HostId, target: HostId) -> bool:
-        return any(reach.reached for reach in self._links.get(source, {}).get(target, {}).values())
 
     def _reaches_best(self, source: HostId, target: HostId) -> bool:
         reach = self._links.get(source, {}).get(target, {}).get(self._best.get(target, ""))

@@ -148,7 +148,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
     turn.record(HostSilent(host.id, None))
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
-    order_probes(turn, host, both_ways=True)
+    _probe_what_is_new(turn, host)
     return host
 
 
@@ -308,16 +308,34 @@ def _running(turn: Turn, allocation: Allocation) -> None:
 # ---------------------------------------------------------------- probes
 
 
-def order_probes(turn: Turn, host: Host, *, both_ways: bool) -> None:
+def order_probes(turn: Turn, host: Host) -> None:
     """Have the host probe every other that may share a network with it, and again after the probe interval."""
-    # The newest first, and no look at more hosts than needed: thousands come back after a restart.
-    sharing = (other for other in reversed(turn.state.hosts.values()) if _may_share_network(host, other))
-    others = list(islice(sharing, MAX_PROBE_TARGETS)) if host.peer.port else []
-    if others:
-        turn.effect(ProbesWanted(host.id, tuple(other.id for other in others)))
-    for other in others if both_ways else ():
-        turn.effect(ProbesWanted(other.id, (host.id,)))
+    _order(turn, host, _others(turn.state, host))
     turn.record(DeadlineSet(probe_deadline(host.id), turn.at.mono + turn.state.timing.probe_interval))
+
+
+def _probe_what_is_new(turn: Turn, host: Host) -> None:
+    """At the begin of a session: probes both ways, but of links that are not known to work.
+
+    A coordinator that is so busy that sessions break must not be given more to do by each that begins again.
+    """
+    reach, others = turn.state.reach, _others(turn.state, host)
+    _order(turn, host, [other for other in others if not reach.reaches(host.id, other.id)])
+    for other in others:
+        if not reach.reaches(other.id, host.id):
+            _order(turn, other, [host])
+    turn.record(DeadlineSet(probe_deadline(host.id), turn.at.mono + turn.state.timing.probe_interval))
+
+
+def _others(state: State, host: Host) -> list[Host]:
+    # The newest first, and no look at more hosts than needed: thousands come back after a restart.
+    sharing = (other for other in reversed(state.hosts.values()) if _may_share_network(host, other))
+    return list(islice(sharing, MAX_PROBE_TARGETS)) if host.peer.port else []
+
+
+def _order(turn: Turn, host: Host, targets: list[Host]) -> None:
+    if targets:
+        turn.effect(ProbesWanted(host.id, tuple(target.id for target in targets)))
 
 
 def _may_share_network(one: Host, other: Host) -> bool:

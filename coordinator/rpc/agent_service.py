@@ -118,7 +118,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
     async def _orders(self, session: Session) -> AsyncIterator[pb.OpenSessionResponse]:
         revision = 0
         # The first message is complete even when it is empty: it tells what is *not* wanted any more.
-        session.probe(())
+        session.begin()
         while True:
             orders, probes = await session.take()
             if session.closed:

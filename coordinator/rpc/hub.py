@@ -4,7 +4,7 @@ a session whose agent does not read is closed, and a new one begins with the com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -14,16 +14,25 @@ from coordinator.core.model import Host
 
 log = structlog.get_logger(__name__)
 
-# Orders to probe are gathered, for so many seconds for each open session, but no longer than the second. When many
-# come back at once, each is told of all of them in a few orders: one by one, N hosts would make N² orders and reports.
-_GATHER_A_SESSION = 0.002
-_LONGEST_GATHER = 1.0
+# Orders to probe are gathered, for so many seconds for each open session, but no longer than the second. When many come
+# back at once, each is told of all of them in a few orders: one by one, N hosts would make N² orders and reports. And
+# what hosts run is heard of first, before who reaches whom.
+_GATHER_A_SESSION = 0.01
+_LONGEST_GATHER = 5.0
+
+
+Later = Callable[[float, Callable[[], None]], object]
+
+
+def _later(seconds: float, call: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(seconds, call)
 
 
 class Session:
     """One contact of an agent: orders wait here until its stream takes them. A newer order replaces an older one."""
 
-    def __init__(self, epoch: int, instance: str = "", where: str = "") -> None:
+    def __init__(self, later: Later, epoch: int, instance: str = "", where: str = "") -> None:
+        self._later = later
         self.epoch = epoch
         self.instance = instance
         self.where = where
@@ -32,7 +41,7 @@ class Session:
         self._orders: dict[AllocationId, Desired | None] = {}
         self._probes: dict[HostId, Host] = {}
         self._wake = asyncio.Event()
-        self._soon: asyncio.TimerHandle | None = None
+        self._gathering = False
 
     def order(self, allocation_id: AllocationId, desired: Desired | None) -> None:
         """Put an order; None tells that the allocation is gone."""
@@ -42,10 +51,17 @@ class Session:
     def probe(self, targets: Iterable[Host], within: float = 0.0) -> None:
         """Put an order to probe, which goes down with others ``within`` so many seconds."""
         self._probes.update((host.id, host) for host in targets)
-        if not within:
-            self._wake.set()
-        elif self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(within, self._wake.set)
+        if self._probes and not self._gathering:
+            self._gathering = True
+            self._later(within, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._wake.set()
+
+    def begin(self) -> None:
+        """Have the first orders taken, even if there are none."""
+        self._wake.set()
 
     def close(self) -> None:
         """End the stream once what waits has been looked at."""
@@ -53,13 +69,12 @@ class Session:
         self._wake.set()
 
     async def take(self) -> tuple[dict[AllocationId, Desired | None], list[Host]]:
-        """Everything that waits, as soon as anything does or the session is closed."""
+        """Orders that wait, and probes that are due, as soon as there are any or the session is closed."""
         await self._wake.wait()
         self._wake.clear()
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
         orders, self._orders = self._orders, {}
+        if self._gathering:
+            return orders, []
         probes, self._probes = list(self._probes.values()), {}
         return orders, probes
 
@@ -67,7 +82,9 @@ class Session:
 class Hub:
     """Where the engine's orders to agents go: at most one open session a host."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Later | None = None) -> None:
+        """``later`` calls something after so many seconds; by default the running event loop does."""
+        self._later = later or _later
         self._sessions: dict[HostId, Session] = {}
         self._early_probes: dict[HostId, dict[HostId, Host]] = {}
 
@@ -84,7 +101,7 @@ class Hub:
         Called between two turns of the engine, so that no order falls between the state and the session.
         """
         older = self._sessions.get(host_id)
-        session = Session(epoch, instance, where)
+        session = Session(self._later, epoch, instance, where)
         if older is not None:
             if older.epoch > epoch:
                 session.close()
@@ -93,7 +110,7 @@ class Hub:
         self._sessions[host_id] = session
         for allocation_id, desired in orders:
             session.order(allocation_id, desired)
-        session.probe(self._early_probes.pop(host_id, {}).values())
+        session.probe(self._early_probes.pop(host_id, {}).values(), self._gathering())
         return session
 
     def leave(self, host_id: HostId, session: Session) -> None:
@@ -118,9 +135,12 @@ class Hub:
         """Pass an order to probe on; the first ones come before the session is open, and wait for it."""
         session = self._sessions.get(host_id)
         if session is not None:
-            session.probe(targets, min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions)))
+            session.probe(targets, self._gathering())
         else:
             self._early_probes.setdefault(host_id, {}).update((host.id, host) for host in targets)
+
+    def _gathering(self) -> float:
+        return min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions))
 
     def supersede(self, host_id: HostId, epoch: int | None) -> None:
         """Close the host's session if it is older than ``epoch``, or in any case for None."""

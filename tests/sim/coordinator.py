@@ -48,7 +48,7 @@ class Coordinator:
     def __init__(self, world: World) -> None:
         self.world = world
         self.process = Process("coordinator", world.clock)
-        self.hub = Hub()
+        self.hub = Hub(lambda seconds, call: world.clock.after(seconds, self.process, call))
         self.state = State(world.timing)
         self.doomed = ""
         self._store = MemoryStore(world.disk)
@@ -103,7 +103,7 @@ class Coordinator:
             lease_grace_seconds=timing.lease_grace,
         )
         stream.send(pb.OpenSessionResponse(welcome=welcome))
-        session.probe(())
+        session.begin()
         revision = 0
         while not stream.closed:
             orders, probes = await session.take()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.core import explain
+from coordinator.core.effects import ProbesWanted
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
 from coordinator.core.fit import gpu_is, gpu_mismatch
@@ -385,3 +386,18 @@ def test_the_plan_is_what_then_happens(placement: Placement, nodes: int) -> None
     for allocation in world.held(job.id):
         happened[allocation.host_id] = happened.get(allocation.host_id, 0) + 1
     assert plan == happened
+
+
+def test_a_session_that_begins_again_orders_probes_only_of_links_that_are_not_known_to_work() -> None:
+    world = World(cut={("two", "one")})
+    one, two, three = (world.add_host(name) for name in ("one", "two", "three"))
+    world.effects.clear()
+    world.open(one.id)
+    ordered = [effect for effect in world.effects if isinstance(effect, ProbesWanted)]
+    assert ordered == [ProbesWanted(two.id, (one.id,))], "of all links only that from two to one failed"
+    world.effects.clear()
+    world.restart()
+    for host in (one, two, three):
+        world.open(host.id)
+    wanted = {(e.host_id, target) for e in world.effects if isinstance(e, ProbesWanted) for target in e.targets}
+    assert len(wanted) == 6, "a coordinator that was started anew knows of no link"
