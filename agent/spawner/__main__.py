@@ -89,10 +89,10 @@ class Server:
         self._poll.register(connection, select.EPOLLIN)
         # The snapshot says it all; news from before would only repeat it.
         self._keeper.commit()
-        self._keeper.news.clear()
+        self._keeper.book.news.clear()
         keeper = self._keeper
         self._push(
-            [{"ev": "snapshot", "records": keeper.journal.records, "boot": keeper.boot, "held": keeper.nursery.held()}]
+            [{"ev": "snapshot", "records": keeper.book.records, "boot": keeper.boot, "held": keeper.nursery.held()}]
         )
 
     def _drop(self) -> None:
@@ -143,9 +143,9 @@ class Server:
         del self._spawns[:SPAWN_SLICE]
 
     def _tell(self) -> None:
-        self._push_all(self._keeper.refusals)
-        if self._keeper.commit() and self._keeper.news:
-            self._push_all(self._keeper.news)
+        self._push_all(self._keeper.book.refusals)
+        if self._keeper.commit() and self._keeper.book.news:
+            self._push_all(self._keeper.book.news)
             reach("spawner.after-news")
 
     def _push_all(self, news: "list[wire.Message]") -> None:

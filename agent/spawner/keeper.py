@@ -1,6 +1,5 @@
 """Keeps the tasks: starts, watches, stops and reaps them, and journals each end before anyone is told."""
 
-import contextlib
 import heapq
 import os
 import select
@@ -9,12 +8,12 @@ import time
 from rallypoint.failpoints import reach
 
 from agent.spawner import procs
+from agent.spawner.book import Book
 from agent.spawner.group import Group, group_of
-from agent.spawner.journal import Journal
 from agent.spawner.lease import LeaseFile
 from agent.spawner.memory import verdict
 from agent.spawner.nursery import Nursery
-from agent.spawner.orders import environment, number, signal_number, strings
+from agent.spawner.orders import after_of, environment, memory_of, number, signal_number, strings
 from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
 from agent.spawner.trees import Trees
@@ -32,16 +31,11 @@ AFTER_ENDED = "the host was out of contact with its coordinator for {0:g} s, the
 
 
 class Keeper:
-    """All tasks of this host.
-
-    ``news`` collects what the daemon is to hear once the journal is on the disk, ``refusals`` what it hears at once.
-    """
+    """All tasks of this host; what is noted and told of them is in ``book``."""
 
     def __init__(self, directory: str, poll: select.epoll, use_groups: bool = True) -> None:
         self.boot = procs.boot_id()
-        self.journal = Journal(os.path.join(directory, "spawner.journal"))
-        self.news: list[Message] = []
-        self.refusals: list[Message] = []
+        self.book = Book(directory)
         self.tasks: dict[str, Task] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
         place = os.stat(directory)
@@ -50,10 +44,9 @@ class Keeper:
         self._watch = Watch(poll)
         self._trees = Trees(self._watch, self.nursery, self._at, self._finish, self._stuck)
         self._timers: list[tuple[float, str]] = []
-        self._must_sync = False
         self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
         self._ends = Ends(directory)
-        for task, record in list(self.journal.records.items()):
+        for task, record in list(self.book.records.items()):
             if "at_end" not in record:
                 self._pick_up(task, record)
         self.nursery.clean([task.group for task in self.tasks.values() if task.group is not None])
@@ -65,14 +58,14 @@ class Keeper:
     def start(self, order: Message) -> None:
         """Spawn a task; one that has a record is not started again, whatever became of it."""
         task = str(order["id"])
-        if task in self.journal.records:
+        if task in self.book.records:
             return
         limit = order.get("limit")
         began = now()
         reach("spawner.before-starting")
-        memory = _memory(order)
+        memory = memory_of(order)
         group = self.nursery.waiting(fresh=memory is not None)
-        self.journal.add(
+        self.book.journal.add(
             "starting",
             task,
             boot=self.boot,
@@ -87,7 +80,7 @@ class Keeper:
             meta=order.get("meta"),
         )
         try:
-            self.journal.write()
+            self.book.journal.write()
             reach("spawner.after-starting")
             pid = spawn(
                 strings(order["argv"]),
@@ -98,27 +91,18 @@ class Keeper:
             )
             reach("spawner.after-spawn")
         except StartError as error:
-            self._record_end(task, error.code, "start_failed", str(error), 0)
+            self.book.ended(task, error.code, "start_failed", str(error), 0)
             return
         except HostError as error:
-            self._refuse(task, str(error))
+            self.book.refuse(task, str(error))
             return
         except OSError as error:
             # Unrecorded it must not run: nobody could find it again.
-            self.journal.take_back(task)
-            self._refuse(task, f"journal {error.filename or self.journal.path!r}: {error.strerror}")
+            self.book.journal.take_back(task)
+            self.book.refuse(task, f"journal {error.filename or self.book.journal.path!r}: {error.strerror}")
             return
         self.nursery.born()
         self._started(task, pid, order, group, None if limit is None else began + number(limit))
-
-    def _refuse(self, name: str, reason: str) -> None:
-        """This host can start nothing now. Said even if the disk takes no record: what never ran may run elsewhere."""
-        end = {"code": None, "cause": "host", "reason": reason, "log_bytes": 0}
-        at = time.time()
-        if name in self.journal.records:
-            self.journal.add("exited", name, at_end=at, **end)
-            self._must_sync = True
-        self.refusals.append({"ev": "exited", "id": name, "at": at, **end})
 
     def _mark(self, task: str) -> str:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""
@@ -126,12 +110,11 @@ class Keeper:
 
     def _started(self, name: str, pid: int, order: Message, group: Group | None, limit_at: float | None) -> None:
         process = procs.look(pid)
-        at = time.time()
         start = process.start if process else 0
-        self.journal.add("started", name, pid=pid, start=start, at=at)
+        self.book.started(name, pid, start)
         task = Task(name, self._mark(name), pid, start, str(order["log"]), str(order["signal"]), number(order["grace"]))
-        task.after = _after(order)
-        task.group, task.memory = group, _memory(order)
+        task.after = after_of(order)
+        task.group, task.memory = group, memory_of(order)
         if group is not None and task.memory is not None:
             # Only now: we were in the group ourselves, and are not to be what is killed.
             self.nursery.move_on()
@@ -139,14 +122,13 @@ class Keeper:
         self.tasks[name] = task
         self._watch.add_main(task)
         self._limit(task, limit_at)
-        self.news.append({"ev": "started", "id": name, "pid": pid, "at": at})
 
     def execute(self, order: Message) -> None:
         """Spawn one more process into the tree of a running task; its end alone is told by ``exec_ended``."""
         name, key = str(order["id"]), str(order["key"])
         task = self.tasks.get(name)
         if task is None or task.main_gone or task.kill_at is not None:
-            self.news.append(_exec_ended(name, key, None, f"{name} is not running"))
+            self.book.extra_ended(name, key, None, f"{name} is not running")
             return
         try:
             with self.nursery.inside(task.group):
@@ -158,7 +140,7 @@ class Keeper:
                     self._null,
                 )
         except (StartError, HostError) as error:
-            self.news.append(_exec_ended(name, key, None, str(error)))
+            self.book.extra_ended(name, key, None, str(error))
             return
         task.execs[pid] = key
         self._watch.add_extra(task, pid)
@@ -172,8 +154,8 @@ class Keeper:
     def forget(self, order: Message) -> None:
         """Drop the record of a task that has ended."""
         name = str(order["id"])
-        if name in self.journal.records and name not in self.tasks:
-            self.journal.add("forgotten", name)
+        if name in self.book.records and name not in self.tasks:
+            self.book.journal.add("forgotten", name)
 
     def lease(self, order: Message) -> None:
         """Prolong the time that work may go on without word from the coordinator."""
@@ -241,14 +223,13 @@ class Keeper:
         if task.kill_at is not None:
             if kill_at < task.kill_at:
                 task.kill_at = kill_at
-                self.journal.add("hurried", task.id, kill_at=kill_at)
+                self.book.journal.add("hurried", task.id, kill_at=kill_at)
                 self._at(kill_at, task)
             return
         task.kill_at = kill_at
         if not task.main_gone:
             task.cause, task.reason = cause, reason
-            self.journal.add("stopping", task.id, cause=cause, reason=reason, kill_at=kill_at)
-            self.news.append({"ev": "stopping", "id": task.id})
+            self.book.stopping(task, kill_at)
         if grace > 0:
             task.signal_groups(signal_number(name))
         self._at(kill_at, task)
@@ -257,20 +238,12 @@ class Keeper:
 
     def reap(self) -> None:
         """Collect all children that have ended, and finish the tasks whose trees are gone."""
-        for task, pid, code in self._watch.reap(self._note):
+        for task, pid, code in self._watch.reap(self.book.main_ended):
             if pid == task.pid:
                 self._trees.main_ended(task, code)
             else:
                 self._exec_ended(task, pid, code)
         self._trees.settle_all()
-
-    def _note(self, task: Task, code: int) -> None:
-        """Its main process has ended so: out of our hands before the kernel forgets it."""
-        reach("spawner.before-exit")
-        self.journal.add("ended", task.id, code=code)
-        # A full disk: it is kept for the next commit, and only our own death before that would lose it.
-        with contextlib.suppress(OSError):
-            self.journal.write()
 
     def readable(self, fd: int) -> None:
         """An adopted process has ended, if ``fd`` is of one."""
@@ -286,7 +259,7 @@ class Keeper:
             self._at(now() + LEARN_SECONDS, task)
             return
         if code is not None:
-            self._note(task, code)
+            self.book.main_ended(task, code)
         elif task.cause == "exit":
             task.cause, task.reason = "host", LOST
         self._trees.main_ended(task, code)
@@ -296,14 +269,13 @@ class Keeper:
         key = task.execs[pid]
         if not task.group_lives():
             del task.execs[pid]
-        self.news.append(_exec_ended(task.id, key, code, ""))
+        self.book.extra_ended(task.id, key, code)
 
     def _stuck(self, task: Task, reason: str) -> None:
         """Not even KILL ends it: say so, and hold on to what it holds."""
         if task.stuck != reason:
             task.stuck = reason
-            self.journal.add("stuck", task.id, stuck=reason)
-            self.news.append({"ev": "stuck", "id": task.id, "reason": reason})
+            self.book.stuck(task)
 
     def _finish(self, task: Task) -> None:
         del self.tasks[task.id]
@@ -316,28 +288,15 @@ class Keeper:
             task.reason = f"{task.reason}; " * bool(task.reason) + f"it took longer to end: {task.stuck}"
         if task.group is not None:
             self.nursery.remove(task.group, reuse=task.memory is None and not task.adopted)
-        self._record_end(task.id, task.code, task.cause, task.reason, task.log_bytes())
-
-    def _record_end(self, name: str, code: int | None, cause: str, reason: str, log_bytes: int) -> None:
-        end = {"code": code, "cause": cause, "reason": reason, "log_bytes": log_bytes}
-        at = time.time()
-        self.journal.add("exited", name, at_end=at, **end)
-        self._must_sync = True
-        self.news.append({"ev": "exited", "id": name, "at": at, **end})
+        self.book.ended(task.id, task.code, task.cause, task.reason, task.log_bytes())
 
     def commit(self) -> bool:
-        """Bring the journal to the kernel, and to the disk if anything has ended; then the news may be told.
+        """Bring the journal to where it must be before the news are told.
 
         Returns whether that succeeded; if not, it is tried again in a second.
         """
         try:
-            if self._must_sync:
-                reach("spawner.before-sync")
-                self.journal.sync()
-                reach("spawner.after-sync")
-                self._must_sync = False
-            else:
-                self.journal.write()
+            self.book.commit()
         except OSError:
             heapq.heappush(self._timers, (now() + RETRY_SECONDS, ""))
             return False
@@ -348,14 +307,14 @@ class Keeper:
     def _pick_up(self, name: str, record: Message) -> None:
         """A task that an earlier spawner started: watch it if it lives, else say that its exit code is lost."""
         if record.get("boot") != self.boot:
-            self._record_end(name, None, "host", REBOOTED, _size(record))
+            self.book.ended(name, None, "host", REBOOTED, _size(record))
             return
         pid, start = int(number(record.get("pid", 0))), int(number(record.get("start", 0)))
         mark, log = self._mark(name), str(record["log"])
         task = Task(name, mark, pid, start, log, str(record["signal"]), number(record["grace"]))
         task.adopted = True
-        task.after = _after(record)
-        task.group, task.memory = group_of(record.get("group")), _memory(record)
+        task.after = after_of(record)
+        task.group, task.memory = group_of(record.get("group")), memory_of(record)
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         task.stuck = str(record.get("stuck", ""))
         self.tasks[name] = task
@@ -375,21 +334,6 @@ class Keeper:
             # It was being stopped, and is to be gone when it was to be gone: that time may be its lease's.
             left = max(0.0, number(record["kill_at"]) - now()) if "kill_at" in record else task.grace
             self._stop(task, task.signal, left, task.cause, task.reason)
-
-
-def _exec_ended(name: str, key: str, code: int | None, reason: str) -> Message:
-    return {"ev": "exec_ended", "id": name, "key": key, "code": code, "reason": reason}
-
-
-def _after(order: Message) -> float | None:
-    """Absent where an earlier release gave the order: such a task ends with the lease."""
-    after = order.get("after", 0.0)
-    return None if after is None else number(after)
-
-
-def _memory(order: Message) -> int | None:
-    limit = order.get("memory")
-    return None if limit is None else int(number(limit))
 
 
 def _size(record: Message) -> int:

@@ -83,6 +83,8 @@ class Nursery:
     def _move_on(self, fresh: bool = False) -> None:
         self._born = False
         self._waiting = None
+        if self._leftovers:
+            self._leftovers = [left for left in self._leftovers if not left.remove()]
         group = self._free.pop() if self._free and not fresh else self._make()
         if group is not None and self._enter(group.paths):
             self._waiting = group
@@ -136,8 +138,6 @@ class Nursery:
             self._free.append(group)
         elif not group.remove():
             self._leftovers.append(group)
-        elif self._leftovers:
-            self._leftovers = [left for left in self._leftovers if not left.remove()]
 
     def close(self) -> None:
         """Leave no group behind."""

@@ -2,6 +2,8 @@
 
 import signal
 
+from agent.spawner.wire import Message
+
 
 def number(value: object) -> float:
     """A number. Raises ``ValueError``."""
@@ -23,3 +25,18 @@ def environment(value: object) -> dict[str, str]:
 def signal_number(name: str) -> int:
     """The number of ``TERM`` or ``SIGTERM``; of TERM if there is no such signal."""
     return int(getattr(signal, "SIG" + name.upper().removeprefix("SIG"), signal.SIGTERM))
+
+
+def after_of(order: Message) -> float | None:
+    """Seconds that a task may outlast contact.
+
+    Absent where an earlier release gave the order: such a task ends with the lease.
+    """
+    after = order.get("after", 0.0)
+    return None if after is None else number(after)
+
+
+def memory_of(order: Message) -> int | None:
+    """Bytes that a task may use at most; nothing: as much as there is."""
+    limit = order.get("memory")
+    return None if limit is None else int(number(limit))

@@ -139,12 +139,12 @@ def test_groups_are_removed_also_those_of_earlier_runs(client: SpawnerClient, tm
     client.spawn("k.0.1", "sleep 1000")
     client.next("started")
     base = os.path.dirname(next(iter(group_of(client, "k.0.1").paths.values())))
-    eventually(lambda: not held.exists(), what="removal of its group")
     client.stop("k.0.1", grace=0)
     client.next("exited")
     client.disconnect()
     assert client.process is not None
     assert client.process.wait(20) == 0
+    assert not held.exists()
     assert not os.path.exists(base)
 
 

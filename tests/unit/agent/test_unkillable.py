@@ -59,7 +59,7 @@ def ice() -> Iterator[Ice]:
 @pytest.mark.parametrize("options", [(), ("--no-cgroups",)])
 def test_a_main_process_that_cannot_be_killed_keeps_its_task(tmp_path: Path, options: tuple[str, ...]) -> None:
     with ice() as frozen, spawner(tmp_path, *options) as client:
-        client.spawn("j.0.1", "exec sleep 1000")
+        client.spawn("j.0.1", "sleep", "1000")
         pid = int(client.next("started")["pid"])
         frozen.freeze(pid)
         client.stop("j.0.1", grace=0)
@@ -85,6 +85,7 @@ def test_one_left_behind_that_cannot_be_killed_keeps_its_task_too(tmp_path: Path
         os.mkfifo(tmp_path / "gate")
         client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & read x < gate; exit 3")
         child = int(client.output("j.0.1"))
+        eventually(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n", what="sleep")
         frozen.freeze(child)
         (tmp_path / "gate").write_text("go\n")
         assert client.next("stuck")["reason"] == f"processes that cannot be killed: {child} (sleep)"
