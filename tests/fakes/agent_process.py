@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent.spawner import procs
-from tests.fakes.spawner_client import end_marked, spawner_below
-from tests.support import eventually
+from tests.fakes.spawner_client import end_marked, kill_spawner, spawner_below, spawners_of
 
 
 def spawner_of(state_dir: Path) -> int | None:
@@ -24,22 +23,11 @@ def spawner_of(state_dir: Path) -> int | None:
 
 def reaper_of(state_dir: Path) -> int | None:
     """The pid of the reaper above that spawner, if one lives."""
-    for name in os.listdir("/proc"):
+    for pid in spawners_of(state_dir):
         with contextlib.suppress(OSError):
-            words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
-            ours = b"agent.spawner" in words and str(state_dir).encode() in words
-            if ours and Path(f"/proc/{name}/comm").read_text() == "task-reaper\n":
-                return int(name)
+            if Path(f"/proc/{pid}/comm").read_text() == "task-reaper\n":
+                return pid
     return None
-
-
-def kill_spawner(state_dir: Path) -> None:
-    """Kill the spawner and its reaper, which could start another; tasks go on."""
-    for pid in (reaper_of(state_dir), spawner_of(state_dir)):
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            eventually(lambda pid=pid: not lives(pid), what="end of the spawner")
 
 
 def lives(pid: int) -> bool:

@@ -71,12 +71,8 @@ class SpawnerClient:
     def kill(self) -> None:
         """``kill -9`` for the spawner and, so that nothing is known of what ends now, for the reaper above it."""
         assert self.process is not None
-        spawner = self.spawner_pid()
-        self.process.send_signal(signal.SIGKILL)
+        kill_spawner(self.directory)
         self.process.wait()
-        if spawner is not None:
-            os.kill(spawner, signal.SIGKILL)
-            eventually(lambda: not getattr(procs.look(spawner), "alive", False), what="end of the spawner")
         self.disconnect()
 
     def kill_spawner(self) -> None:
@@ -138,6 +134,30 @@ class SpawnerClient:
         """A task's output, as soon as it ends with a whole line."""
         path = self.directory / f"{key}.log"
         return eventually(lambda: path.exists() and path.read_text().endswith("\n") and path.read_text(), what="output")
+
+
+def spawners_of(directory: Path) -> list[int]:
+    """The reaper of this state directory, its spawner, and one that is about to become either; oldest first."""
+    found = []
+    for pid in sorted(procs.everything()):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"agent.spawner" in words and str(directory).encode() in words:
+                found.append(pid)
+    return found
+
+
+def kill_spawner(directory: Path) -> None:
+    """``kill -9`` for the spawner and its reaper, and for what they are just starting; tasks go on."""
+
+    def none_left() -> bool:
+        left = spawners_of(directory)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    eventually(none_left, what="end of the spawner")
 
 
 def spawner_below(reaper: int) -> int | None:

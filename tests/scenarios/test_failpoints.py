@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rallypoint.failpoints import NAMES, VARIABLE
 
-from tests.fakes.agent_process import kill_spawner
+from tests.fakes.spawner_client import kill_spawner
 from tests.multihost.cluster import Agent, Cluster
 from tests.multihost.nursery import Nursery
 from tests.multihost.processes import Program

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.agent_coordinator import any_node, pb, types
-from tests.fakes.agent_process import kill_spawner, lives, reaper_of, spawner_of
+from tests.fakes.agent_process import lives, reaper_of, spawner_of
+from tests.fakes.spawner_client import kill_spawner
 from tests.support import eventually, missing
 from tests.unit.agent.test_daemon import host
 
