@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -98,11 +99,26 @@ class Runner:
                 finally:
                     os.close(folder)
             except (FileNotFoundError, ConnectionRefusedError):
-                if child is None or child.poll() is not None:
+                # Where one serves but is not yet back, its reaper is about to start the next.
+                if (child is None or child.poll() is not None) and not self._is_served():
                     child = self._start()
             if asyncio.get_running_loop().time() > deadline:
                 raise SpawnerFailed(f"the spawner does not start; see {self._dir / 'spawner.log'}")
             await asyncio.sleep(0.02)
+
+    def _is_served(self) -> bool:
+        """Whether a spawner, or the reaper above it, has the state directory."""
+        try:
+            lock = os.open(self._dir / wire.LOCK, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
 
     def _start(self) -> subprocess.Popen[bytes]:
         with open(self._dir / "spawner.log", "ab") as output:

@@ -192,7 +192,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m agent.spawner --state-dir DIR [{wire.NO_CGROUPS}]", file=sys.stderr)
         return 2
     directory = os.path.abspath(arguments[1])
-    lock = os.open(os.path.join(directory, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(os.path.join(directory, wire.LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

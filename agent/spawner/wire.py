@@ -23,6 +23,8 @@ import struct
 import time
 
 SOCKET = "spawner.sock"
+# Held by who serves a state directory.
+LOCK = "spawner.lock"
 # The spawner's option: no control groups, whether or not the host allows them.
 NO_CGROUPS = "--no-cgroups"
 MAX_FRAME = 64 * 1024 * 1024
