@@ -35,7 +35,8 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
     waits = explained and _waits(job, pending)
     if waits:
         return JobView(job, view, explain.summary(state, job))
-    return JobView(job, view, _joined(job.reason, backends.waiting(state, job), absence.of_job(state, job)))
+    reason = _joined(job.reason, backends.waiting(state, job), absence.of_job(state, job))
+    return JobView(job, view, reason, explain.spare_hosts(state, job))
 
 
 def _joined(*reasons: str) -> str:

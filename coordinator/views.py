@@ -47,11 +47,13 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job, the counts of its nodes, and why it waits, failed or was stopped (as of now; empty: nothing to say)."""
+    """A job, the counts of its nodes, why it waits, failed or was stopped (as of now; empty: nothing to say), and the
+    names of the hosts that it holds as spares."""
 
     job: Job
     counts: NodeCounts
     reason: str = ""
+    spare_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

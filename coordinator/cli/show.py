@@ -43,6 +43,7 @@ def print_job(job: pb.Job) -> None:
         ("reason", job.reason),
         ("exit code", str(job.exit_code) if job.HasField("exit_code") else ""),
         ("nodes", f"{job.spec.nodes} ({words.counts(job)})"),
+        ("spares", words.spares(job.spec.spares, job.spare_hosts)),
         ("placement", placement),
         ("age", words.age(job.submitted_at)),
         ("ran for", words.age(job.started_at, job.ended_at)),

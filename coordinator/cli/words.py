@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rallypoint.v1 import types_pb2 as pb
 
@@ -38,6 +38,11 @@ def counts(job: pb.Job) -> str:
     """``2 running, 1 pending``: kinds of which there are none are left out."""
     found = [f"{amount} {kind}" for kind in _KINDS if (amount := getattr(job.counts, kind))]
     return ", ".join(found) or f"{job.spec.nodes} pending"
+
+
+def spares(wanted: int, ready: Sequence[str]) -> str:
+    """``1 of 2: gpu-7``; empty for a job that wants none."""
+    return f"{len(ready)} of {wanted}" + (f": {', '.join(ready)}" if ready else "") if wanted else ""
 
 
 def age(since: float, until: float = 0.0) -> str:

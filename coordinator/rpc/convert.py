@@ -48,6 +48,7 @@ def job_to_proto(view: JobView) -> pb.Job:
         submitted_at=job.submitted_at,
         started_at=job.started_at,
         ended_at=job.ended_at,
+        spare_hosts=view.spare_hosts,
     )
 
 

@@ -20,6 +20,7 @@ from coordinator.core.events import JobSubmitted, StopRequested
 from coordinator.core.ids import JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
+from coordinator.core.spares import is_spare
 from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
 from coordinator.disk import require_reserve
@@ -178,6 +179,7 @@ def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
         waiting_for="; ".join(words for words in (*waits, backends.few(state, spec)) if words),
         impossible=impossible,
         price_per_hour=sum(known) if known else None,
+        spare_hosts=explain.spares_now(state, spec, chosen),
     )
 
 
@@ -192,6 +194,7 @@ def _offers(state: State, spec: JobSpec, chosen: dict[str, int]) -> list[pb.Offe
 def _held(state: State, job: Job) -> dict[str, int]:
     held: dict[str, int] = {}
     for allocation_id in state.job_allocations[job.id]:
-        host = state.allocations[allocation_id].host_id
-        held[host] = held.get(host, 0) + 1
+        allocation = state.allocations[allocation_id]
+        if not is_spare(job.spec, allocation):
+            held[allocation.host_id] = held.get(allocation.host_id, 0) + 1
     return held

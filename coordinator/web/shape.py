@@ -63,6 +63,7 @@ def job(view: JobView) -> Json:
             "submitted_at": record.submitted_at,
             "started_at": record.started_at,
             "ended_at": record.ended_at,
+            "spare_hosts": list(view.spare_hosts),
         }
     )
 

@@ -103,6 +103,18 @@ class Site:
         finally:
             nft(inside, "delete table ip cut\n")
 
+    def crash(self, name: str) -> None:
+        """The host is dead: its link first, so that nobody hears of it, then every process on it."""
+        inside = self.hosts[name].namespace
+        _ip(inside, ["link set eth0 down"])
+        eventually(lambda: not _kill([inside]), 10.0, f"the end of all processes on {name}")
+
+    def plug(self, name: str) -> None:
+        """The link of a crashed host is up again."""
+        host = self.hosts[name]
+        router = f"{host.address.rpartition('.')[0]}.1"
+        _ip(host.namespace, ["link set eth0 up", f"route add default via {router}"])
+
 
 def _require() -> None:
     if os.geteuid() != 0:

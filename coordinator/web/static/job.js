@@ -43,13 +43,14 @@ function head(record) {
   );
 }
 
-function facts({ id, user, spec, submitted_at: submitted, started_at: started, ended_at: ended }) {
+function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, started_at: started, ended_at: ended }) {
   const { resources } = spec;
   const gpu = resources.gpu;
   return [
     ["Id", id],
     ["User", user],
     ["Nodes", spec.nodes.toLocaleString("en")],
+    ...(spec.spares ? [["Spares", `${spares.length} of ${spec.spares}${spares.length ? `: ${spares.join(", ")}` : ""}`]] : []),
     ["Placement", spec.placement === "cluster" ? "cluster: all in one network" : "any host"],
     ["GPUs a node", gpu ? `${range(gpu.count)}${gpu.names.length ? ` of ${gpu.names.join(", ")}` : ""}` : "none"],
     ["CPUs a node", range(resources.cpus)],

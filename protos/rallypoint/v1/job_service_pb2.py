@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frallypoint/v1/job_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"L\n\x10SubmitJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"6\n\x0ePlanJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\"\x8f\x02\n\x05Offer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tnodes_now\x18\x07 \x01(\r\x12\x12\n\nnodes_ever\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\t\x12\x0c\n\x04\x63pus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x11\n\trejection\x18\x0c \x01(\t\x12\x14\n\x0cnodes_chosen\x18\r \x01(\rB\x11\n\x0f_price_per_hour\"\xa6\x01\n\x0fPlanJobResponse\x12$\n\x06offers\x18\x01 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12\x14\n\x0cnodes_placed\x18\x02 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x12\n\nimpossible\x18\x04 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_price_per_hour\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"U\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"1\n\x0fListJobsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\"4\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.rallypoint.v1.Job\"<\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12\r\n\x05\x61\x62ort\x18\x03 \x01(\x08\"2\n\x0fStopJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"\x1e\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"W\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"l\n\x0fTailLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\x04rank\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x42\x07\n\x05_rankB\n\n\x08_attempt\"O\n\x10TailLogsResponse\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\" \n\x11\x45xplainJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x96\x01\n\x12\x45xplainJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12$\n\x06offers\x18\x03 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12(\n\x08networks\x18\x04 \x03(\x0b\x32\x16.rallypoint.v1.Network\"$\n\x14UploadArchiveRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x15UploadArchiveResponse\x12+\n\x07\x61rchive\x18\x01 \x01(\x0b\x32\x1a.rallypoint.v1.FileArchive2\xd3\x05\n\nJobService\x12N\n\tSubmitJob\x12\x1f.rallypoint.v1.SubmitJobRequest\x1a .rallypoint.v1.SubmitJobResponse\x12H\n\x07PlanJob\x12\x1d.rallypoint.v1.PlanJobRequest\x1a\x1e.rallypoint.v1.PlanJobResponse\x12\x45\n\x06GetJob\x12\x1c.rallypoint.v1.GetJobRequest\x1a\x1d.rallypoint.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.rallypoint.v1.ListJobsRequest\x1a\x1f.rallypoint.v1.ListJobsResponse\x12H\n\x07StopJob\x12\x1d.rallypoint.v1.StopJobRequest\x1a\x1e.rallypoint.v1.StopJobResponse\x12M\n\x08WatchJob\x12\x1e.rallypoint.v1.WatchJobRequest\x1a\x1f.rallypoint.v1.WatchJobResponse0\x01\x12M\n\x08TailLogs\x12\x1e.rallypoint.v1.TailLogsRequest\x1a\x1f.rallypoint.v1.TailLogsResponse0\x01\x12Q\n\nExplainJob\x12 .rallypoint.v1.ExplainJobRequest\x1a!.rallypoint.v1.ExplainJobResponse\x12\\\n\rUploadArchive\x12#.rallypoint.v1.UploadArchiveRequest\x1a$.rallypoint.v1.UploadArchiveResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frallypoint/v1/job_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"L\n\x10SubmitJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"6\n\x0ePlanJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\"\x8f\x02\n\x05Offer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tnodes_now\x18\x07 \x01(\r\x12\x12\n\nnodes_ever\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\t\x12\x0c\n\x04\x63pus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x11\n\trejection\x18\x0c \x01(\t\x12\x14\n\x0cnodes_chosen\x18\r \x01(\rB\x11\n\x0f_price_per_hour\"\xbb\x01\n\x0fPlanJobResponse\x12$\n\x06offers\x18\x01 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12\x14\n\x0cnodes_placed\x18\x02 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x12\n\nimpossible\x18\x04 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bspare_hosts\x18\x06 \x03(\tB\x11\n\x0f_price_per_hour\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"U\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"1\n\x0fListJobsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\"4\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.rallypoint.v1.Job\"<\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12\r\n\x05\x61\x62ort\x18\x03 \x01(\x08\"2\n\x0fStopJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"\x1e\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"W\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"l\n\x0fTailLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\x04rank\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x42\x07\n\x05_rankB\n\n\x08_attempt\"O\n\x10TailLogsResponse\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\" \n\x11\x45xplainJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x96\x01\n\x12\x45xplainJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12$\n\x06offers\x18\x03 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12(\n\x08networks\x18\x04 \x03(\x0b\x32\x16.rallypoint.v1.Network\"$\n\x14UploadArchiveRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x15UploadArchiveResponse\x12+\n\x07\x61rchive\x18\x01 \x01(\x0b\x32\x1a.rallypoint.v1.FileArchive2\xd3\x05\n\nJobService\x12N\n\tSubmitJob\x12\x1f.rallypoint.v1.SubmitJobRequest\x1a .rallypoint.v1.SubmitJobResponse\x12H\n\x07PlanJob\x12\x1d.rallypoint.v1.PlanJobRequest\x1a\x1e.rallypoint.v1.PlanJobResponse\x12\x45\n\x06GetJob\x12\x1c.rallypoint.v1.GetJobRequest\x1a\x1d.rallypoint.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.rallypoint.v1.ListJobsRequest\x1a\x1f.rallypoint.v1.ListJobsResponse\x12H\n\x07StopJob\x12\x1d.rallypoint.v1.StopJobRequest\x1a\x1e.rallypoint.v1.StopJobResponse\x12M\n\x08WatchJob\x12\x1e.rallypoint.v1.WatchJobRequest\x1a\x1f.rallypoint.v1.WatchJobResponse0\x01\x12M\n\x08TailLogs\x12\x1e.rallypoint.v1.TailLogsRequest\x1a\x1f.rallypoint.v1.TailLogsResponse0\x01\x12Q\n\nExplainJob\x12 .rallypoint.v1.ExplainJobRequest\x1a!.rallypoint.v1.ExplainJobResponse\x12\\\n\rUploadArchive\x12#.rallypoint.v1.UploadArchiveRequest\x1a$.rallypoint.v1.UploadArchiveResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,35 +41,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFER']._serialized_start=266
   _globals['_OFFER']._serialized_end=537
   _globals['_PLANJOBRESPONSE']._serialized_start=540
-  _globals['_PLANJOBRESPONSE']._serialized_end=706
-  _globals['_GETJOBREQUEST']._serialized_start=708
-  _globals['_GETJOBREQUEST']._serialized_end=736
-  _globals['_GETJOBRESPONSE']._serialized_start=738
-  _globals['_GETJOBRESPONSE']._serialized_end=823
-  _globals['_LISTJOBSREQUEST']._serialized_start=825
-  _globals['_LISTJOBSREQUEST']._serialized_end=874
-  _globals['_LISTJOBSRESPONSE']._serialized_start=876
-  _globals['_LISTJOBSRESPONSE']._serialized_end=928
-  _globals['_STOPJOBREQUEST']._serialized_start=930
-  _globals['_STOPJOBREQUEST']._serialized_end=990
-  _globals['_STOPJOBRESPONSE']._serialized_start=992
-  _globals['_STOPJOBRESPONSE']._serialized_end=1042
-  _globals['_WATCHJOBREQUEST']._serialized_start=1044
-  _globals['_WATCHJOBREQUEST']._serialized_end=1074
-  _globals['_WATCHJOBRESPONSE']._serialized_start=1076
-  _globals['_WATCHJOBRESPONSE']._serialized_end=1163
-  _globals['_TAILLOGSREQUEST']._serialized_start=1165
-  _globals['_TAILLOGSREQUEST']._serialized_end=1273
-  _globals['_TAILLOGSRESPONSE']._serialized_start=1275
-  _globals['_TAILLOGSRESPONSE']._serialized_end=1354
-  _globals['_EXPLAINJOBREQUEST']._serialized_start=1356
-  _globals['_EXPLAINJOBREQUEST']._serialized_end=1388
-  _globals['_EXPLAINJOBRESPONSE']._serialized_start=1391
-  _globals['_EXPLAINJOBRESPONSE']._serialized_end=1541
-  _globals['_UPLOADARCHIVEREQUEST']._serialized_start=1543
-  _globals['_UPLOADARCHIVEREQUEST']._serialized_end=1579
-  _globals['_UPLOADARCHIVERESPONSE']._serialized_start=1581
-  _globals['_UPLOADARCHIVERESPONSE']._serialized_end=1649
-  _globals['_JOBSERVICE']._serialized_start=1652
-  _globals['_JOBSERVICE']._serialized_end=2375
+  _globals['_PLANJOBRESPONSE']._serialized_end=727
+  _globals['_GETJOBREQUEST']._serialized_start=729
+  _globals['_GETJOBREQUEST']._serialized_end=757
+  _globals['_GETJOBRESPONSE']._serialized_start=759
+  _globals['_GETJOBRESPONSE']._serialized_end=844
+  _globals['_LISTJOBSREQUEST']._serialized_start=846
+  _globals['_LISTJOBSREQUEST']._serialized_end=895
+  _globals['_LISTJOBSRESPONSE']._serialized_start=897
+  _globals['_LISTJOBSRESPONSE']._serialized_end=949
+  _globals['_STOPJOBREQUEST']._serialized_start=951
+  _globals['_STOPJOBREQUEST']._serialized_end=1011
+  _globals['_STOPJOBRESPONSE']._serialized_start=1013
+  _globals['_STOPJOBRESPONSE']._serialized_end=1063
+  _globals['_WATCHJOBREQUEST']._serialized_start=1065
+  _globals['_WATCHJOBREQUEST']._serialized_end=1095
+  _globals['_WATCHJOBRESPONSE']._serialized_start=1097
+  _globals['_WATCHJOBRESPONSE']._serialized_end=1184
+  _globals['_TAILLOGSREQUEST']._serialized_start=1186
+  _globals['_TAILLOGSREQUEST']._serialized_end=1294
+  _globals['_TAILLOGSRESPONSE']._serialized_start=1296
+  _globals['_TAILLOGSRESPONSE']._serialized_end=1375
+  _globals['_EXPLAINJOBREQUEST']._serialized_start=1377
+  _globals['_EXPLAINJOBREQUEST']._serialized_end=1409
+  _globals['_EXPLAINJOBRESPONSE']._serialized_start=1412
+  _globals['_EXPLAINJOBRESPONSE']._serialized_end=1562
+  _globals['_UPLOADARCHIVEREQUEST']._serialized_start=1564
+  _globals['_UPLOADARCHIVEREQUEST']._serialized_end=1600
+  _globals['_UPLOADARCHIVERESPONSE']._serialized_start=1602
+  _globals['_UPLOADARCHIVERESPONSE']._serialized_end=1670
+  _globals['_JOBSERVICE']._serialized_start=1673
+  _globals['_JOBSERVICE']._serialized_end=2396
 # @@protoc_insertion_point(module_scope)

@@ -153,6 +153,7 @@ class PlanJobResponse(_message.Message):
     WAITING_FOR_FIELD_NUMBER: _builtins.int
     IMPOSSIBLE_FIELD_NUMBER: _builtins.int
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
+    SPARE_HOSTS_FIELD_NUMBER: _builtins.int
     nodes_placed: _builtins.int
     """Nodes that would be placed at once."""
     waiting_for: _builtins.str
@@ -162,6 +163,10 @@ class PlanJobResponse(_message.Message):
     price_per_hour: _builtins.float
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]: ...
+    @_builtins.property
+    def spare_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the hosts that would be held as spares at once."""
+
     def __init__(
         self,
         *,
@@ -170,10 +175,11 @@ class PlanJobResponse(_message.Message):
         waiting_for: _builtins.str = ...,
         impossible: _builtins.str = ...,
         price_per_hour: _builtins.float | None = ...,
+        spare_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "impossible", b"impossible", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_per_hour", b"price_per_hour", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "impossible", b"impossible", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_per_hour", b"price_per_hour", "spare_hosts", b"spare_hosts", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015

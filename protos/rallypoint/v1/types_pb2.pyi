@@ -729,6 +729,7 @@ class Job(_message.Message):
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    SPARE_HOSTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     user: _builtins.str
@@ -744,6 +745,10 @@ class Job(_message.Message):
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
     def counts(self) -> Global___NodeCounts: ...
+    @_builtins.property
+    def spare_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the hosts that are held ready to replace a lost member."""
+
     def __init__(
         self,
         *,
@@ -758,10 +763,11 @@ class Job(_message.Message):
         submitted_at: _builtins.float = ...,
         started_at: _builtins.float = ...,
         ended_at: _builtins.float = ...,
+        spare_hosts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "reason", b"reason", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,26 @@ def test_a_held_port_is_nobody_elses_until_it_is_released() -> None:
     keeper.release("a")
     with socket.socket() as other:
         other.bind(("", number))
+
+
+def _two_free_ports() -> int:
+    for low in range(40000, 60000, 2):
+        with socket.socket() as one, socket.socket() as other, suppress(OSError):
+            one.bind(("", low))
+            other.bind(("", low + 1))
+            return low
+    pytest.fail("no two free ports")
+
+
+def test_a_node_never_has_the_port_of_its_last_attempt() -> None:
+    """Also where the range is so small that chance would soon give the same one again."""
+    low = _two_free_ports()
+    keeper, last = PortKeeper(low, low + 1), 0
+    for attempt in range(20):
+        port = keeper.hold(f"j-1.0.{attempt}")
+        assert port != last
+        keeper.release(f"j-1.0.{attempt}")
+        last = port
 
 
 @pytest.mark.parametrize("key", ["../x", "a/b", "", ".hidden", "x" * 300, "a\0b"])

@@ -108,9 +108,10 @@ def test_json_is_one_document_at_the_end(server: JobServer, command: Command) ->
 
 def test_dry_run_shows_every_offer_and_submits_nothing(server: JobServer, command: Command) -> None:
     server.canned.plan = plan()
+    server.canned.plan.spare_hosts.extend(["gpu-7", "gpu-8"])
     result = command("submit", "--dry-run", "--", "x")
     assert "has no GPU" in result.out
-    assert result.out.endswith("waiting: 2 more GPUs\n")
+    assert result.out.endswith("held as spares: gpu-7, gpu-8\nwaiting: 2 more GPUs\n")
     assert not server.canned.requests("SubmitJob")
     assert json.loads(command("submit", "--dry-run", "--json", "--", "x").out)["plan"]["nodes_placed"] == 2
 
