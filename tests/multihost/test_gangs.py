@@ -98,9 +98,13 @@ def restart_seconds(cluster: Cluster, job: str, survivor: int) -> float:
     """From when the survivors of generation 1 were told to stop, which is when the loss was noticed, to when the last
     rank of generation 2 ran."""
     eventually(lambda: all(node["started_at"] for node in cluster.nodes(job)), what="all ranks running")
-    said = cluster.run("logs", job, "--node", str(survivor), "--attempt", "1").text
-    told = re.search(r"told to stop at ([\d.]+)", said)
-    assert told, said
+
+    def asked() -> re.Match[str] | None:
+        said = cluster.run("logs", job, "--node", str(survivor), "--attempt", "1").text
+        return re.search(r"told to stop at ([\d.]+)", said)
+
+    told = eventually(asked, what="the last words of a survivor's first attempt")
+    assert told is not None
     return float(max(node["started_at"] for node in cluster.nodes(job))) - float(told[1])
 
 
