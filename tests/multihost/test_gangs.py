@@ -16,7 +16,7 @@ from tests.multihost.net import HUB_ADDRESS, Lan, Site
 from tests.support import eventually
 from tests.unit.examples.nodes import require_module
 
-pytestmark = [pytest.mark.multihost, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.multihost, pytest.mark.timeout(400)]
 
 HOSTS = 5
 # A loss is noticed sooner than by default; what follows it has the default times.
@@ -154,9 +154,11 @@ def test_after_a_kill_everyone_begins_again_where_it_was(gangs: Cluster) -> None
     finish(gangs, job)
 
 
-def ends_of(output: str) -> list[str]:
-    """The ranks' last lines, ``rank R loss L params P``, sorted."""
-    return sorted(re.findall(r"rank \d loss [\d.]+ params [\d.]+", output))
+def ends_of(output: str) -> tuple[list[str], float]:
+    """Each rank and its final loss, sorted; and the sum of the parameters' magnitudes, on which all ranks agree."""
+    found = re.findall(r"(rank \d loss [\d.]+) params ([\d.]+)", output)
+    (parameters,) = {float(parameters) for _, parameters in found}
+    return sorted(end for end, _ in found), parameters
 
 
 def train(cluster: Cluster, examples: Path, *fields: str) -> list[str]:
@@ -175,9 +177,9 @@ def test_training_that_loses_a_host_reaches_the_loss_of_an_undisturbed_run(
     """torchrun with DDP: the next generation goes on from the newest checkpoint of those who are left."""
     require_module("torch", "torch==2.13.0")
     job = gangs.submit(*train(gangs, examples, "spares: 1"))
-    eventually(lambda: re.search(rb"epoch \d+ loss", gangs.logs(job, 0)), 60.0, "the first epochs")
     hosts = [node["host_name"] for node in gangs.nodes(job)]
     (spare,) = spares(gangs, job)
+    eventually(lambda: re.search(rb"epoch \d+ loss", gangs.logs(job, 0)), 90.0, "the first epochs")
     site.crash(hosts[1])
     assert gangs.wait(job) == 0
     assert [node["host_name"] for node in gangs.nodes(job)] == [hosts[0], spare, hosts[2]]
@@ -188,6 +190,9 @@ def test_training_that_loses_a_host_reaches_the_loss_of_an_undisturbed_run(
     for agent in gangs.agents.values():
         (agent.home / "checkpoints" / "ddp.pt").unlink(missing_ok=True)
 
-    undisturbed = gangs.run("submit", *train(gangs, examples)).text
-    assert len(ends_of(undisturbed)) == 3
-    assert ends_of("\n".join(said)) == ends_of(undisturbed)
+    undisturbed, parameters = ends_of(gangs.run("submit", *train(gangs, examples)).text)
+    assert len(undisturbed) == 3
+    losses, reached = ends_of("\n".join(said))
+    assert losses == undisturbed
+    # Not to the last bit: DDP orders gradients anew after its first step, and that step is another one after a resume.
+    assert reached == pytest.approx(parameters, rel=1e-9)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coordinator.core import explain, fit
+from coordinator.core import explain
 from coordinator.core.errors import Refused
 from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
@@ -40,7 +40,6 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.joined = 0
-        self.before: dict[JobId, tuple[int, dict[int, HostId]]] = {}
 
     @initialize(target=hosts, cpus=st.integers(1, 4))
     def first_host(self, cpus: int) -> HostId:
@@ -168,30 +167,6 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def holds(self) -> None:
         check_invariants(self.world.state)
-
-    @invariant()
-    def survivors_stay(self) -> None:
-        """Who did not fail has the same host in the next generation, unless the host can't take part."""
-        state = self.world.state
-        for job in state.jobs.values():
-            held = {state.allocations[a].rank: state.allocations[a].host_id for a in state.job_allocations[job.id]}
-            members = {rank: host for rank, host in held.items() if rank < job.spec.nodes}
-            generation, before = self.before.get(job.id, (0, {}))
-            self.before[job.id] = (job.generation, members)
-            if job.spec.placement is Placement.CLUSTER and job.generation == generation + 1 and members:
-                moved = [host for rank, host in before.items() if members[rank] != host]
-                assert not [h for h in moved if h in members.values()], "a host changed its rank"
-                strays = [h for h in moved if h not in job.avoids and self._usable(h)]
-                assert not strays or not self._one_network(), f"{job.id}: {before} -> {members}, strays: {strays}"
-
-    def _usable(self, host: HostId) -> bool:
-        return host in self.world.state.hosts and fit.unusable(self.world.state.hosts[host]) is None
-
-    def _one_network(self) -> bool:
-        state = self.world.state
-        usable = {host.id for host in state.hosts.values() if self._usable(host.id)}
-        stated = any(state.hosts[host].facts.network for host in usable)
-        return not stated and all(usable - {host} <= state.reach.neighbours(host) for host in usable)
 
     def teardown(self) -> None:
         self._end_the_faults()
