@@ -113,7 +113,6 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
 
 
 _Room = tuple[tuple[float, float, int], int, HostId]
-_same_domain = score.same_domain
 
 
 def _offers(state: State, need: fit.Need, among: Iterable[HostId], limit: int) -> list[_Room]:
@@ -165,7 +164,7 @@ def _best_backend(state: State, job: Job, node: Node, free: list[list[_Room]]) -
     found = []
     for offers in free:
         offer = _best_offer(state, job, node, offers)
-        near = failed is not None and _same_domain(job.spec.spread, failed, state.hosts[offer[2]])
+        near = failed is not None and score.same_domain(job.spec.spread, failed, state.hosts[offer[2]])
         found.append((near, offer, offers))
     best = min(found, key=lambda each: each[:2])
     for each in found:
@@ -180,10 +179,10 @@ def _best_offer(state: State, job: Job, node: Node | None, offers: list[_Room]) 
     failed = None if last is None else state.hosts.get(last)
     passed: list[_Room] = []
     chosen = heapq.heappop(offers)
-    while failed is not None and offers and _same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
+    while failed is not None and offers and score.same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
         passed.append(chosen)
         chosen = heapq.heappop(offers)
-    if failed is not None and passed and _same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
+    if failed is not None and passed and score.same_domain(job.spec.spread, failed, state.hosts[chosen[2]]):
         passed.append(chosen)
         chosen = passed.pop(0)
     for offer in passed:
