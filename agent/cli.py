@@ -186,7 +186,11 @@ def join_command(
         identity = join(order, time.time())
     except JoinFailed as error:
         _fail(str(error), int(error.exit_code))
-    stated = {key: getattr(settings, key) for key, value in flags.items() if key != "state_dir" and value}
+    stated = {
+        key: getattr(settings, key)
+        for key, value in flags.items()
+        if key != "state_dir" and value not in (None, (), "")
+    }
     if config is not None:
         stated["config"] = config.absolute()
     try:

@@ -1,5 +1,6 @@
 """One task: how it is spawned, what is known of it, and how its whole tree is signalled."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -185,8 +186,7 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise HostError(f"output file {log!r}: {error.strerror}") from None
-    # Inherited by the child. Ours is never looked at, and only the soft limit is changed, so it can always be raised.
-    resource.setrlimit(resource.RLIMIT_RTTIME, (procs.brand_of(env[procs.MARK]), _HARD))
+    _brand(procs.brand_of(env[procs.MARK]))
     try:
         return os.posix_spawn(
             program,
@@ -210,6 +210,13 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         raise StartError(f"{argv[0]!r} could not be started: {error}") from None
     finally:
         os.close(output)
+
+
+def _brand(number: int) -> None:
+    """Have the next child bear a brand. Only the soft limit is changed, so that it can always be raised again."""
+    # A host may allow no such number (a desktop's limit for real-time work): then only the mark is left.
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_RTTIME, (number, _HARD))
 
 
 def _program(name: str, path: str) -> str:

@@ -55,13 +55,22 @@ def test_an_address_without_a_port_is_a_wrong_command_line(address: str, server:
 def test_whatever_is_said_of_a_host_at_join_holds_when_it_runs(server: JoinServer, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('backend = "rack"\n')
     options = ["--peer-listen", "127.0.0.1:0", "--cpus", "3", "--master-port-range", "30000-30009"]
-    options += ["--work-dir", str(tmp_path / "work"), "--config", str(tmp_path / "mine.toml"), "--price", "1.5"]
+    options += [
+        "--work-dir",
+        str(tmp_path / "work"),
+        "--config",
+        str(tmp_path / "mine.toml"),
+        "--price",
+        "1.5",
+        "--no-cgroups",
+    ]
     result = join(server, tmp_path / "state", *options)
     assert result.exit_code == 0, result.stderr
     assert server.requests[-1].facts.backend == "rack"
     found = load({"state_dir": tmp_path / "state"}, {})
     assert (found.peer_listen, found.cpus, found.master_port_range) == ("127.0.0.1:0", 3, (30000, 30009))
     assert (found.work_dir, found.backend, found.price) == (tmp_path / "work", "rack", 1.5)
+    assert not found.cgroups
     assert "state_dir" not in tomllib.loads((tmp_path / "state" / "joined.toml").read_text())
     (tmp_path / "other.toml").write_text('backend = "other"\n')
     assert load({"state_dir": tmp_path / "state"}, {}, tmp_path / "other.toml").backend == "other"

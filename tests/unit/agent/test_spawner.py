@@ -20,6 +20,13 @@ def client(tmp_path: Path) -> Iterator[SpawnerClient]:
         yield made
 
 
+@pytest.fixture(params=[(), ("--no-cgroups",)], ids=["groups", "marks"])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SpawnerClient]:
+    """One that has control groups, if this machine lets it, and one that does not want any."""
+    with spawner(tmp_path, *request.param) as made:
+        yield made
+
+
 def gone(pid: int) -> bool:
     process = look(pid)
     return process is None or not process.alive
@@ -93,43 +100,43 @@ def test_an_order_repeated_runs_once(client: SpawnerClient) -> None:
         "sh -c 'env -i setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'; sleep 0.3",
     ],
 )
-def test_the_end_of_the_main_process_ends_its_whole_tree(client: SpawnerClient, stray: str) -> None:
-    client.spawn("j.0.1", f"{stray}; exit 3")
-    ended = client.next("exited")
+def test_the_end_of_the_main_process_ends_its_whole_tree(either: SpawnerClient, stray: str) -> None:
+    either.spawn("j.0.1", f"{stray}; exit 3")
+    ended = either.next("exited")
     assert (ended["code"], ended["cause"]) == (3, "exit")
-    assert gone(int(client.output("j.0.1")))
+    assert gone(int(either.output("j.0.1")))
 
 
-def test_a_stray_of_one_task_is_not_taken_for_anothers(client: SpawnerClient) -> None:
-    client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000")
-    stray = int(client.output("j.0.1"))
-    client.spawn("k.0.1", "sleep 1000 & exit 0")
-    client.next("exited", "k.0.1")
+def test_a_stray_of_one_task_is_not_taken_for_anothers(either: SpawnerClient) -> None:
+    either.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000")
+    stray = int(either.output("j.0.1"))
+    either.spawn("k.0.1", "sleep 1000 & exit 0")
+    either.next("exited", "k.0.1")
     assert not gone(stray)
-    client.stop("j.0.1", grace=0)
-    client.next("exited", "j.0.1")
+    either.stop("j.0.1", grace=0)
+    either.next("exited", "j.0.1")
     assert gone(stray)
 
 
-def test_a_daemon_without_its_environment_is_known_among_many_tasks(client: SpawnerClient) -> None:
+def test_a_daemon_without_its_environment_is_known_among_many_tasks(either: SpawnerClient) -> None:
     stray = "sh -c 'env -i setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'"
-    client.spawn("j.0.1", f"{stray}; sleep 1000")
-    client.spawn("k.0.1", f"{stray}; sleep 1000")
-    mine, other = int(client.output("j.0.1")), int(client.output("k.0.1"))
-    client.stop("j.0.1", grace=0)
-    client.next("exited")
+    either.spawn("j.0.1", f"{stray}; sleep 1000")
+    either.spawn("k.0.1", f"{stray}; sleep 1000")
+    mine, other = int(either.output("j.0.1")), int(either.output("k.0.1"))
+    either.stop("j.0.1", grace=0)
+    either.next("exited")
     assert gone(mine)
     assert not gone(other)
 
 
-def test_what_forks_and_ends_without_a_pause_is_ended(client: SpawnerClient) -> None:
+def test_what_forks_and_ends_without_a_pause_is_ended(either: SpawnerClient) -> None:
     """A process that is never there when one looks: its child is, and then that one's."""
-    client.spawn("j.0.1", "f() { echo >&3; f & }; exec 3>>beats; f; sleep 0.3; exit 5")
-    assert client.next("exited")["code"] == 5
-    beats = client.directory / "beats"
+    either.spawn("j.0.1", "f() { echo >&3; f & }; exec 3>>beats; f; sleep 0.3; exit 5")
+    assert either.next("exited")["code"] == 5
+    beats = either.directory / "beats"
     size = beats.stat().st_size
-    client.spawn("k.0.1", "sleep 0.3")
-    client.next("exited", "k.0.1")
+    either.spawn("k.0.1", "sleep 0.3")
+    either.next("exited", "k.0.1")
     assert size == beats.stat().st_size > 10
 
 
@@ -143,13 +150,13 @@ def test_stop_sends_the_chosen_signal_and_waits(client: SpawnerClient) -> None:
     assert client.output("j.0.1").endswith("got\n")
 
 
-def test_what_does_not_heed_is_killed_after_the_grace(client: SpawnerClient) -> None:
-    client.spawn(
+def test_what_does_not_heed_is_killed_after_the_grace(either: SpawnerClient) -> None:
+    either.spawn(
         "j.0.1", "trap '' TERM; (trap '' TERM; echo $$; while :; do sleep 1; done) & wait; while :; do wait; done"
     )
-    client.output("j.0.1")
-    client.stop("j.0.1", grace=0.3)
-    ended = client.next("exited")
+    either.output("j.0.1")
+    either.stop("j.0.1", grace=0.3)
+    ended = either.next("exited")
     assert (ended["code"], ended["cause"]) == (137, "stopped")
 
 
@@ -167,22 +174,22 @@ def test_max_duration(client: SpawnerClient) -> None:
     assert (ended["code"], ended["cause"], ended["reason"]) == (143, "max_duration", "max_duration reached")
 
 
-def test_an_extra_process_is_part_of_the_tree(client: SpawnerClient) -> None:
-    client.spawn("j.0.1", "echo main; sleep 1000")
-    client.output("j.0.1")
+def test_an_extra_process_is_part_of_the_tree(either: SpawnerClient) -> None:
+    either.spawn("j.0.1", "echo main; sleep 1000")
+    either.output("j.0.1")
     env = {"PATH": PATH, "K": "v"}
     extra = {"op": "exec", "id": "j.0.1", "argv": ["sh", "-c", "echo extra; exit 4"], "env": env, "cwd": "/"}
-    client.send({**extra, "key": "1"})
-    assert client.next("exec_ended") == {"ev": "exec_ended", "id": "j.0.1", "key": "1", "code": 4, "reason": ""}
+    either.send({**extra, "key": "1"})
+    assert either.next("exec_ended") == {"ev": "exec_ended", "id": "j.0.1", "key": "1", "code": 4, "reason": ""}
     # Like MPI's daemon: in the background, in its own session, long after its starter has ended.
-    client.send({**extra, "key": "2", "argv": ["sh", "-c", "setsid sh -c 'echo $$; exec sleep 1000' &"]})
-    assert client.next("exec_ended")["code"] == 0
-    daemon = int(eventually(lambda: client.output("j.0.1").split()[2:], what="pid")[0])
-    client.stop("j.0.1")
-    client.next("exited")
+    either.send({**extra, "key": "2", "argv": ["sh", "-c", "setsid sh -c 'echo $$; exec sleep 1000' &"]})
+    assert either.next("exec_ended")["code"] == 0
+    daemon = int(eventually(lambda: either.output("j.0.1").split()[2:], what="pid")[0])
+    either.stop("j.0.1")
+    either.next("exited")
     assert gone(daemon)
-    client.send({**extra, "key": "3"})
-    assert client.next("exec_ended")["reason"] == "j.0.1 is not running"
+    either.send({**extra, "key": "3"})
+    assert either.next("exec_ended")["reason"] == "j.0.1 is not running"
 
 
 def test_a_flood_of_tasks_is_told_completely(client: SpawnerClient) -> None:

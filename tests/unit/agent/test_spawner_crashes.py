@@ -159,11 +159,12 @@ def test_the_reapers_death_ends_nothing(tmp_path: Path) -> None:
         eventually(lambda: not getattr(look(spawner_pid), "alive", False), what="end of the idle spawner")
 
 
+@pytest.mark.parametrize("options", [(), ("--no-cgroups",)])
 @pytest.mark.parametrize("how", ["kill_spawner", "kill"])
-def test_strays_of_an_adopted_task_end_with_it(tmp_path: Path, how: str) -> None:
+def test_strays_of_an_adopted_task_end_with_it(tmp_path: Path, how: str, options: tuple[str, ...]) -> None:
     """Daemonised, in a session of its own and without its environment, while another task runs as well."""
     stray = "sh -c 'env -i setsid sh -c \"echo \\$\\$; exec sleep 1000\" &'"
-    with spawner(tmp_path) as client:
+    with spawner(tmp_path, *options) as client:
         for key in ("j.0.1", "k.0.1"):
             client.spawn(key, f"{stray}; exec sleep 1000")
         mine, other = (int(client.output(key)) for key in ("j.0.1", "k.0.1"))
