@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import tarfile
+from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-KEPT_ARCHIVES = 16
 RETRY_SECONDS = 0.5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,12 +33,19 @@ class FetchCut(Exception):
 
 
 class ArchiveCache:
-    """Archives in ``directory``, the newest few kept; ``fetch(sha256)`` gives one's bytes from the coordinator."""
+    """Archives in ``directory``; ``fetch(sha256)`` gives one's bytes from the coordinator.
 
-    def __init__(self, directory: Path, fetch: Callable[[str], AsyncIterator[bytes]]) -> None:
+    Those that were used last are kept, ``keep`` bytes in all; what a dead agent left half fetched is removed.
+    """
+
+    def __init__(self, directory: Path, fetch: Callable[[str], AsyncIterator[bytes]], keep: int) -> None:
         self._dir = directory
         self._fetch = fetch
+        self._keep = keep
         self._locks: dict[str, asyncio.Lock] = {}
+        self._in_use: Counter[Path] = Counter()
+        for half in directory.glob("*.part"):
+            half.unlink()
 
     async def unpack(self, sha256: str, target: str) -> None:
         """Unpack the archive ``sha256`` into ``target``.
@@ -49,15 +56,19 @@ class ArchiveCache:
         """
         if not _SHA256.fullmatch(sha256):
             raise ArchiveError(f"files {sha256[:70]!r}: not a SHA-256")
-        async with self._locks.setdefault(sha256, asyncio.Lock()):
-            path = await self._cached(sha256)
-        await asyncio.to_thread(_unpack, path, target)
-
-    async def _cached(self, sha256: str) -> Path:
         path = self._dir / f"{sha256}.tar"
-        if path.exists():
-            os.utime(path)
-            return path
+        self._in_use[path] += 1
+        try:
+            async with self._locks.setdefault(sha256, asyncio.Lock()):
+                await self._cache(sha256, path)
+            await asyncio.to_thread(_unpack, path, target)
+        finally:
+            self._in_use[path] -= 1
+            self._prune()
+
+    async def _cache(self, sha256: str, path: Path) -> None:
+        if _touched(path):
+            return
         part = path.with_suffix(".part")
         digest = None
         while digest is None:
@@ -69,8 +80,6 @@ class ArchiveCache:
             part.unlink()
             raise ArchiveError(f"files {sha256[:12]}: what the coordinator sent has another hash; submit the job again")
         part.rename(path)
-        self._prune()
-        return path
 
     async def _receive(self, sha256: str, part: Path) -> str | None:
         """Bring the archive's bytes to the disk; their hash, or nothing when that was cut off."""
@@ -92,9 +101,23 @@ class ArchiveCache:
         return digest.hexdigest()
 
     def _prune(self) -> None:
-        kept = sorted(self._dir.glob("*.tar"), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-KEPT_ARCHIVES]:
-            path.unlink(missing_ok=True)
+        """Remove those that were not used for the longest time, if all together are too large."""
+        found = [(path, path.stat()) for path in self._dir.glob("*.tar")]
+        excess = sum(info.st_size for _, info in found) - self._keep
+        for path, info in sorted(found, key=lambda each: each[1].st_mtime_ns):
+            if excess > 0 and not self._in_use[path]:
+                path.unlink(missing_ok=True)
+                excess -= info.st_size
+        self._in_use = +self._in_use
+
+
+def _touched(path: Path) -> bool:
+    """Note that an archive is used now; whether it is here."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 # `extract` of newer Pythons wants to be told that the members were looked at; that of Debian 12 (3.11.2) knows no

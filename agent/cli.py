@@ -67,6 +67,11 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
                 help="Control groups for nodes. Default: if possible.",
             ),
             click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories."),
+            click.option("--log-keep", metavar="SIZE", help="Kept here of each node's output. Default: 256MB."),
+            click.option("--log-keep-all", metavar="SIZE", help="Kept here of all output. Default: 4GB."),
+            click.option("--log-rate", metavar="SIZE", help="Output that is sent in a second at most. Default: 16MB."),
+            click.option("--disk-reserve", metavar="SIZE", help="Room that new work leaves. Default: 5%, or 1GB."),
+            click.option("--archive-keep", metavar="SIZE", help="Kept here of jobs' files. Default: 4GB."),
         )
     ):
         command = option(command)

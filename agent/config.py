@@ -7,6 +7,7 @@ underscores. ``[labels]`` is a table there and ``k=v,k=v`` in the environment.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,6 +37,9 @@ class Settings:
     """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host,
     ``coordinator`` the addresses (``HOST:PORT``) of its port for agents that count instead of those known from joining,
     ``cgroups`` whether nodes get control groups where the host allows it.
+
+    In bytes: ``log_keep`` of one node's output and ``log_keep_all`` of all stay on this host, ``log_rate`` a second go
+    out, ``disk_reserve`` of its disk are kept free of new work, ``archive_keep`` are taken by jobs' files.
     """
 
     state_dir: Path
@@ -52,6 +56,11 @@ class Settings:
     work_dir: Path | None = None
     coordinator: tuple[str, ...] = ()
     cgroups: bool = True
+    log_keep: int = 256 << 20
+    log_keep_all: int = 4 << 30
+    log_rate: int = 16 << 20
+    disk_reserve: int | None = None
+    archive_keep: int = 4 << 30
 
     @property
     def peer_address(self) -> tuple[str, int]:
@@ -194,6 +203,18 @@ def _count(value: Any) -> int:
     return count
 
 
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) *(MB|GB|TB)", re.IGNORECASE)
+_UNITS = {"MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+
+
+def _size(value: Any) -> int:
+    match = _SIZE.fullmatch(str(value).strip())
+    size = round(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if size < 1 << 20:
+        raise ValueError(f"{value!r} is not a size of 1MB or more; write a number and MB, GB or TB, like 256MB")
+    return size
+
+
 def _labels(value: Any) -> dict[str, str]:
     if isinstance(value, str):
         value = [part for part in value.split(",") if part.strip()]
@@ -262,4 +283,9 @@ _CONVERT: dict[str, Any] = {
     "spot": _truth,
     "cgroups": _truth,
     "coordinator": _coordinators,
+    "log_keep": _size,
+    "log_keep_all": _size,
+    "log_rate": _size,
+    "disk_reserve": _size,
+    "archive_keep": _size,
 }

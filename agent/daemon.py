@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,6 +18,8 @@ from rallypoint.tls import PeerIdentity
 from agent import environ
 from agent.archive import ArchiveCache
 from agent.containment import Containment, containment
+from agent.core.outflow import Limits
+from agent.disks import Disks
 from agent.endpoint import peer_addresses
 from agent.facts import HostFacts
 from agent.hardware import NvmlProbe, read_hardware
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 HARDWARE_SECONDS = 15.0
+DISK_SECONDS = 2.0
 RENEWAL_LOOK_SECONDS = 60.0
 PRUNE_SECONDS = 3600.0
 STOP_WAIT_SECONDS = 15.0
@@ -85,6 +88,7 @@ class Daemon:
         )
         self._places = Places(settings.state_dir, settings.work_dir)
         self._places.make()
+        self._disks = Disks([self._places.logs, self._places.work], settings.disk_reserve)
         self._instance = uuid.uuid4().hex
         self._probe = NvmlProbe()
         self._hardware: HardwareReport | None = None
@@ -95,7 +99,9 @@ class Daemon:
         self._runner = Runner(settings.state_dir, self._hear, options)
         self._containment = Containment()
         nodes = self._node_maker()
-        archives = ArchiveCache(self._places.archives, lambda sha256: self._session.archive(sha256))
+        archives = ArchiveCache(
+            self._places.archives, lambda sha256: self._session.archive(sha256), settings.archive_keep
+        )
         tools = Tools(
             self._places, nodes, PortKeeper(*settings.master_port_range), archives, self._runner.send, self._start_probe
         )
@@ -105,7 +111,8 @@ class Daemon:
         self._session = Session(
             settings.coordinator or identity.coordinators, self, self._work, self._opened, SessionTimes()
         )
-        self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done)
+        limits = Limits(settings.log_keep, settings.log_keep_all, settings.log_rate, self._disks.reserve())
+        self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done, limits)
 
     def _node_maker(self) -> NodeMaker:
         host = environ.Host(self._identity.host_id, self._identity.host_name, self._facts.backend, self._facts.region)
@@ -219,14 +226,16 @@ class Daemon:
         return Link(address, load_pems(self._identity), self._settings.cpus)
 
     async def _read_hardware(self) -> HardwareReport:
-        self._hardware = self._containment.into(await read_hardware(self._probe))
+        await asyncio.to_thread(self._disks.look)
+        hardware = self._containment.into(await read_hardware(self._probe))
+        self._hardware = replace(hardware, disk_problem=self._disks.problem)
         self._hardware_at = time.monotonic()
         return self._hardware
 
     # --- chores ---------------------------------------------------------------------------------------------------
 
     def _chores(self) -> list[Coroutine[None, None, None]]:
-        chores = [self._watch_gpus(), self._renew(), self._prune()]
+        chores = [self._watch_gpus(), self._watch_disks(), self._renew(), self._prune()]
         seconds = watchdog_seconds()
         return [*chores, _feed_watchdog(seconds)] if seconds is not None else chores
 
@@ -237,9 +246,17 @@ class Daemon:
             if self._hardware is not None and self._hardware.gpus:
                 self._session.tell_hardware(await self._read_hardware())
 
+    async def _watch_disks(self) -> None:
+        while True:
+            await asyncio.sleep(DISK_SECONDS)
+            if await asyncio.to_thread(self._disks.look) and self._hardware is not None:
+                self._session.tell_hardware(await self._read_hardware())
+                self._session.wake()
+
     async def _prune(self) -> None:
         while True:
             self._places.prune_work(self._work.working_names())
+            self._places.prune_logs(set(self._work.observed), time.time() - PRUNE_SECONDS)
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def _renew(self) -> None:

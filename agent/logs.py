@@ -1,15 +1,20 @@
-"""Sends output from the files that the processes write, by offset. It never touches a process, nor waits for one."""
+"""Sends output from the files that the processes write, by offset. It never touches a process, nor waits for one.
+
+What is sent and what is let go of is decided in `agent.core.outflow`; here are the files, the calls and the clock.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.core.model import Phase
+from agent.core.outflow import Limits, Look, Outflow, Position
+from agent.logfiles import LogFiles
+from agent.spawner.wire import now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,28 +24,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-CHUNK_BYTES = 256 * 1024
-CALL_BYTES = 1024 * 1024
 LOOK_SECONDS = 0.15
-RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of one allocation's output."""
+    """A piece of one allocation's output; ``dropped`` bytes just before it are gone, for ``reason``."""
 
     allocation: AllocationId
     offset: int
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How much of a log the coordinator has; ``unknown``: it wants no more of it."""
-
-    allocation: AllocationId
-    offset: int
-    unknown: bool = False
+    dropped: int = 0
+    reason: str = ""
 
 
 class PublishFailed(Exception):
@@ -48,7 +43,10 @@ class PublishFailed(Exception):
 
 
 class LogPublisher:
-    """Publishes what grows, one call at a time. ``send`` may raise PublishFailed; ``done`` is told of the ends."""
+    """Publishes what grows, one call at a time, and keeps the files within ``limits``, also while a call takes long.
+
+    ``send`` may raise PublishFailed; ``done`` is told of the ends.
+    """
 
     def __init__(
         self,
@@ -56,15 +54,16 @@ class LogPublisher:
         observed: Mapping[AllocationId, Observed],
         send: Callable[[Sequence[Chunk]], Awaitable[list[Position]]],
         done: Callable[[AllocationId], None],
+        limits: Limits,
     ) -> None:
-        self._places = places
+        self._files = LogFiles(places)
         self._observed = observed
         self._send = send
         self._done = done
-        self._offsets: dict[AllocationId, int] = {}
-        self._unwanted: set[AllocationId] = set()
-        self._unsure: set[AllocationId] = set()
-        self._first = 0
+        self._limits = limits
+        self._flow = Outflow(limits)
+        self._call: asyncio.Task[list[Position]] | None = None
+        self._ask = False
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -73,23 +72,23 @@ class LogPublisher:
 
     def ask_again(self) -> None:
         """A session was opened: the coordinator may have less than it had, if a backup of it was put back."""
-        self._unsure = {key for key, offset in self._offsets.items() if offset}
+        self._ask = True
         self._wake.set()
 
     async def run(self) -> None:
         """Publish until cancelled. Sleeps while nothing runs and nothing is unsent."""
-        while True:
-            self._wake.clear()
-            pause: float | None = None
-            try:
-                if await self._round():
-                    continue
-                if self._watching():
-                    pause = LOOK_SECONDS
-            except PublishFailed as error:
-                log.debug("logs.not_published", reason=str(error))
-                pause = RETRY_SECONDS
-            await self._sleep(pause)
+        records = await asyncio.to_thread(self._files.open)
+        limits = self._limits if self._files.frees else replace(self._limits, keep=None, total=None)
+        self._flow = Outflow(limits, records)
+        try:
+            while True:
+                self._wake.clear()
+                await self._turn()
+                await self._sleep(LOOK_SECONDS if self._call is not None or self._watching() else None)
+        finally:
+            if self._call is not None:
+                self._call.cancel()
+                await asyncio.gather(self._call, return_exceptions=True)
 
     async def _sleep(self, seconds: float | None) -> None:
         try:
@@ -102,71 +101,40 @@ class LogPublisher:
         live = (Phase.RUNNING, Phase.STOPPING)
         return any(seen.phase in live or not seen.log_done for seen in self._observed.values())
 
-    async def _round(self) -> bool:
-        """Send one call's worth; whether anything was sent."""
-        chunks = self._chunks()
-        if not chunks:
-            return False
-        for position in await self._send(chunks):
-            self._offsets[position.allocation] = position.offset
-            self._unsure.discard(position.allocation)
-            if position.unknown:
-                self._unwanted.add(position.allocation)
-        self._finish()
-        return True
+    async def _turn(self) -> None:
+        """Take in what the call under way has brought, look at all files, and begin the next call."""
+        self._take_answer()
+        if self._ask and self._call is None:
+            self._flow.ask_again()
+            self._ask = False
+        watched = [seen for seen in self._observed.values() if seen.phase is not Phase.PREPARING and not seen.log_done]
+        chunks = await asyncio.to_thread(self._look, watched, self._call is None)
+        for key in self._flow.finished():
+            self._done(key)
+        if chunks:
+            self._call = asyncio.ensure_future(self._send(chunks))
+            self._call.add_done_callback(lambda _: self._wake.set())
 
-    def _chunks(self) -> list[Chunk]:
-        """Pieces of several logs; each call begins with another one, so that a flood does not hold up the rest."""
-        growing = [seen for seen in self._observed.values() if seen.phase is not Phase.PREPARING and not seen.log_done]
-        start = self._first % len(growing) if growing else 0
-        self._first += 1
-        chunks: list[Chunk] = []
-        room = CALL_BYTES
-        for seen in growing[start:] + growing[:start]:
-            chunk = self._next(seen, min(CHUNK_BYTES, room))
-            if chunk is not None:
-                chunks.append(chunk)
-                room -= len(chunk.data)
-            if room <= 0:
-                break
-        return chunks
+    def _take_answer(self) -> None:
+        if self._call is None or not self._call.done():
+            return
+        call, self._call = self._call, None
+        try:
+            self._flow.answered(call.result(), now())
+        except PublishFailed as error:
+            log.debug("logs.not_published", reason=str(error))
+            self._flow.failed(now())
 
-    def _next(self, seen: Observed, size: int) -> Chunk | None:
-        if seen.id in self._unwanted:
-            self._finish_one(seen)
-            return None
-        offset = self._offsets.get(seen.id, 0)
-        if seen.id in self._unsure:
-            # Nothing to add: the answer says how much is there.
-            return Chunk(seen.id, offset, b"")
-        data = _read(self._places.log_of(seen.id), offset, size)
-        if data:
-            return Chunk(seen.id, offset, data)
-        self._finish_one(seen)
-        return None
-
-    def _finish(self) -> None:
-        for seen in list(self._observed.values()):
-            if seen.phase is Phase.ENDED and not seen.log_done:
-                published = self._offsets.get(seen.id, 0) >= seen.log_bytes
-                if published or seen.id in self._unwanted:
-                    self._finish_one(seen)
-
-    def _finish_one(self, seen: Observed) -> None:
-        if seen.phase is Phase.ENDED:
-            self._offsets.pop(seen.id, None)
-            self._unwanted.discard(seen.id)
-            self._done(seen.id)
-
-
-def _read(path: str, offset: int, size: int) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return os.pread(fd, size, offset)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+    def _look(self, watched: Sequence[Observed], idle: bool) -> list[Chunk]:
+        """Keep the files within their bounds; what to send next, if no call is under way. Runs in a thread."""
+        looks = [
+            Look(seen.id, self._files.size(seen.id), seen.phase is Phase.ENDED, seen.log_bytes) for seen in watched
+        ]
+        frees = self._flow.look(looks, self._files.free_bytes())
+        self._files.keep(self._flow.records(), frees)
+        if not idle:
+            return []
+        sends = self._flow.plan(now())
+        chunks = [Chunk(each.key, each.offset, self._files.read(each), each.dropped, each.reason) for each in sends]
+        # One without a byte is a question, or tells of a gap, unless its bytes went away meanwhile.
+        return [chunk for chunk, send in zip(chunks, sends, strict=True) if chunk.data or not send.length]

@@ -101,6 +101,18 @@ class Places:
         with contextlib.suppress(OSError):
             os.unlink(self.log_of(key))
 
+    def prune_logs(self, in_use: set[AllocationId], before: float) -> None:
+        """Remove output of nodes that nobody knows any more, unless it was written to after ``before`` (Unix seconds).
+
+        It is left when the agent is killed between forgetting a node and removing its output.
+        """
+        names = {os.path.basename(self.log_of(key)) for key in in_use}
+        with os.scandir(self.logs) as entries:
+            lost = [entry.path for entry in entries if entry.name not in names and entry.stat().st_mtime < before]
+        for path in lost:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def prune_work(self, in_use: set[str]) -> None:
         """Remove the oldest kept working directories beyond the bound."""
         with os.scandir(self.work) as entries:

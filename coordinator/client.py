@@ -169,19 +169,24 @@ class Client:
         rank: int | None = None,
         attempt: int | None = None,
         follow: bool = False,
+        lines: int | None = None,
         on_away: Callable[[], None] | None = None,
     ) -> Iterator[job_pb.TailLogsResponse]:
         """Output in pieces, each byte once; with ``follow`` until the job has ended and all of it was sent.
 
-        ``on_away`` is called when the coordinator went away and is tried again.
+        A piece may tell of a gap: ``dropped_bytes`` before its ``offset`` are not kept, for ``drop_reason``. ``lines``:
+        of what there is now only the last so many lines of each node. ``on_away`` is called when the coordinator went
+        away and is tried again.
         """
-        request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow)
+        request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow, tail_lines=lines)
         seen: dict[tuple[int, int], int] = {}
         for piece in self._stream(lambda: self._jobs.TailLogs(request), on_away):
             have = seen.get((piece.rank, piece.attempt), 0)
             end = piece.offset + len(piece.data)
             if end <= have:
                 continue  # sent again after a reconnect
+            # Of a gap, too, only what was not told: it may have grown meanwhile.
+            piece.dropped_bytes = max(0, min(piece.dropped_bytes, piece.offset - have))
             if piece.offset < have:
                 piece.data, piece.offset = piece.data[have - piece.offset :], have
             seen[piece.rank, piece.attempt] = end

@@ -12,7 +12,7 @@ import structlog
 
 from coordinator.core.ids import AllocationId, JobId
 from coordinator.disk import OUTPUT_FLOOR_BYTES
-from coordinator.logfiles import Chunk, LogFiles
+from coordinator.logfiles import DEFAULT_LIMIT, Chunk, LogFiles, Run
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -21,33 +21,47 @@ T = TypeVar("T")
 class LogStore:
     """All methods belong to one event loop. Writing takes place in one thread, reading in others."""
 
-    def __init__(self, directory: Path, floor: int = OUTPUT_FLOOR_BYTES) -> None:
-        """Makes ``directory`` if it is missing; appends while ``floor`` bytes are free. Raises OSError."""
-        self._files = LogFiles(directory, floor)
+    def __init__(self, directory: Path, limit: int = DEFAULT_LIMIT, floor: int = OUTPUT_FLOOR_BYTES) -> None:
+        """Makes ``directory`` if it is missing; ``limit`` bytes are kept of each log. Raises OSError.
+
+        Nothing is appended while less than ``floor`` bytes are free.
+        """
+        self._files = LogFiles(directory, limit, floor)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="logs")
         self._versions: dict[JobId, int] = {}
         self._changed: dict[JobId, asyncio.Event] = {}
         self._removals: set[asyncio.Task[None]] = set()
 
-    async def append_batch(self, chunks: Sequence[tuple[AllocationId, int, bytes]]) -> dict[AllocationId, int]:
-        """Append ``(allocation id, offset, data)`` in order; for each id the next offset wanted, all below it on disk.
+    async def append_batch(self, chunks: Sequence[Chunk]) -> dict[AllocationId, int]:
+        """Append chunks in order; for each allocation the next offset wanted, all below it on disk.
 
-        Repeats and overlaps are harmless; a chunk beyond the end is not taken. Raises Invalid for an id or offset that
-        can't be, DiskFull when the disk is full; what was taken till then is still there.
+        Repeats and overlaps are harmless. A chunk beyond the end is taken only if what lies between was dropped, as it
+        says: that is a gap then. Raises Invalid for an id or offset that can't be, DiskFull when the disk is full; what
+        was taken till then is still there.
         """
         if not chunks:
             return {}
-        jobs = {_job_of(allocation_id) for allocation_id, _, _ in chunks}
-        batch = [Chunk(*chunk) for chunk in chunks]
-        return await self._write(lambda: self._files.append(batch), jobs)
+        jobs = {_job_of(chunk.allocation_id) for chunk in chunks}
+        return await self._write(lambda: self._files.append(chunks), jobs)
 
-    async def read(self, allocation_id: AllocationId, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` bytes from ``offset``; empty at the end, or without a log. Raises Invalid for a bad id."""
+    async def read(self, allocation_id: AllocationId, offset: int, limit: int) -> Run:
+        """Up to ``limit`` bytes from ``offset``, or the gap there; neither at the end, or without a log.
+
+        Raises Invalid for a bad id.
+        """
         return await asyncio.to_thread(self._files.read, allocation_id, offset, limit)
 
+    async def tail(self, allocation_id: AllocationId, lines: int) -> int:
+        """Where the last ``lines`` lines begin. Raises Invalid for a bad id."""
+        return await asyncio.to_thread(self._files.tail, allocation_id, lines)
+
     def size(self, allocation_id: AllocationId) -> int:
-        """Bytes stored of an allocation's output. Raises Invalid for a bad id."""
+        """Where an allocation's output ends: bytes stored and dropped. Raises Invalid for a bad id."""
         return self._files.size(allocation_id)
+
+    async def dropped(self, job_id: JobId) -> dict[AllocationId, int]:
+        """Dropped bytes of those of a job's attempts that have gaps."""
+        return await asyncio.to_thread(self._files.dropped, job_id)
 
     def version(self, job_id: JobId) -> int:
         """A number that is another one after any of the job's output has changed."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.core.ids import AllocationId, JobId, allocation_id
 from coordinator.core.model import HostState, Node, NodeState
 from coordinator.core.state import State
 from coordinator.engine import Engine
+from coordinator.logfiles import Run
 from coordinator.logstore import LogStore
+from coordinator.views import JobDetail
 
 CHUNK = 256 * 1024
 # A reader looks again at most so often, however much is written: output is for people.
@@ -23,21 +25,32 @@ INTERVAL = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Whose output: one node's or, with ``rank=None``, every node's; one attempt's, or the latest of each."""
+    """Whose output: one node's or, with ``rank=None``, every node's; one attempt's, or the latest of each.
+
+    ``lines``: of what is stored now only the last so many lines of each node.
+    """
 
     job_id: JobId
     rank: int | None = None
     attempt: int | None = None
+    lines: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of bytes of one attempt's output, beginning at ``offset``."""
+    """Bytes of one attempt's output from ``offset``, or, without any, ``dropped`` bytes before ``offset`` and why."""
 
     rank: int
     attempt: int
     offset: int
     data: bytes
+    dropped: int = 0
+    reason: str = ""
+
+    @property
+    def end(self) -> int:
+        """Where the next piece of the attempt begins."""
+        return self.offset + len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +89,27 @@ class Outputs:
             seen = self._logs.version(selection.job_id)
             look = await self._engine.read(lambda state: _look(state, selection))
             if offsets is None:
-                offsets = {source.id: start for source in look.sources}
+                offsets = {source.id: await self._first(source, selection, start) for source in look.sources}
             complete = look.final
             for source in look.sources:
                 async for piece in self._rest(source, offsets.get(source.id, 0)):
-                    offsets[source.id] = piece.offset + len(piece.data)
+                    offsets[source.id] = piece.end
                     yield piece
                 complete = complete and source.total is not None and offsets.get(source.id, 0) >= source.total
             if complete or not follow:
                 return
             await self._anything(selection.job_id, seen, look.version)
 
+    async def _first(self, source: _Source, selection: Selection, start: int) -> int:
+        return start if selection.lines is None else await self._logs.tail(source.id, selection.lines)
+
     async def _rest(self, source: _Source, offset: int) -> AsyncIterator[Piece]:
         while offset < self._logs.size(source.id):
-            data = await self._logs.read(source.id, offset, CHUNK)
-            if not data:
+            run = await self._logs.read(source.id, offset, CHUNK)
+            if run.end == offset:
                 return
-            yield Piece(source.rank, source.attempt, offset, data)
-            offset += len(data)
+            yield Piece(source.rank, source.attempt, run.offset, run.data, run.dropped, run.reason)
+            offset = run.end
 
     async def _anything(self, job_id: JobId, log_version: int, engine_version: int) -> None:
         """Wait until the job's output or anything in the engine changed. Raises EngineFailed when it stops."""
@@ -113,24 +129,45 @@ class Outputs:
 
     # ------------------------------------------------------------ as the web page asks
 
+    async def job(self, ref: str) -> JobDetail:
+        """A job with its nodes, and how much of their output was dropped. Raises NotFound."""
+        detail = await self._engine.job(ref)
+        dropped = await self._logs.dropped(detail.job.job.id)
+        if not dropped:
+            return detail
+        views = (replace(view, log_dropped=dropped.get(_id_of(view.node), 0)) for view in detail.nodes)
+        return replace(detail, nodes=tuple(views))
+
     async def size(self, job_id: str, rank: int) -> int:
-        """Bytes stored of the node's latest attempt."""
+        """Where the output of the node's latest attempt ends."""
         source = await self._source(job_id, rank)
         return self._logs.size(source.id) if source is not None else 0
 
-    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` bytes of the node's latest attempt; empty at the end of what is stored."""
+    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> Run:
+        """Up to ``limit`` bytes of the node's latest attempt, or the gap there; neither at the end of what there is."""
         source = await self._source(job_id, rank)
-        return await self._logs.read(source.id, offset, limit) if source is not None else b""
+        return await self._logs.read(source.id, offset, limit) if source is not None else Run(offset, b"")
 
-    async def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Bytes of the node's output from ``offset`` on, until it is complete."""
-        async for piece in self.pieces(Selection(JobId(job_id), rank), follow=True, start=offset):
-            yield piece.offset, piece.data
+    def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[Piece]:
+        """The node's output from ``offset`` on, until it is complete."""
+        return self.pieces(Selection(JobId(job_id), rank), follow=True, start=offset)
 
     async def _source(self, job_id: str, rank: int) -> _Source | None:
         look = await self._engine.read(lambda state: _look(state, Selection(JobId(job_id), rank)))
         return look.sources[0] if look.sources else None
+
+
+class Reading:
+    """The engine for readers, with what is known of nodes' output: a ``views.Reader``."""
+
+    def __init__(self, engine: Engine, outputs: Outputs) -> None:
+        self.overview = engine.overview
+        self.job = outputs.job
+        self.next_version = engine.next_version
+
+
+def _id_of(node: Node) -> AllocationId:
+    return allocation_id(node.job_id, node.rank, node.attempt)
 
 
 def _look(state: State, selection: Selection) -> _Look:
@@ -155,4 +192,4 @@ def _source(state: State, node: Node, attempt: int | None) -> _Source:
     if total is not None and (host is None or host.state is HostState.LOST):
         # Nobody is left to send the rest.
         total = 0
-    return _Source(allocation_id(node.job_id, node.rank, node.attempt), node.rank, node.attempt, total)
+    return _Source(_id_of(node), node.rank, node.attempt, total)

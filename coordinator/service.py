@@ -43,7 +43,7 @@ from coordinator.backup import Mark  # noqa: E402
 from coordinator.engine import Engine  # noqa: E402
 from coordinator.greeting import Endpoints, admin_context, greet, write_endpoints  # noqa: E402
 from coordinator.logstore import LogStore  # noqa: E402
-from coordinator.outputs import Outputs  # noqa: E402
+from coordinator.outputs import Outputs, Reading  # noqa: E402
 from coordinator.rpc.access_service import AccessParts, AccessService  # noqa: E402
 from coordinator.rpc.agent_service import AgentParts, AgentService  # noqa: E402
 from coordinator.rpc.host_service import HostService  # noqa: E402
@@ -132,7 +132,8 @@ async def _core(settings: Settings) -> AsyncIterator[_Core]:
     try:
         authority = ca.load_or_create(data_dir / "ca", time.time())
         identity = ServerIdentity(authority, data_dir / "ca", server_names(settings.advertise))
-        logs, archives, hub = LogStore(data_dir / "logs"), ArchiveStore(data_dir / "archives"), Hub()
+        logs = LogStore(data_dir / "logs", settings.log_limit)
+        archives, hub = ArchiveStore(data_dir / "archives", keep_bytes=settings.archive_keep), Hub()
         engine = Engine(store, settings.timing, hub, logs.forget, writer)
         loaded = await engine.load()
         accounts = Accounts(engine, authority.cluster_id, authority.pin, loaded.join_tokens, loaded.users)
@@ -258,7 +259,14 @@ async def _start_http(core: _Core, stack: AsyncExitStack, settings: Settings, ap
         except Unauthenticated:
             return None
 
-    app = make_app(core.engine, core.outputs, authenticate, lambda: core.ready, __version__, join_port=api_port)
+    app = make_app(
+        Reading(core.engine, core.outputs),
+        core.outputs,
+        authenticate,
+        lambda: core.ready,
+        __version__,
+        join_port=api_port,
+    )
     context = core.identity.http_context(time.time())
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_GRACE)
     await runner.setup()

@@ -14,6 +14,7 @@ from coordinator.context import default_data_dir
 from coordinator.core.state import Timing
 from coordinator.spec.durations import parse_duration
 from coordinator.spec.problems import nearest
+from coordinator.spec.resources import parse_size
 
 FILE_NAME = "coordinator.toml"
 """Looked for in the data directory unless ``--config`` names another file."""
@@ -34,7 +35,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Checked settings; addresses are ``HOST:PORT``, durations seconds.
+    """Checked settings; addresses are ``HOST:PORT``, durations seconds, sizes bytes.
 
     ``http=None`` means no web page; ``advertise_agent_port=None`` the port that is bound; ``database_url=None`` SQLite
     in the data directory. ``origins`` has who chose ``listen``, ``agent_listen`` and ``http``.
@@ -49,6 +50,8 @@ class Settings:
     database_url: str | None
     timing: Timing
     certificate_life: float
+    log_limit: int
+    archive_keep: int
     log_level: str
     origins: Mapping[str, Origin]
 
@@ -77,6 +80,8 @@ DEFAULTS: dict[str, str] = {
     "prepare": "2m",
     "probe_interval": "2m",
     "certificate_life": "7d",
+    "log_limit": "256MB",
+    "archive_keep": "16GB",
     "log_level": "info",
 }
 """Every setting and its default as one would write it; empty: worked out."""
@@ -155,6 +160,8 @@ class _Reader:
             database_url=self._values["database_url"].text or None,
             timing=self._timing(),
             certificate_life=self._positive("certificate_life"),
+            log_limit=self._size("log_limit", 1 << 20),
+            archive_keep=self._size("archive_keep", 1 << 20),
             log_level=self._log_level(),
             origins={name: self._origin(name) for name in ("listen", "agent_listen", "http")},
         )
@@ -201,6 +208,16 @@ class _Reader:
         if seconds <= 0:
             raise SettingsError(f"{self._values[name].source}: must be more than 0; write for example {DEFAULTS[name]}")
         return seconds
+
+    def _size(self, name: str, least: int) -> int:
+        source, text = self._values[name]
+        try:
+            size = parse_size(text)
+        except ValueError as error:
+            raise SettingsError(f"{source}: {error}") from None
+        if size < least:
+            raise SettingsError(f"{source}: {text!r} is too small; write {least >> 20}MB or more")
+        return size
 
     def _address(self, name: str) -> Address:
         source, text = self._values[name]

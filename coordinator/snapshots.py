@@ -131,7 +131,7 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         gpus_used=tuple(usage.gpus),
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
-        warning=_silence(state, host) or _drained(host) or network.stated_but_denied(state, host) or _said(host),
+        warning=_silence(state, host) or _closed(host) or network.stated_but_denied(state, host) or _said(host),
     )
 
 
@@ -149,8 +149,9 @@ def _silence(state: State, host: Host) -> str:
     return f"not heard of for over {timing.suspect:g} s; its work is given up at {timing.lost:g} s"
 
 
-def _drained(host: Host) -> str:
-    return f"no new work: {host.drained}" if host.drained else ""
+def _closed(host: Host) -> str:
+    reason = host.drained or (host.hardware.disk_problem if host.hardware is not None else "")
+    return f"no new work: {reason}" if reason else ""
 
 
 def overview(state: State, *, job_limit: int = 200) -> OverviewView:

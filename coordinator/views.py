@@ -38,11 +38,15 @@ class CopyView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first."""
+    """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first.
+
+    ``log_dropped``: bytes of its output that are not kept; counted only where output is asked for.
+    """
 
     node: Node
     host_name: str
     copies: tuple[CopyView, ...] = ()
+    log_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

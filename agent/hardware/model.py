@@ -99,6 +99,7 @@ class HardwareReport(SystemReading):
     """Everything an agent tells about its host. ``gpu_problem`` is about the driver as a whole.
 
     ``isolation`` says what ends nodes' processes and limits their memory here, ``warnings`` what its owner should know.
+    ``disk_problem`` is why its disk takes no new work; empty: it does.
     """
 
     gpus: tuple[Gpu, ...]
@@ -107,3 +108,4 @@ class HardwareReport(SystemReading):
     gpu_problem: Problem | None
     isolation: str = ""
     warnings: tuple[str, ...] = ()
+    disk_problem: str = ""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from rallypoint.v1 import agent_service_pb2 as pb
 
     from agent.core.model import Member, Probe
+    from agent.core.outflow import Position
     from agent.hardware import HardwareReport
-    from agent.logs import Chunk, Position
+    from agent.logs import Chunk
     from agent.work import Work
 
 log = structlog.get_logger()

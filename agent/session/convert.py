@@ -159,6 +159,7 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         gpus=[_gpu(gpu) for gpu in report.gpus],
         driver_version=report.driver_version or "",
         cuda_version=report.cuda_version or "",
+        disk_problem=report.disk_problem,
     )
     if report.memory_available_bytes is not None:
         message.memory_available_bytes = report.memory_available_bytes

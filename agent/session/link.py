@@ -18,7 +18,8 @@ from rallypoint.version import PROTOCOL_VERSION, __version__
 
 from agent.archive import ArchiveError
 from agent.core.model import AllocationId
-from agent.logs import Chunk, Position, PublishFailed
+from agent.core.outflow import Position
+from agent.logs import Chunk, PublishFailed
 from agent.session import convert
 from agent.spawner.wire import now
 
@@ -120,7 +121,16 @@ class Link:
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output; raises PublishFailed."""
         request = pb.PublishLogsRequest(
-            chunks=[pb.LogChunk(allocation_id=c.allocation, offset=c.offset, data=c.data) for c in chunks]
+            chunks=[
+                pb.LogChunk(
+                    allocation_id=c.allocation,
+                    offset=c.offset,
+                    data=c.data,
+                    dropped_bytes=c.dropped,
+                    drop_reason=c.reason,
+                )
+                for c in chunks
+            ]
         )
         try:
             with _closed_is(PublishFailed):

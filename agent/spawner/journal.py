@@ -5,11 +5,17 @@ A task's life is ``starting`` (before the spawn, so that a crash right after it 
 death of any process; :meth:`Journal.sync` makes them survive the machine's.
 """
 
+import errno
 import json
 import os
 
+from rallypoint.holes import reserve_blocks
+
 # The file is written anew when it has grown by this much since it last was.
 COMPACT_BYTES = 8 * 1024 * 1024
+
+# Room that is kept for a thousand lines or so.
+LAID_UP_BYTES = 256 * 1024
 
 Record = dict[str, object]
 
@@ -17,7 +23,7 @@ Record = dict[str, object]
 class Journal:
     """The journal at ``path``; opening reads it, drops what was forgotten and writes it anew."""
 
-    __slots__ = ("_compacted", "_fd", "_lines", "_size", "_unsynced", "path", "records")
+    __slots__ = ("_compacted", "_fd", "_laid_up", "_lines", "_size", "_unsynced", "path", "records")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -26,6 +32,7 @@ class Journal:
         self._size = 0
         self._compacted = 0
         self._unsynced = False
+        self._laid_up = 0
         self.records: dict[str, Record] = read_journal(path)
         self._compact()
 
@@ -58,6 +65,17 @@ class Journal:
         self._unsynced = True
         if self._size - self._compacted > COMPACT_BYTES:
             self._compact()
+        self._lay_up()
+
+    def check_room(self) -> None:
+        """Look whether the disk takes more than what is laid up, which is for ends alone.
+
+        Raises:
+            OSError: it is full.
+        """
+        disk = os.statvfs(self.path)
+        if disk.f_blocks and not disk.f_bavail:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
     def sync(self) -> None:
         """Like :meth:`write`, and on the disk when it returns."""
@@ -81,7 +99,17 @@ class Journal:
         _sync_directory(os.path.dirname(self.path) or ".")
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._size, self._compacted = fd, len(data), len(data)
+        self._fd, self._size, self._compacted, self._laid_up = fd, len(data), len(data), 0
+        self._lay_up()
+
+    def _lay_up(self) -> None:
+        """Keep room behind the journal's end, so that a task's end is recorded also on a disk that has become full."""
+        if self._laid_up - self._size < LAID_UP_BYTES // 2:
+            try:
+                if reserve_blocks(self._fd, self._size, LAID_UP_BYTES):
+                    self._laid_up = self._size + LAID_UP_BYTES
+            except OSError:
+                return  # there is no room now: tried again with the next line
 
 
 def read_journal(path: str) -> dict[str, Record]:

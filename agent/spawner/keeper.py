@@ -80,6 +80,7 @@ class Keeper:
             meta=order.get("meta"),
         )
         try:
+            self.book.journal.check_room()
             self.book.journal.write()
             reach("spawner.after-starting")
             pid = spawn(

@@ -13,6 +13,7 @@ from coordinator.cli import words
 from coordinator.cli.ending import summary
 from coordinator.cli.output import RankedLines, Screen
 from coordinator.failures import Unreachable
+from coordinator.gaps import mark
 
 if TYPE_CHECKING:
     from coordinator.client import Client
@@ -22,14 +23,19 @@ _AWAY = "no contact with the coordinator; trying again (the job goes on)"
 
 
 def print_output(pieces: Iterable[job_pb.TailLogsResponse], screen: Screen, *, ranked: bool) -> None:
-    """Print pieces of output; ``ranked`` puts the rank before each line."""
+    """Print pieces of output; ``ranked`` puts the rank before each line. What was dropped is told on standard error."""
     if not ranked:
         for piece in pieces:
+            if piece.dropped_bytes:
+                screen.say(mark(piece.dropped_bytes, piece.drop_reason))
             screen.write(piece.data)
         return
     lines = RankedLines(screen, colours=screen.colours)
     try:
         for piece in pieces:
+            if piece.dropped_bytes:
+                lines.end(piece.rank)
+                screen.say(f"[{piece.rank}] {mark(piece.dropped_bytes, piece.drop_reason)}")
             lines.feed(piece.rank, piece.attempt, piece.data)
     finally:
         lines.flush()

@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--node", type=click.IntRange(0), metavar="R", help="Only the node with rank R, its bytes as they are.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Another attempt than the latest.")
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="Begin with the last N lines of each node.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document for each piece, a line each.")
 @click.option("--context", metavar="FILE", help="Context file. [RALLYPOINT_CONTEXT]")
-def command(job: str, follow: bool, node: int | None, attempt: int | None, context: str | None, as_json: bool) -> None:
+def command(
+    job: str,
+    follow: bool,
+    node: int | None,
+    attempt: int | None,
+    tail: int | None,
+    context: str | None,
+    as_json: bool,
+) -> None:
     """Print the output of JOB; of several nodes, each line with its rank before it."""
     from coordinator.cli.follow import print_output
     from coordinator.cli.output import Screen
@@ -32,7 +41,7 @@ def command(job: str, follow: bool, node: int | None, attempt: int | None, conte
         found = client.job(job)
         if attempt is not None:
             _check_attempt(found, node, attempt)
-        pieces = client.tail(found.job.id, rank=node, attempt=attempt, follow=follow)
+        pieces = client.tail(found.job.id, rank=node, attempt=attempt, follow=follow, lines=tail)
         if as_json:
             for piece in pieces:
                 click.echo(_line(piece))
@@ -54,6 +63,10 @@ def _check_attempt(found: job_pb.GetJobResponse, rank: int | None, attempt: int)
 
 
 def _line(piece: job_pb.TailLogsResponse) -> str:
+    if piece.dropped_bytes:
+        gap = {"dropped_bytes": piece.dropped_bytes, "drop_reason": piece.drop_reason}
+        place = {"rank": piece.rank, "attempt": piece.attempt, "offset": piece.offset - piece.dropped_bytes}
+        return json.dumps({"version": JSON_VERSION, **place, **gap})
     try:
         content = {"text": piece.data.decode()}
     except UnicodeDecodeError:

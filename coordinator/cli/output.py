@@ -115,6 +115,13 @@ class RankedLines:
             self._piece(rank, bytes(pending))
             pending.clear()
 
+    def end(self, rank: int) -> None:
+        """What comes next of this rank does not continue its line: some of its output is missing between."""
+        self._finish(rank)
+        if self._open == rank:
+            self._sink.write(b"\n")
+            self._open = None
+
     def flush(self) -> None:
         """Print what has no line end yet."""
         for rank in sorted(self._pending):

@@ -33,6 +33,8 @@ than the file."""
 @click.option("--prepare", metavar="TIME", help="Longest time a group may take to prepare.  [default: 2m]")
 @click.option("--probe-interval", metavar="TIME", help="How often hosts probe each other.  [default: 2m]")
 @click.option("--certificate-life", metavar="TIME", help="Life of hosts' certificates.  [default: 7d]")
+@click.option("--log-limit", metavar="SIZE", help="What is kept of the output of each node.  [default: 256MB]")
+@click.option("--archive-keep", metavar="SIZE", help="What jobs' files take once the jobs have ended.  [default: 16GB]")
 @click.option("--log-level", metavar="LEVEL", help=f"{', '.join(LOG_LEVELS)}.  [default: info]")
 def command(config: str | None, **flags: str | None) -> None:
     """Run a coordinator.

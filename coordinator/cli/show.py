@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator.cli.common import client_options, connect, document
+from coordinator.gaps import amount_text
 
 if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
@@ -26,6 +27,9 @@ def command(job: str, context: str | None, as_json: bool) -> None:
     if answer.nodes:
         click.echo()
         print_nodes(list(answer.nodes))
+    for node in answer.nodes:
+        if node.log_dropped_bytes:
+            click.echo(f"node {node.rank}: {amount_text(node.log_dropped_bytes)} of its output were dropped")
 
 
 def print_job(job: pb.Job) -> None:

@@ -49,6 +49,8 @@ def unusable(host: Host) -> str | None:
         return "it is cordoned; 'coordinator host resume' lets work in again"
     if host.state is not HostState.ONLINE:
         return f"it is {host.state.value}"
+    if host.hardware.disk_problem:
+        return f"{host.hardware.disk_problem}; free some"
     return host.drained or None
 
 

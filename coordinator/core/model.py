@@ -84,7 +84,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the agent saw on its host."""
+    """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work."""
 
     hostname: str = ""
     arch: str = ""
@@ -104,6 +104,7 @@ class Hardware:
     gpu_problem: str | None = None
     isolation: str = ""
     warnings: tuple[str, ...] = ()
+    disk_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,8 @@ class State:
         self.changed_hosts.add(host.id)
 
     def _host_seen(self, change: HostSeen) -> None:
-        host = change.host
-        if self.hosts[host.id].state is not host.state:
+        host, known = change.host, self.hosts[change.host.id]
+        if known.state is not host.state or _troubles(known) != _troubles(host):
             self.changed_hosts.add(host.id)
             self._touch_jobs_on(host.id)
         self.hosts[host.id] = host
@@ -305,6 +305,13 @@ class State:
             self.deadlines.pop(change.key, None)
         else:
             self.deadlines[change.key] = change.at
+
+
+def _troubles(host: Host) -> tuple[str | None, ...]:
+    """What of a host's hardware keeps work away, and may mend."""
+    if host.hardware is None:
+        return ()
+    return (host.hardware.disk_problem, *(gpu.problem for gpu in host.hardware.gpus))
 
 
 _APPLY: dict[type, Callable[[State, Any], None]] = {

@@ -22,6 +22,7 @@ from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine
+from coordinator.logfiles import Chunk
 from coordinator.logstore import LogStore
 from coordinator.rpc import skew
 from coordinator.rpc.answering import answering
@@ -160,7 +161,10 @@ class AgentService(pb_grpc.AgentServiceServicer):
         ids = [chunk.allocation_id for chunk in request.chunks]
         wanted = await self._parts.engine.read(lambda state: _known_outputs(state, host_id, ids))
         known = [chunk for chunk in request.chunks if chunk.allocation_id in wanted]
-        chunks = [(AllocationId(chunk.allocation_id), chunk.offset, chunk.data) for chunk in known]
+        chunks = [
+            Chunk(AllocationId(chunk.allocation_id), chunk.offset, chunk.data, chunk.dropped_bytes, chunk.drop_reason)
+            for chunk in known
+        ]
         reach("coordinator.before-log-append")
         offsets = await self._parts.logs.append_batch(chunks)
         answering(context, "coordinator.after-log-append", "coordinator.after-logs-answer")

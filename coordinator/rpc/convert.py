@@ -80,6 +80,7 @@ def node_to_proto(view: NodeView) -> pb.Node:
             )
             for copy in view.copies
         ],
+        log_dropped_bytes=view.log_dropped,
     )
 
 
@@ -158,6 +159,7 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         gpu_problem=hardware.gpu_problem or "",
         isolation=hardware.isolation,
         warnings=hardware.warnings,
+        disk_problem=hardware.disk_problem or "",
     )
 
 
@@ -182,6 +184,7 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         gpu_problem=message.gpu_problem or None,
         isolation=message.isolation,
         warnings=tuple(message.warnings),
+        disk_problem=message.disk_problem or None,
     )
 
 

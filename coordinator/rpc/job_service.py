@@ -52,7 +52,7 @@ class JobService(pb_grpc.JobServiceServicer):
         check_understood(request.spec, context.invocation_metadata() or ())
         spec = spec_from_pb(request.spec)
         require_reserve(self._data_dir)
-        if spec.files is not None and not self._archives.has(spec.files.sha256):
+        if spec.files is not None and not self._archives.use(spec.files.sha256):
             raise Conflict("the job's files are not here (any more); upload them again, then submit")
         job: Job = await self._engine.post(JobSubmitted(spec, calling_user().name, request.request_id))
         answer = pb.SubmitJobResponse(job=await self._job(job.id))
@@ -67,7 +67,7 @@ class JobService(pb_grpc.JobServiceServicer):
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         """One job with its nodes."""
-        detail = await self._engine.job(request.job)
+        detail = await self._outputs.job(request.job)
         return pb.GetJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in detail.nodes])
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
@@ -120,9 +120,17 @@ class JobService(pb_grpc.JobServiceServicer):
             made = next((view.node.last_attempt for view in detail.nodes if view.node.rank == rank), 0)
             if not 1 <= attempt <= made:
                 raise Invalid(f"node {rank} of job {request.job!r} has had {made} attempts, and no attempt {attempt}")
-        selection = Selection(detail.job.job.id, rank, attempt)
+        lines = request.tail_lines if request.HasField("tail_lines") else None
+        selection = Selection(detail.job.job.id, rank, attempt, lines)
         async for piece in self._outputs.pieces(selection, follow=request.follow):
-            yield pb.TailLogsResponse(rank=piece.rank, attempt=piece.attempt, offset=piece.offset, data=piece.data)
+            yield pb.TailLogsResponse(
+                rank=piece.rank,
+                attempt=piece.attempt,
+                offset=piece.offset,
+                data=piece.data,
+                dropped_bytes=piece.dropped,
+                drop_reason=piece.reason,
+            )
 
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.ExplainJobResponse:
         """Why the job is where it is, for every host."""
@@ -151,11 +159,18 @@ class JobService(pb_grpc.JobServiceServicer):
                 yield message.data
 
         sha256, size = await self._archives.receive(pieces())
+        await self._archives.prune(await self._engine.read(_needed_archives))
         return pb.UploadArchiveResponse(archive=types_pb2.FileArchive(sha256=sha256, size_bytes=size))
 
     async def _job(self, job_id: str) -> types_pb2.Job:
         detail: JobDetail = await self._engine.job(job_id)
         return job_to_proto(detail.job)
+
+
+def _needed_archives(state: State) -> set[str]:
+    """Files of jobs that have not ended: a host may have to fetch them (again)."""
+    jobs = (state.jobs[job_id] for job_id in state.unfinished)
+    return {job.spec.files.sha256 for job in jobs if job.spec.files is not None}
 
 
 def _stands(state: State, job_id: JobId, since: int) -> tuple[bool, bool]:

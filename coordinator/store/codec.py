@@ -218,6 +218,7 @@ HARDWARE = Shape(
         "gpu_problem": PLAIN,
         "isolation": PLAIN,
         "warnings": TUPLE,
+        "disk_problem": PLAIN,
     },
 )
 

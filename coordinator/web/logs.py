@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from coordinator.core.errors import Invalid
+from coordinator.gaps import mark
 from coordinator.views import Reader
 from coordinator.web.answers import dumps
 from coordinator.web.ports import LogReader
@@ -45,14 +46,18 @@ class Logs:
         start = tail if resume_at is None or resume_at > size else resume_at
         yield Event("start", dumps({"version": 1, "offset": start, "size": size}))
         end = start
-        async for offset, data in self._logs.follow(job_id, rank, start):
-            if offset < end:
+        async for piece in self._logs.follow(job_id, rank, start):
+            begin = piece.offset - piece.dropped
+            if begin < end:
                 yield Event("again", "{}")
-            end = offset + len(data)
-            for at in range(0, len(data), CHUNK):
-                piece = data[at : at + CHUNK]
+            end = piece.end
+            if piece.dropped:
+                gap = {"version": 1, "offset": begin, "dropped_bytes": piece.dropped, "drop_reason": piece.reason}
+                yield Event("dropped", dumps(gap), id=str(piece.offset))
+            for at in range(0, len(piece.data), CHUNK):
+                part = piece.data[at : at + CHUNK]
                 # Base64: output is bytes, and an event is text of one line.
-                yield Event("output", base64.b64encode(piece).decode(), id=str(offset + at + len(piece)))
+                yield Event("output", base64.b64encode(part).decode(), id=str(piece.offset + at + len(part)))
         yield Event("end", "{}")
 
     async def _download(self, request: web.Request, job_id: str, name: str, rank: int) -> web.StreamResponse:
@@ -63,11 +68,12 @@ class Logs:
         offset = 0
         end = await self._logs.size(job_id, rank)
         while offset < end:
-            data = await self._logs.read(job_id, rank, offset, min(CHUNK, end - offset))
-            if not data:
+            run = await self._logs.read(job_id, rank, offset, min(CHUNK, end - offset))
+            if run.end == offset:
                 break
-            await response.write(data)
-            offset += len(data)
+            # A file that lacks bytes in silence would mislead whoever has no more than the file.
+            await response.write(f"\n{mark(run.dropped, run.reason)}\n".encode() if run.dropped else run.data)
+            offset = run.end
         return response
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+from coordinator.logfiles import Run
+from coordinator.outputs import Piece
+
 
 class Identity(Protocol):
     """Who makes a request."""
@@ -19,18 +22,18 @@ class LogReader(Protocol):
     """How the web sees the output of a node: bytes from an offset."""
 
     async def size(self, job_id: str, rank: int) -> int:
-        """Bytes of output stored so far; 0 for a node without any."""
+        """Where the output ends so far; 0 for a node without any."""
         ...
 
-    def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Chunks as ``(offset, bytes)`` from ``offset`` on; waits for more, and ends when the output is complete.
+    def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[Piece]:
+        """Pieces and gaps from ``offset`` on; waits for more, and ends when the output is complete.
 
         Offsets begin again at 0 when the node is tried again.
         """
         ...
 
-    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> bytes:
-        """Up to ``limit`` bytes from ``offset``; empty at the end of what is stored."""
+    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> Run:
+        """Up to ``limit`` bytes from ``offset``, or the gap there; neither at the end of what is stored."""
         ...
 
 

@@ -84,6 +84,7 @@ def node(view: NodeView) -> Json:
             "started_at": record.started_at,
             "ended_at": record.ended_at,
             "log_bytes": record.log_bytes,
+            "log_dropped_bytes": view.log_dropped,
             "address": record.address,
             "last_attempt": record.last_attempt,
             "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],
@@ -138,6 +139,7 @@ def _hardware(hardware: Hardware) -> Json:
         "gpu_problem": hardware.gpu_problem,
         "isolation": hardware.isolation,
         "warnings": list(hardware.warnings),
+        "disk_problem": hardware.disk_problem,
     }
 
 

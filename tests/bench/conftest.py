@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,14 +18,14 @@ _RESULTS = Results()
 
 
 @contextmanager
-def running(folder: Path, agents: int) -> Iterator[Cluster]:
-    """A coordinator with ``agents`` agents beside each other."""
+def running(folder: Path, agents: int, options: Sequence[str] = ()) -> Iterator[Cluster]:
+    """A coordinator with ``agents`` agents beside each other; ``options`` are theirs."""
     cluster = Cluster(folder)
     try:
         with cluster:
             names = [f"h{number}" for number in range(1, agents + 1)]
             for name in names:
-                cluster.add(name, run=["--peer-listen", "127.0.0.1:0"])
+                cluster.add(name, run=["--peer-listen", "127.0.0.1:0", *options])
             eventually(lambda: all(host["state"] == "online" for host in cluster.hosts().values()), what="all online")
             if agents > 1:
                 cluster.await_networks(names)

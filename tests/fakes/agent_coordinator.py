@@ -182,7 +182,8 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
         positions = []
         for chunk in request.chunks:
             log = self.logs.setdefault(chunk.allocation_id, bytearray())
-            if chunk.offset <= len(log):
+            if chunk.offset - chunk.dropped_bytes <= len(log):
+                log += bytes(max(0, chunk.offset - len(log)))
                 log += chunk.data[len(log) - chunk.offset :]
             positions.append(pb.LogPosition(allocation_id=chunk.allocation_id, offset=len(log)))
         await self._note()

@@ -10,6 +10,9 @@ from coordinator.core.errors import NotFound
 from coordinator.core.ids import HostId, JobId, host_id, job_id
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, HostState, Job, JobState, Node, NodeState
 from coordinator.core.spec import JobSpec, Placement
+from coordinator.gaps import Gap
+from coordinator.logfiles import Run
+from coordinator.outputs import Piece
 from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
 
 GIB = 1024**3
@@ -80,24 +83,29 @@ class FakeLogs:
     def __init__(self) -> None:
         self._output: dict[tuple[str, int], bytearray] = {}
         self._complete: set[tuple[str, int]] = set()
+        self.gaps: dict[tuple[str, int], Gap] = {}
         self._changed = asyncio.Condition()
 
     async def size(self, job_id: str, rank: int) -> int:
         """Bytes so far."""
         return len(self._output.get((job_id, rank), b""))
 
-    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> bytes:
-        """A part of the bytes."""
-        return bytes(self._output.get((job_id, rank), b"")[offset : offset + limit])
+    async def read(self, job_id: str, rank: int, offset: int, limit: int) -> Run:
+        """A part of the bytes, or the gap."""
+        gap = self.gaps.get((job_id, rank))
+        if gap is not None and gap.start <= offset < gap.end:
+            return Run(gap.end, b"", gap.end - offset, gap.reason)
+        limit = min(limit, gap.start - offset) if gap is not None and gap.start > offset else limit
+        return Run(offset, bytes(self._output.get((job_id, rank), b"")[offset : offset + limit]))
 
-    async def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[tuple[int, bytes]]:
+    async def follow(self, job_id: str, rank: int, offset: int) -> AsyncIterator[Piece]:
         """All from ``offset`` on, until complete."""
         key = (job_id, rank)
         while True:
-            data = await self.read(job_id, rank, offset, 100_000)
-            if data:
-                yield offset, data
-                offset += len(data)
+            run = await self.read(job_id, rank, offset, 100_000)
+            if run.end > offset:
+                yield Piece(rank, 1, run.offset, run.data, run.dropped, run.reason)
+                offset = run.end
                 continue
             if key in self._complete:
                 return

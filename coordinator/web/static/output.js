@@ -52,6 +52,7 @@ export class Output {
     this.source = new EventSource(this.address() + (this.from === null ? "" : `&from=${this.from}`));
     this.source.addEventListener("start", (event) => this.started(JSON.parse(event.data)));
     this.source.addEventListener("output", (event) => this.take(event));
+    this.source.addEventListener("dropped", (event) => this.skip(event));
     this.source.addEventListener("again", () => this.receive("\n── tried again ──\n"));
     this.source.addEventListener("end", () => this.finish());
     this.source.addEventListener("signed-out", () => location.reload());
@@ -90,6 +91,12 @@ export class Output {
     this.from = Number(event.lastEventId);
     const data = Uint8Array.from(atob(event.data), (character) => character.charCodeAt(0));
     this.receive(this.decoder.decode(data, { stream: true }));
+  }
+
+  skip(event) {
+    const gap = JSON.parse(event.data);
+    this.from = Number(event.lastEventId);
+    this.receive(`${this.decoder.decode()}\n── ${bytes(gap.dropped_bytes)} of output dropped here${gap.drop_reason ? `: ${gap.drop_reason}` : ""} ──\n`);
   }
 
   finish() {

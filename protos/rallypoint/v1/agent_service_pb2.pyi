@@ -667,19 +667,28 @@ class LogChunk(_message.Message):
     ALLOCATION_ID_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    DROPPED_BYTES_FIELD_NUMBER: _builtins.int
+    DROP_REASON_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     offset: _builtins.int
     data: _builtins.bytes
+    """May be empty: then only what is dropped is told."""
+    dropped_bytes: _builtins.int
+    """So many bytes just before `offset` are gone from the host; those of them that the coordinator lacks are a gap."""
+    drop_reason: _builtins.str
+    """Why, in words: "the host's log limit of 256 MB"."""
     def __init__(
         self,
         *,
         allocation_id: _builtins.str = ...,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        dropped_bytes: _builtins.int = ...,
+        drop_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "data", b"data", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "data", b"data", "drop_reason", b"drop_reason", "dropped_bytes", b"dropped_bytes", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

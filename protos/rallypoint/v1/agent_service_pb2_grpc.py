@@ -81,7 +81,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishLogs(self, request, context):
-        """Appends output by offset. Repeating is harmless; a gap is refused with the offset that is wanted.
+        """Appends output by offset. Repeating is harmless; a hole is refused with the offset that is wanted, unless the chunk
+        says that the bytes in it were dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

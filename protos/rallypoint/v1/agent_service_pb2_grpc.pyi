@@ -38,7 +38,9 @@ class AgentServiceStub:
     Report: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ReportRequest, _agent_service_pb2.ReportResponse]
     """Heartbeat, statuses and lease in one. Repeating a report is harmless."""
     PublishLogs: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.PublishLogsRequest, _agent_service_pb2.PublishLogsResponse]
-    """Appends output by offset. Repeating is harmless; a gap is refused with the offset that is wanted."""
+    """Appends output by offset. Repeating is harmless; a hole is refused with the offset that is wanted, unless the chunk
+    says that the bytes in it were dropped.
+    """
     FetchArchive: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.FetchArchiveRequest, _agent_service_pb2.FetchArchiveResponse]
     """Fetches an archive by its hash."""
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]
@@ -53,7 +55,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Report: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ReportRequest, _agent_service_pb2.ReportResponse]  # type: ignore[assignment]
     """Heartbeat, statuses and lease in one. Repeating a report is harmless."""
     PublishLogs: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.PublishLogsRequest, _agent_service_pb2.PublishLogsResponse]  # type: ignore[assignment]
-    """Appends output by offset. Repeating is harmless; a gap is refused with the offset that is wanted."""
+    """Appends output by offset. Repeating is harmless; a hole is refused with the offset that is wanted, unless the chunk
+    says that the bytes in it were dropped.
+    """
     FetchArchive: _aio.UnaryStreamMultiCallable[_agent_service_pb2.FetchArchiveRequest, _agent_service_pb2.FetchArchiveResponse]  # type: ignore[assignment]
     """Fetches an archive by its hash."""
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]  # type: ignore[assignment]
@@ -83,7 +87,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.PublishLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.PublishLogsResponse, _abc.Awaitable[_agent_service_pb2.PublishLogsResponse]]:
-        """Appends output by offset. Repeating is harmless; a gap is refused with the offset that is wanted."""
+        """Appends output by offset. Repeating is harmless; a hole is refused with the offset that is wanted, unless the chunk
+        says that the bytes in it were dropped.
+        """
 
     @_abc_1.abstractmethod
     def FetchArchive(

@@ -375,12 +375,15 @@ class TailLogsRequest(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
+    TAIL_LINES_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     rank: _builtins.int
     """Absent: all ranks."""
     attempt: _builtins.int
     """Absent: the latest attempt of each node."""
     follow: _builtins.bool
+    tail_lines: _builtins.int
+    """Begin with the last so many lines of each node; absent: with the first."""
     def __init__(
         self,
         *,
@@ -388,19 +391,24 @@ class TailLogsRequest(_message.Message):
         rank: _builtins.int | None = ...,
         attempt: _builtins.int | None = ...,
         follow: _builtins.bool = ...,
+        tail_lines: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_rank", b"_rank", "attempt", b"attempt", "rank", b"rank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_rank", b"_rank", "_tail_lines", b"_tail_lines", "attempt", b"attempt", "rank", b"rank", "tail_lines", b"tail_lines"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_rank", b"_rank", "attempt", b"attempt", "follow", b"follow", "job", b"job", "rank", b"rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_rank", b"_rank", "_tail_lines", b"_tail_lines", "attempt", b"attempt", "follow", b"follow", "job", b"job", "rank", b"rank", "tail_lines", b"tail_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
     _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
     _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    _WhichOneofReturnType__tail_lines: _TypeAlias = _typing.Literal["tail_lines"]  # noqa: Y015
+    _WhichOneofArgType__tail_lines: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail_lines) -> _WhichOneofReturnType__tail_lines | None: ...
 
 Global___TailLogsRequest: _TypeAlias = TailLogsRequest  # noqa: Y015
 
@@ -412,10 +420,17 @@ class TailLogsResponse(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    DROPPED_BYTES_FIELD_NUMBER: _builtins.int
+    DROP_REASON_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     attempt: _builtins.int
     offset: _builtins.int
     data: _builtins.bytes
+    """Empty for a gap."""
+    dropped_bytes: _builtins.int
+    """So many bytes just before `offset` were dropped, on the host or on the coordinator."""
+    drop_reason: _builtins.str
+    """Why, in words: "the host's log limit of 256 MB"."""
     def __init__(
         self,
         *,
@@ -423,10 +438,12 @@ class TailLogsResponse(_message.Message):
         attempt: _builtins.int = ...,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        dropped_bytes: _builtins.int = ...,
+        drop_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data", b"data", "offset", b"offset", "rank", b"rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data", b"data", "drop_reason", b"drop_reason", "dropped_bytes", b"dropped_bytes", "offset", b"offset", "rank", b"rank"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -589,6 +589,7 @@ class Node(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     LAST_ATTEMPT_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    LOG_DROPPED_BYTES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     state: Global___NodeState.ValueType
     attempt: _builtins.int
@@ -605,6 +606,8 @@ class Node(_message.Message):
     """The last one that was made. With redundancy `attempt` is the copy that leads the node: the first that runs, and in the
     end the one that won.
     """
+    log_dropped_bytes: _builtins.int
+    """Bytes of the latest attempt's output that were dropped; told by GetJob alone."""
     @_builtins.property
     def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -628,10 +631,11 @@ class Node(_message.Message):
         address: _builtins.str = ...,
         last_attempt: _builtins.int = ...,
         copies: _abc.Iterable[Global___NodeCopy] | None = ...,
+        log_dropped_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -1020,6 +1024,7 @@ class Hardware(_message.Message):
     GPU_PROBLEM_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    DISK_PROBLEM_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     arch: _builtins.str
     """"x86_64", "aarch64"."""
@@ -1037,6 +1042,8 @@ class Hardware(_message.Message):
     """Why no GPU could be read; empty: none is missing."""
     isolation: _builtins.str
     """What ends nodes' processes and limits their memory here: "cgroup v2, memory limits by cgroup v1"."""
+    disk_problem: _builtins.str
+    """Why this host's disk takes no new work; empty: it does."""
     @_builtins.property
     def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disk]: ...
     @_builtins.property
@@ -1068,10 +1075,11 @@ class Hardware(_message.Message):
         gpu_problem: _builtins.str = ...,
         isolation: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        disk_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive import KEPT_ARCHIVES, ArchiveCache, ArchiveError
+from agent.archive import ArchiveCache, ArchiveError
 
 
 def tar(*members: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
@@ -35,6 +35,9 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
     return info
 
 
+KEEP = 1 << 30
+
+
 class Source:
     """What the coordinator has; counts what is fetched."""
 
@@ -54,7 +57,7 @@ def unpack(tmp_path: Path, data: bytes) -> Path:
     target = tmp_path / "target"
     (tmp_path / "cache").mkdir()
     target.mkdir()
-    asyncio.run(ArchiveCache(tmp_path / "cache", source.fetch).unpack(next(iter(source.archives)), str(target)))
+    asyncio.run(ArchiveCache(tmp_path / "cache", source.fetch, KEEP).unpack(next(iter(source.archives)), str(target)))
     return target
 
 
@@ -105,7 +108,7 @@ def test_it_is_fetched_once_for_many_nodes(tmp_path: Path) -> None:
     key = next(iter(source.archives))
 
     async def scenario() -> None:
-        cache = ArchiveCache(tmp_path, source.fetch)
+        cache = ArchiveCache(tmp_path, source.fetch, KEEP)
         targets = [tmp_path / str(i) for i in range(5)]
         for target in targets:
             target.mkdir()
@@ -121,13 +124,13 @@ def test_wrong_bytes_are_not_kept(tmp_path: Path) -> None:
     key = hashlib.sha256(b"right").hexdigest()
     source.archives[key] = b"wrong"
     with pytest.raises(ArchiveError, match="has another hash; submit the job again"):
-        asyncio.run(ArchiveCache(tmp_path, source.fetch).unpack(key, str(tmp_path)))
+        asyncio.run(ArchiveCache(tmp_path, source.fetch, KEEP).unpack(key, str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_hash_that_is_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="not a SHA-256"):
-        asyncio.run(ArchiveCache(tmp_path, Source().fetch).unpack("../../etc/passwd", str(tmp_path)))
+        asyncio.run(ArchiveCache(tmp_path, Source().fetch, KEEP).unpack("../../etc/passwd", str(tmp_path)))
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
@@ -135,14 +138,20 @@ def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
         unpack(tmp_path, b"not a tar at all")
 
 
-def test_only_the_newest_archives_are_kept(tmp_path: Path) -> None:
-    source = Source(*(tar((f"f{i}", b"x")) for i in range(KEPT_ARCHIVES + 3)))
+def test_the_archives_that_were_used_last_are_kept_within_a_bound(tmp_path: Path) -> None:
+    source = Source(*(tar((f"f{i}", os.urandom(10_000))) for i in range(5)))
     (tmp_path / "out").mkdir()
+    (tmp_path / ("0" * 64 + ".part")).write_bytes(b"half of one")
 
     async def scenario() -> None:
-        cache = ArchiveCache(tmp_path, source.fetch)
-        for key in source.archives:
+        cache = ArchiveCache(tmp_path, source.fetch, 35_000)
+        first, *others = source.archives
+        for key in [first, *others[:2], first, *others[2:]]:
             await cache.unpack(key, str(tmp_path / "out"))
+        assert {path.stem for path in tmp_path.iterdir() if path.is_file()} == {first, *others[2:]}
+        assert len(source.fetched) == 5
+        small = ArchiveCache(tmp_path, source.fetch, 1000)
+        await small.unpack(first, str(tmp_path / "out"))
+        assert not list(tmp_path.glob("*.tar")), "one that is larger than the bound is there while it is used"
 
     asyncio.run(scenario())
-    assert len(list(tmp_path.glob("*.tar"))) == KEPT_ARCHIVES

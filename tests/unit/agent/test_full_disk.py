@@ -43,6 +43,29 @@ def test_a_full_state_directory(tmp_path: Path, disk: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_ends_on_a_full_disk_is_told_and_its_output_is_kept(tmp_path: Path, disk: Path) -> None:
+    """Room for the record of an end is laid up; no new start may use it."""
+
+    async def scenario() -> None:
+        go = tmp_path / "go"
+        async with coordinator(tmp_path / "coordinator") as fake:
+            enrol(fake.authority, disk / "state", "h-1", fake.address)
+            async with agent(disk / "state") as process:
+                script = f"echo before; until [ -e {go} ]; do sleep 0.05; done; echo after; exit 7"
+                fake.want(any_node("j.0.1", "sh", "-c", script))
+                await fake.until(lambda: fake.logs.get("j.0.1") == b"before\n", "output")
+                fill(disk / "ballast")
+                go.touch()
+                ended = await fake.ended("j.0.1")
+                assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_EXIT, 7)
+                assert fake.logs["j.0.1"].startswith(b"before\n")
+                # What is on the disk is what was told: also an agent and a spawner that start anew know the end.
+                assert '"code":7' in (disk / "state" / "spawner.journal").read_text()
+                await process.kill()
+
+    asyncio.run(scenario())
+
+
 def test_a_group_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
     """Found when the node is prepared, or when its files are written: never silent."""
 

@@ -69,6 +69,8 @@ def test_show(server: JobServer, command: Command) -> None:
         "0     pending  -      -     0        -        -",
         "1     failed   gpu-1  3     2        12s      exited with 3",
     ]
+    server.canned.nodes = [pb.Node(rank=0, log_dropped_bytes=129394278), node]
+    assert command("show", "search").out.splitlines()[-1] == "node 0: 123.4 MB of its output were dropped"
 
 
 def test_show_lists_the_copies_of_a_node(server: JobServer, command: Command) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,3 +97,22 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
         assert files(tmp_path / "archives") == []
         (tmp_path / "ballast").unlink()
         assert asyncio.run(store.receive(pieces(DATA))) == (HASH, len(DATA))
+
+
+def test_archives_of_ended_jobs_go_the_one_used_longest_ago_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = ArchiveStore(tmp_path, keep_bytes=3 * len(DATA))
+        kept = []
+        for number in range(6):
+            sha256, _ = await store.receive(pieces(DATA[:-1] + bytes([number])))
+            kept.append(sha256)
+        await store.prune(())
+        assert all(store.has(sha256) for sha256 in kept), "their jobs may be submitted any moment"
+        for age, sha256 in enumerate(reversed(kept)):
+            os.utime(tmp_path / sha256[:2] / sha256, (0, time.time() - 10_000 - age))
+        assert store.use(kept[1])
+        assert not store.use("0" * 64)
+        await store.prune({kept[0]})
+        assert [store.has(sha256) for sha256 in kept] == [True, True, False, False, False, True]
+
+    asyncio.run(scenario())

@@ -36,16 +36,21 @@ def run(directory: Path, scenario: Callable[[LogStore], Awaitable[None]]) -> Non
     asyncio.run(play())
 
 
+async def stored(logs: LogStore, offset: int, limit: int) -> bytes:
+    """What is read of the log A."""
+    return (await logs.read(A, offset, limit)).data
+
+
 def test_output_is_read_back_as_it_was_appended_also_by_the_next_process(tmp_path: Path) -> None:
     async def write(logs: LogStore) -> None:
-        assert await logs.append_batch([(A, 0, b"one\0"), (A, 4, b"\xfftwo")]) == {A: 8}
+        assert await logs.append_batch([Chunk(A, 0, b"one\0"), Chunk(A, 4, b"\xfftwo")]) == {A: 8}
         assert logs.size(A) == 8
 
     async def read(logs: LogStore) -> None:
-        assert await logs.read(A, 0, 100) == b"one\0\xfftwo"
-        assert await logs.read(A, 4, 2) == b"\xfft"
-        assert await logs.read(A, 8, 100) == b""
-        assert await logs.append_batch([(A, 8, b"three")]) == {A: 13}
+        assert await stored(logs, 0, 100) == b"one\0\xfftwo"
+        assert await stored(logs, 4, 2) == b"\xfft"
+        assert await stored(logs, 8, 100) == b""
+        assert await logs.append_batch([Chunk(A, 8, b"three")]) == {A: 13}
 
     run(tmp_path, write)
     run(tmp_path, read)
@@ -53,19 +58,19 @@ def test_output_is_read_back_as_it_was_appended_also_by_the_next_process(tmp_pat
 
 def test_a_log_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
-        assert (logs.size(A), await logs.read(A, 0, 10), await logs.append_batch([])) == (0, b"", {})
-        assert await logs.append_batch([(A, 0, b"")]) == {A: 0}
+        assert (logs.size(A), await stored(logs, 0, 10), await logs.append_batch([])) == (0, b"", {})
+        assert await logs.append_batch([Chunk(A, 0, b"")]) == {A: 0}
 
     run(tmp_path, scenario)
 
 
 def test_repeats_and_overlaps_are_harmless_and_a_gap_is_refused_with_the_wanted_offset(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
-        assert await logs.append_batch([(A, 0, b"abcdef")]) == {A: 6}
-        assert await logs.append_batch([(A, 0, b"abc")]) == {A: 6}
-        assert await logs.append_batch([(A, 4, b"efgh")]) == {A: 8}
-        assert await logs.append_batch([(A, 9, b"late")]) == {A: 8}
-        assert await logs.read(A, 0, 100) == b"abcdefgh"
+        assert await logs.append_batch([Chunk(A, 0, b"abcdef")]) == {A: 6}
+        assert await logs.append_batch([Chunk(A, 0, b"abc")]) == {A: 6}
+        assert await logs.append_batch([Chunk(A, 4, b"efgh")]) == {A: 8}
+        assert await logs.append_batch([Chunk(A, 9, b"late")]) == {A: 8}
+        assert await stored(logs, 0, 100) == b"abcdefgh"
 
     run(tmp_path, scenario)
 
@@ -79,9 +84,9 @@ def test_any_order_of_pieces_sent_from_the_wanted_offset_gives_the_whole(whole: 
             start = data.draw(st.integers(0, len(whole)))
             piece = whole[start : start + data.draw(st.integers(0, 60))]
             wanted = files.append([Chunk(A, start, piece)])[A]
-            assert files.read(A, 0, 1000) == whole[:wanted]
+            assert files.read(A, 0, 1000).data == whole[:wanted]
         assert files.append([Chunk(A, wanted, whole[wanted:])]) == {A: len(whole)}
-        assert files.read(A, 0, 1000) == whole
+        assert files.read(A, 0, 1000).data == whole
         files.close()
 
 
@@ -107,7 +112,7 @@ def test_any_order_of_pieces_sent_from_the_wanted_offset_gives_the_whole(whole: 
 def test_an_id_that_can_not_be_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
     async def scenario(logs: LogStore) -> None:
         with pytest.raises(Invalid, match=r"is no allocation's id; one is written JOB\.RANK\.ATTEMPT"):
-            await logs.append_batch([(AllocationId(name), 0, b"x")])
+            await logs.append_batch([Chunk(AllocationId(name), 0, b"x")])
         with pytest.raises(Invalid):
             logs.size(AllocationId(name))
         with pytest.raises(Invalid):
@@ -120,7 +125,7 @@ def test_an_id_that_can_not_be_is_refused_and_nothing_is_made(tmp_path: Path, na
 def test_an_offset_below_zero_is_refused(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
         with pytest.raises(Invalid, match=r"output of j-7\.0\.1 can't begin at -1"):
-            await logs.append_batch([(A, -1, b"x")])
+            await logs.append_batch([Chunk(A, -1, b"x")])
 
     run(tmp_path, scenario)
 
@@ -129,10 +134,10 @@ def test_a_batch_of_more_logs_than_are_kept_open_leaves_few_open(tmp_path: Path)
     async def scenario(logs: LogStore) -> None:
         before = len(os.listdir("/proc/self/fd"))
         ids = [AllocationId(f"j-7.{rank}.1") for rank in range(0, 3000, 10)]
-        assert await logs.append_batch([(each, 0, b"x") for each in ids]) == dict.fromkeys(ids, 1)
+        assert await logs.append_batch([Chunk(each, 0, b"x") for each in ids]) == dict.fromkeys(ids, 1)
         assert len(os.listdir("/proc/self/fd")) - before <= 130
-        assert await logs.append_batch([(each, 1, b"y") for each in ids]) == dict.fromkeys(ids, 2)
-        assert await logs.read(ids[-1], 0, 10) == b"xy"
+        assert await logs.append_batch([Chunk(each, 1, b"y") for each in ids]) == dict.fromkeys(ids, 2)
+        assert (await logs.read(ids[-1], 0, 10)).data == b"xy"
 
     run(tmp_path, scenario)
     assert sorted(path.name for path in (tmp_path / "j-7").iterdir()) == ["0", "1", "2"]
@@ -142,9 +147,9 @@ def test_a_reader_is_woken_by_output_of_its_job_only(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
         seen = logs.version(JOB)
         waiting = asyncio.create_task(logs.changed(JOB, seen))
-        await logs.append_batch([(AllocationId("j-8.0.1"), 0, b"other")])
+        await logs.append_batch([Chunk(AllocationId("j-8.0.1"), 0, b"other")])
         assert not waiting.done()
-        await logs.append_batch([(A, 0, b"x")])
+        await logs.append_batch([Chunk(A, 0, b"x")])
         assert await waiting != seen
         assert await logs.changed(JOB, seen) == logs.version(JOB), "what has changed already is not waited for"
 
@@ -154,11 +159,11 @@ def test_a_reader_is_woken_by_output_of_its_job_only(tmp_path: Path) -> None:
 def test_readers_are_woken_when_the_one_who_appends_goes_away(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
         waiting = asyncio.create_task(logs.changed(JOB, logs.version(JOB)))
-        appending = asyncio.create_task(logs.append_batch([(A, 0, b"x")]))
+        appending = asyncio.create_task(logs.append_batch([Chunk(A, 0, b"x")]))
         await asyncio.sleep(0)
         appending.cancel()
         await waiting
-        assert await logs.read(A, 0, 10) == b"x"
+        assert await stored(logs, 0, 10) == b"x"
 
     run(tmp_path, scenario)
 
@@ -167,7 +172,7 @@ def test_a_forgotten_job_loses_its_output_and_no_other(tmp_path: Path) -> None:
     other = AllocationId("j-70.0.1")
 
     async def scenario(logs: LogStore) -> None:
-        await logs.append_batch([(A, 0, b"x"), (AllocationId("j-7.2500.3"), 0, b"x"), (other, 0, b"x")])
+        await logs.append_batch([Chunk(A, 0, b"x"), Chunk(AllocationId("j-7.2500.3"), 0, b"x"), Chunk(other, 0, b"x")])
         waiting = asyncio.create_task(logs.changed(JOB, logs.version(JOB)))
         await asyncio.sleep(0)
         logs.forget(JOB)
@@ -181,7 +186,7 @@ def test_a_forgotten_job_loses_its_output_and_no_other(tmp_path: Path) -> None:
 
 def test_output_is_for_the_coordinators_user_only(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
-        await logs.append_batch([(A, 0, b"secret")])
+        await logs.append_batch([Chunk(A, 0, b"secret")])
 
     run(tmp_path / "logs", scenario)
     assert {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*")} == {0}
@@ -191,9 +196,9 @@ def test_a_disk_that_is_nearly_full_takes_no_output_and_keeps_its_last_room_for_
     async def play() -> None:
         logs = LogStore(tmp_path / "logs", floor=4 << 20)
         with pytest.raises(DiskFull, match=r"[12] MiB are left for output in .*logs, and kept for ends of jobs"):
-            await logs.append_batch([(A, 0, b"more")])
+            await logs.append_batch([Chunk(A, 0, b"more")])
         # An agent that asks how much is there is answered all the same.
-        assert await logs.append_batch([(A, 0, b"")]) == {A: 0}
+        assert await logs.append_batch([Chunk(A, 0, b"")]) == {A: 0}
         await logs.close()
 
     with mounted(tmp_path):
@@ -202,15 +207,15 @@ def test_a_disk_that_is_nearly_full_takes_no_output_and_keeps_its_last_room_for_
 
 def test_a_full_disk_takes_no_more_and_goes_on_once_there_is_space(tmp_path: Path) -> None:
     async def scenario(logs: LogStore) -> None:
-        await logs.append_batch([(A, 0, b"kept")])
+        await logs.append_batch([Chunk(A, 0, b"kept")])
         fill(tmp_path / "ballast")
         big = bytes(range(256)) * 400
         with pytest.raises(DiskFull, match=r"no space is left for output in .*; free some, then repeat"):
-            await logs.append_batch([(A, 4, big)])
-        assert (await logs.read(A, 0, 1 << 20)).startswith(b"kept")
+            await logs.append_batch([Chunk(A, 4, big)])
+        assert (await stored(logs, 0, 1 << 20)).startswith(b"kept")
         (tmp_path / "ballast").unlink()
-        assert await logs.append_batch([(A, 4, big)]) == {A: 4 + len(big)}
-        assert await logs.read(A, 0, 1 << 20) == b"kept" + big
+        assert await logs.append_batch([Chunk(A, 4, big)]) == {A: 4 + len(big)}
+        assert await stored(logs, 0, 1 << 20) == b"kept" + big
 
     with mounted(tmp_path):
         run(tmp_path / "logs", scenario)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.core import explain
 from coordinator.core.effects import ProbesWanted
 from coordinator.core.errors import Conflict, NotFound
-from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
+from coordinator.core.events import CordonRequested, HostReported, RemovalRequested, StopRequested
 from coordinator.core.fit import gpu_is, gpu_mismatch
 from coordinator.core.model import EndCause, Gpu, HostFacts, JobState, NodeState, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
@@ -401,3 +403,17 @@ def test_a_session_that_begins_again_orders_probes_only_of_links_that_are_not_kn
         world.open(host.id)
     wanted = {(e.host_id, target) for e in world.effects if isinstance(e, ProbesWanted) for target in e.targets}
     assert len(wanted) == 6, "a coordinator that was started anew knows of no link"
+
+
+def test_a_host_whose_disk_is_nearly_full_gets_nothing_until_it_has_room_again() -> None:
+    world = World()
+    host = world.add_host("one")
+    full = replace(hardware(), disk_problem="its disk at /data has only 300 MB left, and 1.0 GB are kept free")
+    running = world.submit(JobSpec(argv=("x",), placement=ANY))
+    world.post(HostReported(host.id, host.epoch, hardware=full))
+    waiting = world.submit(JobSpec(argv=("x",), placement=ANY))
+    assert (len(world.held(running.id)), world.held(waiting.id)) == (1, [])
+    said = "one: its disk at /data has only 300 MB left, and 1.0 GB are kept free; free some"
+    assert said in explain.summary(world.state, world.job(waiting.id))
+    world.post(HostReported(host.id, host.epoch, hardware=hardware()))
+    assert len(world.held(waiting.id)) == 1

@@ -13,6 +13,7 @@ from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from coordinator.core.model import HostState, JobState
+from coordinator.gaps import Gap
 from coordinator.web.documents import Page
 from coordinator.web.live import Live
 from coordinator.web.logs import TAIL
@@ -186,6 +187,22 @@ def test_output_arrives_as_the_bytes_that_were_written(tmp_path: Path) -> None:
             assert await answer.read() == every_byte + b"more"
             assert answer.content_type == "application/octet-stream"
             assert answer.headers["Content-Disposition"] == 'attachment; filename="job-1-2.log"'
+
+    visit(tmp_path, use)
+
+
+def test_a_gap_is_an_event_and_a_line_in_the_download(tmp_path: Path) -> None:
+    async def use(site: Site, client: ClientSession) -> None:
+        await site.reader.put_job(job(1))
+        site.logs.gaps["j-1", 0] = Gap(3, 10, "the host's log limit")
+        await site.logs.append("j-1", 0, b"one....... two", complete=True)
+        async with client.get("/api/jobs/j-1/logs", headers=STREAM) as answer:
+            names = [await next_event(answer) for _ in range(5)]
+        assert [name for name, _, _ in names] == ["start", "output", "dropped", "output", "end"]
+        expected = {"version": 1, "offset": 3, "dropped_bytes": 7, "drop_reason": "the host's log limit"}
+        assert (json.loads(names[2][1]), names[2][2]) == (expected, "10")
+        async with client.get("/api/jobs/j-1/logs", headers=AUTHORIZED) as answer:
+            assert await answer.text() == "one\n[7 bytes of output dropped here: the host's log limit]\n two"
 
     visit(tmp_path, use)
 
