@@ -76,6 +76,11 @@ def tame_reason(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_MAX_REASON])
 
 
+def gaps_path(log: Path) -> Path:
+    """The file of a log's gaps, which is there only if it has any."""
+    return log.with_suffix(".gaps")
+
+
 def load_gaps(path: Path, size: int) -> Gaps:
     """The gaps in a log of ``size`` whose file of gaps is ``path``.
 
@@ -91,4 +96,9 @@ def load_gaps(path: Path, size: int) -> Gaps:
 
 def save_gaps(path: Path, gaps: Gaps) -> None:
     """Put gaps on disk, all or nothing. Raises OSError."""
-    write_private(path, json.dumps([[gap.start, gap.end, gap.reason] for gap in gaps]).encode())
+    write_private(path, to_json(gaps))
+
+
+def to_json(gaps: Gaps) -> bytes:
+    """As they stand in their file."""
+    return json.dumps([[gap.start, gap.end, gap.reason] for gap in gaps]).encode()

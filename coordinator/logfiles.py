@@ -20,7 +20,17 @@ from rallypoint.holes import can_free, free_blocks
 from coordinator.core.errors import Invalid
 from coordinator.core.ids import AllocationId, JobId
 from coordinator.disk import OUTPUT_FLOOR_BYTES, require_room_for_output, room_for, sync_directories
-from coordinator.gaps import Gap, Gaps, dropped_bytes, kept_ranges, load_gaps, save_gaps, tame_reason, with_gap
+from coordinator.gaps import (
+    Gap,
+    Gaps,
+    dropped_bytes,
+    gaps_path,
+    kept_ranges,
+    load_gaps,
+    save_gaps,
+    tame_reason,
+    with_gap,
+)
 from coordinator.lastlines import LastLines
 
 # Writing to a file again soon is the rule; opening it each time costs more than the write.
@@ -118,10 +128,10 @@ class LogFiles:
         path = self.path(allocation_id)
         while True:
             size = self.size(allocation_id)
-            gaps = load_gaps(_beside(path), size)
+            gaps = load_gaps(gaps_path(path), size)
             run = _run(path, size, gaps, offset, limit)
             # A gap is noted before its bytes are freed: if none has come, what was read was there.
-            if load_gaps(_beside(path), size) == gaps:
+            if load_gaps(gaps_path(path), size) == gaps:
                 return run
 
     def size(self, allocation_id: AllocationId) -> int:
@@ -137,7 +147,7 @@ class LogFiles:
         A gap ends a line; one before the first of the lines belongs to it.
         """
         path, size = self.path(allocation_id), self.size(allocation_id)
-        gaps = load_gaps(_beside(path), size)
+        gaps = load_gaps(gaps_path(path), size)
         found = LastLines(lines)
         for start, end in reversed(list(kept_ranges(gaps, size))):
             for at in range(end, start, -_PIECE):
@@ -228,7 +238,7 @@ class LogFiles:
     def _skip(self, path: Path, log: _Log, end: int, reason: str) -> None:
         """Go on behind a gap."""
         gaps = with_gap(log.gaps, Gap(log.size, end, reason))
-        save_gaps(_beside(path), gaps)
+        save_gaps(gaps_path(path), gaps)
         os.ftruncate(log.file, end)
         log.gaps, log.size = gaps, end
 
@@ -246,7 +256,7 @@ class LogFiles:
                 end = max(start, head) + length
                 excess -= length
         gaps = with_gap(log.gaps, Gap(head, end, self._reason))
-        save_gaps(_beside(path), gaps)
+        save_gaps(gaps_path(path), gaps)
         log.gaps = gaps
         free_blocks(log.file, head, end)
 
@@ -258,16 +268,12 @@ class LogFiles:
             level.mkdir(mode=0o700, exist_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(file).st_size
-        log = self._open[path] = _Log(file, size, load_gaps(_beside(path), size))
+        log = self._open[path] = _Log(file, size, load_gaps(gaps_path(path), size))
         return log
 
     def _close_all_but(self, kept: int) -> None:
         while len(self._open) > kept:
             os.close(self._open.popitem(last=False)[1].file)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_suffix(".gaps")
 
 
 def _can_free(directory: Path) -> bool:

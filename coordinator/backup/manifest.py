@@ -12,6 +12,8 @@ from coordinator.backup.errors import BackupError
 NAME = "manifest.json"
 FORMAT = 1
 DATABASE = "coordinator.db"
+AT = "@"
+"""Divides the name of a log with gaps from the offset of a run of its bytes: what is between is not in the backup."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import IO
 from rallypoint.files import make_private_dir
 
 from coordinator.backup.errors import BackupError
-from coordinator.backup.manifest import DATABASE, NAME, Manifest, read_manifest
+from coordinator.backup.manifest import AT, DATABASE, NAME, Manifest, read_manifest
 from coordinator.backup.mark import STAGING, Mark
 from coordinator.disk import room_for, sync_directories
 from coordinator.store.lock import DirectoryLock
@@ -110,15 +110,16 @@ def _clear(directory: Path) -> None:
 def _lay_ready(tar: tarfile.TarFile, backup: Path, manifest: Manifest, staging: Path) -> None:
     directories = {staging}
     for name, member in manifest.members.items():
-        path = staging / name
+        place, _, offset = name.partition(AT)
+        path = staging / place
         parents = [parent for parent in reversed(path.parents) if parent.is_relative_to(staging)]
         for parent in parents:
             make_private_dir(parent)
         directories.update(parents)
         try:
             content = tar.extractfile(name)
-            size, sha256 = _copy(content, path) if content is not None else (-1, "")
-        except (tarfile.TarError, KeyError):
+            size, sha256 = _copy(content, path, int(offset or 0)) if content is not None else (-1, "")
+        except (tarfile.TarError, KeyError, ValueError):
             raise _damaged(backup, f"{name} can't be read") from None
         if (size, sha256) != (member.size, member.sha256):
             raise _damaged(backup, f"{name} is not what was put in")
@@ -127,10 +128,11 @@ def _lay_ready(tar: tarfile.TarFile, backup: Path, manifest: Manifest, staging: 
     sync_directories(*directories)
 
 
-def _copy(content: IO[bytes], path: Path) -> tuple[int, str]:
+def _copy(content: IO[bytes], path: Path, offset: int) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if offset else os.O_EXCL) | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
+        file.seek(offset)
         while piece := content.read(_PIECE):
             digest.update(piece)
             size += file.write(piece)

@@ -23,8 +23,9 @@ from typing import BinaryIO
 from rallypoint.version import __version__
 
 from coordinator.backup.errors import BackupError
-from coordinator.backup.manifest import DATABASE, NAME, Manifest, Member
+from coordinator.backup.manifest import AT, DATABASE, NAME, Manifest, Member
 from coordinator.disk import sync_directories
+from coordinator.gaps import gaps_path, kept_ranges, load_gaps, to_json
 
 _SINGLE = ("admin.toml", "coordinator.toml", "endpoints.json")
 _BUSY_SECONDS = 30.0
@@ -78,7 +79,10 @@ def _write(file: BinaryIO, beside: Path, data_dir: Path, *, logs: bool, database
             # The output of an old job may go just now, with the job.
             with suppress(FileNotFoundError):
                 name = path.relative_to(data_dir).as_posix()
-                members[name] = _add(tar, name, path)
+                if path.suffix == ".log":
+                    members |= _add_log(tar, name, path)
+                else:
+                    members[name] = _add(tar, name, path)
         manifest = Manifest(__version__, now, _join(data_dir), schema, logs, members)
         text = manifest.to_json()
         tar.addfile(_entry(NAME, len(text), now), io.BytesIO(text))
@@ -119,6 +123,28 @@ def _add(tar: tarfile.TarFile, name: str, path: Path) -> Member:
         reader = _Hashed(file)
         tar.addfile(_entry(name, status.st_size, status.st_mtime), reader)
     return Member(status.st_size, reader.digest.hexdigest())
+
+
+def _add_log(tar: tarfile.TarFile, name: str, path: Path) -> dict[str, Member]:
+    """Add what is kept of a log: it may have holes of any size."""
+    members: dict[str, Member] = {}
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        ranges = list(kept_ranges(load_gaps(gaps_path(path), status.st_size), status.st_size))
+        whole = ranges == [(0, status.st_size)]
+        for start, end in ranges:
+            part = name if whole else f"{name}{AT}{start}"
+            file.seek(start)
+            reader = _Hashed(file)
+            tar.addfile(_entry(part, end - start, status.st_mtime), reader)
+            members[part] = Member(end - start, reader.digest.hexdigest())
+    # Afterwards: what was dropped meanwhile was read as zeros, and is a gap now.
+    gaps = load_gaps(gaps_path(path), status.st_size)
+    if gaps:
+        text, part = to_json(gaps), gaps_path(Path(name)).as_posix()
+        tar.addfile(_entry(part, len(text), status.st_mtime), io.BytesIO(text))
+        members[part] = Member(len(text), hashlib.sha256(text).hexdigest())
+    return members
 
 
 def _entry(name: str, size: int, mtime: float) -> tarfile.TarInfo:

@@ -21,10 +21,11 @@ from coordinator.backup import BackupError, Mark
 from coordinator.backup.put_back import put_back
 from coordinator.backup.take import Taken, default_name, take
 from coordinator.core.changes import JobCreated
-from coordinator.core.ids import job_id
+from coordinator.core.ids import AllocationId, job_id
 from coordinator.core.model import Job
 from coordinator.core.spec import JobSpec
 from coordinator.disk import DiskFull
+from coordinator.logfiles import Chunk, LogFiles, Run
 from coordinator.store import StoreBusy
 from coordinator.store.schema import HEAD
 from coordinator.store.sql import SqlStore
@@ -245,3 +246,18 @@ def test_a_full_disk_refuses_the_restore_and_leaves_nothing(data_dir: Path, tmp_
         with pytest.raises(DiskFull, match=r"no space is left for the backup's content in .*new; free some"):
             put_back(taken.path, new, force=False)
         assert set(files(new)) == {"coordinator.lock"}
+
+
+def test_a_log_with_gaps_comes_back_with_them_and_its_holes_take_no_room(data_dir: Path, tmp_path: Path) -> None:
+    log, far = AllocationId("j-1.5.1"), 50 << 30
+    files = LogFiles(data_dir / "logs")
+    files.append([Chunk(log, 0, b"head\0"), Chunk(log, far, b"tail\0", dropped=far - 5, reason="the limit")])
+    files.close()
+    assert backup(data_dir).size < 1 << 20
+    put_back(data_dir.parent / "backup.tar", tmp_path / "new", force=False)
+    restored = LogFiles(tmp_path / "new" / "logs")
+    assert restored.read(log, 0, 100) == Run(0, b"head\0")
+    assert restored.read(log, 5, 100) == Run(far, b"", far - 5, "the limit")
+    assert restored.read(log, far, 100) == Run(far, b"tail\0")
+    assert restored.path(log).stat().st_blocks * 512 < 1 << 20
+    assert restored.append([Chunk(log, far + 5, b"more")]) == {log: far + 9}
