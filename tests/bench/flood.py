@@ -83,7 +83,7 @@ class Watch:
             for name, found in self.processes.items():
                 self.most_memory[name] = max(self.most_memory.get(name, 0), _memory(found))
             for name, folder in self.folders.items():
-                self.most_disk[name] = max(self.most_disk.get(name, 0), _disk(folder))
+                self.most_disk[name] = max(self.most_disk.get(name, 0), disk_used(folder))
 
     def grown(self, name: str) -> int:
         """Bytes of memory that came on top of what there was."""
@@ -99,7 +99,8 @@ def _cpu(processes: Sequence[psutil.Process]) -> float:
     return sum(each.user + each.system for each in times)
 
 
-def _disk(folder: Path) -> int:
+def disk_used(folder: Path) -> int:
+    """Bytes that the files below a folder take on disk."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -135,13 +136,13 @@ def flood(cluster: Cluster, host: str, nodes: int, seconds: float, rate: int = 1
     processes = {"agent": [main, *spawner], "coordinator": [psutil.Process(cluster.coordinator.pid)]}
     folders = {"agent": agent.state / "logs", "coordinator": cluster.data_dir / "logs"}
     with client_of(cluster) as client, Watch(processes, folders) as watch:
-        jobs = [_start(client, notes / f"{number}.json", seconds, rate) for number in range(nodes)]
+        jobs = [start(client, notes / f"{number}.json", seconds, rate) for number in range(nodes)]
         eventually(lambda: all(client.job(job).job.state == pb.JOB_STATE_RUNNING for job in jobs), what="the flood")
         calls, small, states = _beside(client, host, jobs)
         for job in jobs:
             assert client.wait(job, 60 + seconds).state == pb.JOB_STATE_DONE
         told = [json.loads((notes / f"{number}.json").read_text()) for number in range(nodes)]
-        counted = [_count(client, job, each["written"]) for job, each in zip(jobs, told, strict=True)]
+        counted = [count(client, job, each["written"]) for job, each in zip(jobs, told, strict=True)]
     return Flood(
         written=sum(each["written"] for each in told),
         kept=sum(kept for kept, _ in counted),
@@ -155,7 +156,8 @@ def flood(cluster: Cluster, host: str, nodes: int, seconds: float, rate: int = 1
     )
 
 
-def _start(client: Client, note: Path, seconds: float, rate: int) -> str:
+def start(client: Client, note: Path, seconds: float, rate: int = 100 * MB) -> str:
+    """Submit a node that floods; the job's id."""
     argv = (sys.executable, "-c", PROGRAM, str(rate), str(seconds), str(note))
     return client.submit(pb.JobSpec(nodes=1, placement=pb.PLACEMENT_ANY, argv=argv)).id
 
@@ -176,7 +178,7 @@ def _beside(client: Client, host: str, floods: list[str]) -> tuple[list[float], 
     return calls, jobs, states
 
 
-def _count(client: Client, job: str, written: int) -> tuple[int, int]:
+def count(client: Client, job: str, written: int) -> tuple[int, int]:
     """Bytes kept and dropped of a job's output, once all of it has come; each kept line must be in its place."""
     for piece in client.tail(job, follow=True):
         assert piece.data or piece.dropped_bytes
