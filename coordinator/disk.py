@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +78,9 @@ class Ballast:
 
 
 def _free(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
+    usage = shutil.disk_usage(directory)
+    # Some file systems tell no size at all (ramfs, some FUSE ones): they are full when a write says so.
+    return usage.free if usage.total else sys.maxsize
 
 
 def require_room_for_output(directory: Path, floor: int) -> None:
