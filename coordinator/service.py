@@ -96,8 +96,10 @@ async def _serve(settings: Settings, out: TextIO) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(_core(settings))
-        endpoints = await _listen(core, stack)
+        endpoints, agents = await _listen(core, stack)
         context = await admin_context(core.accounts, core.authority, settings.data_dir, endpoints)
+        # Last: hundreds of agents may be waiting, and users need not wait behind them.
+        await agents.start()
         write_endpoints(settings.data_dir, endpoints)
         core.ready = True
         greet(out, settings.data_dir, endpoints, context)
@@ -169,8 +171,9 @@ def _engine_ended(task: asyncio.Task[None]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
-    """Start the API port, the agent port and HTTP; each stops by itself when the stack unwinds."""
+async def _listen(core: _Core, stack: AsyncExitStack) -> tuple[Endpoints, grpc.aio.Server]:
+    """Start the API port and HTTP, and bind the agent port, whose server is still to be started. Each stops by itself
+    when the stack unwinds."""
     settings = ports.settle(core.settings)
     access = AccessParts(core.accounts, core.authority, settings.certificate_life)
     agents = _agent_server(core)
@@ -183,13 +186,13 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> Endpoints:
     access.agent_port = settings.advertise_agent_port or agent_port
     api = _api_server(core, access)
     api_port = _bind(api, settings.listen, settings.origins["listen"], api_credentials(core.identity, time.time))
-    for server in (agents, api):
-        await server.start()
+    await api.start()
     stack.push_async_callback(_stop, core, (agents, api))
     http = await _start_http(core, stack, settings, api_port)
-    return Endpoints(
+    found = Endpoints(
         settings.advertise, settings.listen, api_port, settings.agent_listen, agent_port, settings.http, http
     )
+    return found, agents
 
 
 async def _stop(core: _Core, servers: Sequence[grpc.aio.Server]) -> None:

@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 # Orders to probe are gathered, for so many seconds for each open session, but no longer than the second. When many come
 # back at once, each is told of all of them in a few orders: one by one, N hosts would make N² orders and reports. And
 # what hosts run is heard of first, before who reaches whom.
-_GATHER_A_SESSION = 0.01
-_LONGEST_GATHER = 5.0
+_GATHER_A_SESSION = 0.02
+_LONGEST_GATHER = 10.0
 
 
 Later = Callable[[float, Callable[[], None]], object]
