@@ -86,11 +86,12 @@ def _replace(tar: tarfile.TarFile, backup: Path, manifest: Manifest, data_dir: P
         with room_for("the backup's content", data_dir):
             _lay_ready(tar, backup, manifest, staging)
             Mark(manifest.created_at).write(staging)
+            # All files and names at once: one by one, thousands of small logs took a minute.
+            os.sync()
     except BaseException:
         if not cut_off:
             shutil.rmtree(staging, ignore_errors=True)
         raise
-    sync_directories(data_dir)
     # From here on a coordinator can start only once all is done.
     _move([path for path in there if path != staging], data_dir / time.strftime("before-restore-%Y%m%d-%H%M%S"))
     _move(list(staging.iterdir()), data_dir)
@@ -108,16 +109,16 @@ def _clear(directory: Path) -> None:
 
 
 def _lay_ready(tar: tarfile.TarFile, backup: Path, manifest: Manifest, staging: Path) -> None:
-    directories = {staging}
+    # By name at once: a tar file looks each name up from the beginning.
+    entries = {entry.name: entry for entry in tar}
     for name, member in manifest.members.items():
         place, _, offset = name.partition(AT)
         path = staging / place
-        parents = [parent for parent in reversed(path.parents) if parent.is_relative_to(staging)]
-        for parent in parents:
-            make_private_dir(parent)
-        directories.update(parents)
+        for parent in reversed(path.parents):
+            if parent.is_relative_to(staging):
+                parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            content = tar.extractfile(name)
+            content = tar.extractfile(entries[name])
             size, sha256 = _copy(content, path, int(offset or 0)) if content is not None else (-1, "")
         except (tarfile.TarError, KeyError, ValueError):
             raise _damaged(backup, f"{name} can't be read") from None
@@ -125,7 +126,6 @@ def _lay_ready(tar: tarfile.TarFile, backup: Path, manifest: Manifest, staging: 
             raise _damaged(backup, f"{name} is not what was put in")
     if manifest.schema:
         _check_database(staging / DATABASE, backup)
-    sync_directories(*directories)
 
 
 def _copy(content: IO[bytes], path: Path, offset: int) -> tuple[int, str]:
@@ -136,8 +136,6 @@ def _copy(content: IO[bytes], path: Path, offset: int) -> tuple[int, str]:
         while piece := content.read(_PIECE):
             digest.update(piece)
             size += file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
     return size, digest.hexdigest()
 
 
