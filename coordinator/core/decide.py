@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import jobs, placement, regroup, rendezvous, restored, sessions
+from coordinator.core import jobs, leases, placement, regroup, rendezvous, restored, sessions
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
@@ -54,7 +54,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         if host.hardware is not None:
             turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
             turn.record(HostSilent(host.id, turn.at.mono))
-            turn.record(DeadlineSet(sessions.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
+            turn.record(DeadlineSet(leases.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
@@ -84,7 +84,7 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             jobs.on_no_capacity(turn, state.jobs[JobId(name)])
         host = state.hosts.get(HostId(name))
         if kind == "lease" and host is not None:
-            sessions.on_lease_deadline(turn, host)
+            leases.on_lease_deadline(turn, host)
         if kind == "probe" and host is not None and host.state is HostState.ONLINE:
             sessions.order_probes(turn, host)
 

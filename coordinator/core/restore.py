@@ -14,9 +14,10 @@ from coordinator.core.changes import (
     HostUpdated,
     JobCreated,
 )
+from coordinator.core.leases import lease_deadline
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
 from coordinator.core.placement import HOLD
-from coordinator.core.sessions import lease_deadline, probe_deadline
+from coordinator.core.sessions import probe_deadline
 from coordinator.core.state import State, Timing
 
 

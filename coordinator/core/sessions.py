@@ -1,11 +1,11 @@
-"""Agents' calls: sessions and their epochs, reports, leases; and what owners do with hosts."""
+"""Agents' calls: sessions and their epochs, and reports; and what owners do with hosts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
 
-from coordinator.core import absence, copies
+from coordinator.core import copies
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -29,8 +29,9 @@ from coordinator.core.events import (
     SessionOpened,
 )
 from coordinator.core.ids import HostId, host_id
+from coordinator.core.leases import lease_deadline, lost_status, renew_lease
 from coordinator.core.lifecycle import OBSERVED_ORDER
-from coordinator.core.model import Allocation, EndCause, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
+from coordinator.core.model import Allocation, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
 from coordinator.core.rendezvous import on_prepared
 from coordinator.core.spares import is_spare
 from coordinator.core.state import State
@@ -38,11 +39,6 @@ from coordinator.core.turn import Turn
 
 # Hosts that one host is asked to probe in one order.
 MAX_PROBE_TARGETS = 256
-
-
-def lease_deadline(host: HostId) -> str:
-    """The key of the deadline at which the host's state is to be judged again."""
-    return f"lease:{host}"
 
 
 def probe_deadline(host: HostId) -> str:
@@ -191,60 +187,6 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
     if host.id in turn.state.silent:
         turn.record(HostSilent(host.id, None))
     renew_lease(turn, host.id)
-
-
-def renew_lease(turn: Turn, host: HostId) -> None:
-    """The host was heard of now: it is suspect, then lost, so long after this moment."""
-    turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))
-
-
-def on_lease_deadline(turn: Turn, host: Host) -> None:
-    """The host was not heard of in time: suspect at first, lost once its lease and the grace after it are over."""
-    timing = turn.state.timing
-    if host.state is HostState.ONLINE:
-        since = turn.at.mono - timing.suspect
-        turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
-        turn.record(HostSilent(host.id, since))
-        turn.record(DeadlineSet(lease_deadline(host.id), max(turn.at.mono, since + timing.lost)))
-        return
-    if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
-        return
-    lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
-    turn.record(HostSeen(replace(host, state=lost)))
-    _give_up(turn, host, turn.state.silent.get(host.id, turn.at.mono - timing.lost))
-
-
-def _give_up(turn: Turn, host: Host, since: float) -> None:
-    """End what can't run there any more, and look again when more of it can't."""
-    later = []
-    for allocation_id in sorted(turn.state.usage[host.id].allocations):
-        allocation = turn.state.allocations[allocation_id]
-        at = absence.give_up_at(turn.state, allocation, since)
-        if at is not None and at <= turn.at.mono:
-            job = turn.state.jobs[allocation.job_id]
-            status = lost_status(turn, allocation, absence.lost_reason(turn.state, job, host))
-            on_end(turn, allocation, status, retry=not absence.is_kept(job.spec))
-        elif at is not None:
-            later.append(at)
-    if later:
-        turn.record(DeadlineSet(lease_deadline(host.id), min(later)))
-    if turn.state.usage[host.id].allocations:
-        # To be told how long it has been away, though the coordinator may be started anew meanwhile.
-        turn.record(HostUpdated(turn.state.hosts[host.id]))
-
-
-def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:
-    """The end of an attempt that nobody is left to report."""
-    node = turn.state.nodes[allocation.job_id].get(allocation.rank)
-    return AllocationStatus(
-        id=allocation.id,
-        phase=Phase.ENDED,
-        cause=EndCause.HOST,
-        reason=reason,
-        started_at=node.started_at if node is not None else 0.0,
-        ended_at=turn.at.wall,
-        log_bytes=node.log_bytes if node is not None else 0,
-    )
 
 
 # ---------------------------------------------------------------- statuses

@@ -1,0 +1,72 @@
+"""Leases as the coordinator counts them: a silent host is suspect, then lost; what it can not run any more is ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core import absence
+from coordinator.core.changes import DeadlineSet, HostSeen, HostSilent, HostUpdated
+from coordinator.core.ends import on_end
+from coordinator.core.events import AllocationStatus
+from coordinator.core.ids import HostId
+from coordinator.core.model import Allocation, EndCause, Host, HostState, Phase
+from coordinator.core.turn import Turn
+
+
+def lease_deadline(host: HostId) -> str:
+    """The key of the deadline at which the host's state is to be judged again."""
+    return f"lease:{host}"
+
+
+def renew_lease(turn: Turn, host: HostId) -> None:
+    """The host was heard of now: it is suspect, then lost, so long after this moment."""
+    turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))
+
+
+def on_lease_deadline(turn: Turn, host: Host) -> None:
+    """The host was not heard of in time: suspect at first, lost once its lease and the grace after it are over."""
+    timing = turn.state.timing
+    if host.state is HostState.ONLINE:
+        since = turn.at.mono - timing.suspect
+        turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
+        turn.record(HostSilent(host.id, since))
+        turn.record(DeadlineSet(lease_deadline(host.id), max(turn.at.mono, since + timing.lost)))
+        return
+    if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
+        return
+    lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
+    turn.record(HostSeen(replace(host, state=lost)))
+    _give_up(turn, host, turn.state.silent.get(host.id, turn.at.mono - timing.lost))
+
+
+def _give_up(turn: Turn, host: Host, since: float) -> None:
+    """End what can't run there any more, and look again when more of it can't."""
+    later = []
+    for allocation_id in sorted(turn.state.usage[host.id].allocations):
+        allocation = turn.state.allocations[allocation_id]
+        at = absence.give_up_at(turn.state, allocation, since)
+        if at is not None and at <= turn.at.mono:
+            job = turn.state.jobs[allocation.job_id]
+            status = lost_status(turn, allocation, absence.lost_reason(turn.state, job, host))
+            on_end(turn, allocation, status, retry=not absence.is_kept(job.spec))
+        elif at is not None:
+            later.append(at)
+    if later:
+        turn.record(DeadlineSet(lease_deadline(host.id), min(later)))
+    if turn.state.usage[host.id].allocations:
+        # To be told how long it has been away, though the coordinator may be started anew meanwhile.
+        turn.record(HostUpdated(turn.state.hosts[host.id]))
+
+
+def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:
+    """The end of an attempt that nobody is left to report."""
+    node = turn.state.nodes[allocation.job_id].get(allocation.rank)
+    return AllocationStatus(
+        id=allocation.id,
+        phase=Phase.ENDED,
+        cause=EndCause.HOST,
+        reason=reason,
+        started_at=node.started_at if node is not None else 0.0,
+        ended_at=turn.at.wall,
+        log_bytes=node.log_bytes if node is not None else 0,
+    )
