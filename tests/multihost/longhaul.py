@@ -25,7 +25,6 @@ from tests.multihost.net import HUB_ADDRESS, Lan, Site
 from tests.multihost.processes import kill_all_under
 
 DELAY, LOSS = 0.3, 5
-HOSTS = 3
 # Says ten lines a second until it is stopped.
 TALKING = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.1; done"
 
@@ -62,10 +61,10 @@ def _times(taken: list[float]) -> dict[str, float]:
 
 
 @contextmanager
-def far_away(folder: Path) -> Iterator[Cluster]:
-    """A cluster whose hosts have all joined over the bad link."""
+def far_away(folder: Path, hosts: int) -> Iterator[Cluster]:
+    """A cluster whose ``hosts`` have all joined over the bad link."""
     (folder / "site").mkdir(parents=True)
-    with Site.open({"a": Lan("10.7.1", HOSTS, DELAY)}, folder / "site") as site, faults.lossy(site, "a", LOSS):
+    with Site.open({"a": Lan("10.7.1", hosts, DELAY)}, folder / "site") as site, faults.lossy(site, "a", LOSS):
         cluster = Cluster(folder, HUB_ADDRESS, site.hub)
         with cluster:
             for name, host in site.hosts.items():
@@ -118,7 +117,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     folder = Path(tempfile.mkdtemp(prefix="longhaul-"))
     try:
-        with far_away(folder / "cluster") as cluster:
+        with far_away(folder / "cluster", hosts=3) as cluster:
             seen = watch(cluster, minutes * 60)
         print(json.dumps(seen.summary(), indent=1))
     finally:

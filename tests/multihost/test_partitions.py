@@ -102,7 +102,7 @@ def test_hosts_that_hear_or_say_nothing_lose_their_nodes_only_after_these_ended(
     assert {cluster.logs(again, rank).decode().strip() for rank in range(5)} == set(places.hosts)
 
 
-@pytest.mark.parametrize("way", [faults.IN, faults.OUT, faults.BOTH])
+@pytest.mark.parametrize("way", [faults.IN, faults.BOTH])
 def test_a_group_is_formed_anew_when_a_members_host_is_cut_off(
     places: Site, cluster: Cluster, tmp_path: Path, way: str
 ) -> None:
