@@ -25,7 +25,8 @@ SMALL_BYTES = 64 * 1024
 # One call's worth, at most and at least: on a slow link a large one would hold up the heartbeats behind it.
 MOST_BYTES = 1 * MB
 LEAST_BYTES = 16 * 1024
-SLOW_SECONDS, FAST_SECONDS = 0.5, 0.1
+# Beyond what the way there and back takes by itself; a call that takes LONG_SECONDS in all is large enough.
+SLOW_SECONDS, FAST_SECONDS, LONG_SECONDS = 0.5, 0.1, 1.5
 RETRY_SECONDS = 1.0
 # Whatever has to go, so much of each log stays.
 LAST_BYTES = 1 * MB
@@ -149,6 +150,8 @@ class _Pace:
     rate: int
     # Begins small: how fast the link is, is not known.
     call: int = SMALL_BYTES
+    # What a call takes that carries next to nothing.
+    way: float = 0.0
     tokens: float = 0.0
     filled_at: float | None = None
     sent_at: float = 0.0
@@ -162,9 +165,13 @@ class _Pace:
 
     def answered(self, now: float) -> None:
         took = now - self.sent_at
-        if took > SLOW_SECONDS:
+        if self.call == LEAST_BYTES:
+            # A long way is not a slow one: with calls so small its line would stay empty.
+            self.way = took
+        beyond = took - self.way
+        if beyond > SLOW_SECONDS:
             self.call = max(LEAST_BYTES, self.call // 2)
-        elif took < FAST_SECONDS:
+        elif beyond < FAST_SECONDS and took < LONG_SECONDS:
             self.call = min(MOST_BYTES, self.call * 2)
 
     def failed(self, now: float) -> None:

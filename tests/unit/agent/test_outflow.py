@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,22 @@ def test_on_a_slow_link_calls_get_small_and_large_again_when_it_is_fast() -> Non
     assert lengths[9] == MOST_BYTES
     assert lengths[19] == LEAST_BYTES
     assert lengths[29] == MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("way", "rate", "least", "most"), [(0.6, 10 * MB, 256 * 1024, MOST_BYTES), (0.6, 32_000, LEAST_BYTES, 64 * 1024)]
+)
+def test_a_long_way_is_not_a_slow_one(way: float, rate: float, least: int, most: int) -> None:
+    flow = Outflow(Limits(keep=None, total=None))
+    flow.look([Look(A, 1 << 40)])
+    at, now, lengths = 0, 0.0, []
+    for _ in range(30):
+        (send,) = flow.plan(now)
+        lengths.append(send.length)
+        at, now = at + send.length, now + way + send.length / rate
+        acked(flow, A, at, now)
+    assert least <= min(lengths[15:]), lengths
+    assert max(lengths[15:]) <= most, lengths
 
 
 def test_after_a_failed_call_a_moment_passes() -> None:
