@@ -31,6 +31,11 @@ def test_defaults_serve_someone_who_gives_nothing(tmp_path: Path) -> None:
     assert (found.peer_address, found.master_port_range, found.price) == (("0.0.0.0", 7433), (20000, 29999), None)
 
 
+def test_sizes(tmp_path: Path) -> None:
+    found = settings(tmp_path, {"log_keep": "64 mb", "disk_reserve": "1.5GB"}, log_keep_all="2GB")
+    assert (found.log_keep, found.disk_reserve, found.log_keep_all) == (64 << 20, 3 << 29, 2 << 30)
+
+
 def test_state_dir_by_environment(tmp_path: Path) -> None:
     assert load({}, {"RALLYPOINT_AGENT_STATE_DIR": str(tmp_path)}).state_dir == tmp_path
 
@@ -55,6 +60,8 @@ def test_joined_facts_of_every_kind_come_back(tmp_path: Path) -> None:
             "'localhost' is not an address to listen on; write HOST:PORT, port 0 for any free one",
         ),
         ("spot", "maybe", "'maybe' is neither true nor false"),
+        ("log_keep", "256", "'256' is not a size of 1MB or more; write a number and MB, GB or TB, like 256MB"),
+        ("disk_reserve", "0.1MB", "'0.1MB' is not a size of 1MB or more; write a number and MB, GB or TB, like 256MB"),
     ],
 )
 def test_a_bad_value_names_its_source_and_the_way_out(tmp_path: Path, name: str, value: str, message: str) -> None:

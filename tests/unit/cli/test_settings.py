@@ -31,6 +31,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert at.lost == 36, "lease, grace and margin"
     assert (found.certificate_life, found.log_level, found.advertise) == (7 * 86400, "info", ())
     assert (found.database_url, found.advertise_agent_port) == (None, None)
+    assert (found.log_limit, found.archive_keep) == (256 << 20, 16 << 30)
 
 
 def test_flag_before_environment_before_file(tmp_path: Path) -> None:
@@ -56,6 +57,7 @@ def test_another_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "environ", "flags", "text"),
     [
+        ("", {}, {"log_limit": "0.5MB"}, "--log-limit: '0.5MB' is too small; write 1MB or more"),
         ("", {}, {"listen": "7443"}, "--listen: '7443' is not an address: write HOST:PORT"),
         ("", {"RALLYPOINT_HTTP": "x:y"}, {}, "RALLYPOINT_HTTP: 'x:y' has no valid port"),
         (
