@@ -25,12 +25,13 @@ class ContextError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where the coordinator answers (``HOST:PORT``), its CA, and the user's token."""
+    """Where the coordinator answers (``HOST:PORT``), its CA, the user's token; one of ``others`` may lead instead."""
 
     address: str
     cluster_id: str
     ca_pem: bytes
     token: str = field(repr=False)
+    others: tuple[str, ...] = ()
 
 
 def default_data_dir() -> Path:
@@ -81,8 +82,12 @@ def _from_toml(path: Path, values: Mapping[str, object]) -> Context:
             raise ContextError(f"context file {path} has no '{key}': copy it again from the coordinator")
         return value
 
+    others = values.get("others", [])
+    if not isinstance(others, list) or not all(isinstance(address, str) for address in others):
+        raise ContextError(f"context file {path}: 'others' must be a list of HOST:PORT: copy it again")
     try:
-        parse_address(text("address"))
+        for address in (text("address"), *others):
+            parse_address(address)
     except BadAddress as error:
         raise ContextError(f"context file {path}: {error}") from None
-    return Context(text("address"), text("cluster_id"), text("ca_pem").encode(), text("token"))
+    return Context(text("address"), text("cluster_id"), text("ca_pem").encode(), text("token"), tuple(others))

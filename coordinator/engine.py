@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -152,12 +152,16 @@ class Engine:
 
     # ------------------------------------------------------------ the loop
 
-    async def load(self) -> Loaded:
-        """Read the store and give every known host a fresh lease; what was read. Raises StoreError."""
+    async def load(self, predecessor: float = 0.0) -> Loaded:
+        """Read the store and give every known host a fresh lease; what was read. Raises StoreError.
+
+        ``predecessor``: for so many seconds from now on another coordinator may still renew leases.
+        """
         loaded = await self._read_store()
         # The first start ever begins with the wall clock, so that an older database's records fit in.
         self._served_from = (loaded.counters.served or time.time()) - time.monotonic()
-        decide(Turn(self._state, self._now()), CoordinatorStarted())
+        now = self._now()
+        decide(Turn(self._state, replace(now, mono=now.mono + predecessor)), CoordinatorStarted())
         self._due = next_deadline(self._state)
         return loaded
 

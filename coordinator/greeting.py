@@ -6,6 +6,7 @@ import json
 import shlex
 import socket
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TextIO
 
@@ -13,9 +14,12 @@ from rallypoint.files import write_private
 
 from coordinator.access.ca import Authority
 from coordinator.access.context import write_context
+from coordinator.access.errors import Unauthenticated
 from coordinator.access.roles import Role
+from coordinator.access.users import token_hash
 from coordinator.accounts import Accounts
 from coordinator.context import ADMIN_FILE, Context, ContextError, default_data_dir, load_context
+from coordinator.store.leadership import Leadership, Member
 
 ADMIN = "admin"
 ENDPOINTS_FILE = "endpoints.json"
@@ -24,7 +28,10 @@ _ANY = ("", "0.0.0.0", "[::]", "::")  # noqa: S104 -- compared, not bound
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses as configured (``HOST:PORT``) and the ports that were bound. ``http_port`` 0: no web page."""
+    """Addresses as configured (``HOST:PORT``) and the ports that were bound. ``http_port`` 0: no web page.
+
+    ``advertised_agent_port``: agents' port as hosts see it.
+    """
 
     advertise: tuple[str, ...]
     listen: str
@@ -33,6 +40,12 @@ class Endpoints:
     agent_port: int
     http: str | None
     http_port: int
+    advertised_agent_port: int
+
+    def member(self) -> Member:
+        """Where others find this coordinator."""
+        host = self.public().rpartition(":")[0]
+        return Member(self.public(), f"{host}:{self.advertised_agent_port}")
 
     def local(self) -> str:
         """Where commands on this machine find the API."""
@@ -71,18 +84,38 @@ def write_endpoints(data_dir: Path, endpoints: Endpoints) -> None:
     write_private(data_dir / ENDPOINTS_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
 
-async def admin_context(accounts: Accounts, authority: Authority, data_dir: Path, endpoints: Endpoints) -> Path:
-    """The admin's context file, with today's address. Made, with a new token, when it is missing or damaged."""
+async def admin_context(
+    accounts: Accounts, authority: Authority, data_dir: Path, endpoints: Endpoints, seat: Leadership | None
+) -> Path:
+    """The admin's context file, with today's addresses. Made, with a new token, when it is missing or damaged.
+
+    Each of several coordinators on one database (``seat``) has a file and an admin of its own, so that none makes the
+    file of another useless.
+    """
     path = data_dir / ADMIN_FILE
     try:
         token = load_context(path).token
-        fresh = not any(user.name == ADMIN for user in accounts.list_users())
     except ContextError:
-        fresh, token = True, ""
-    if fresh:
-        token = (await accounts.replace_user(ADMIN, Role.ADMIN)).token
-    write_context(path, Context(endpoints.local(), authority.cluster_id, authority.certificate_pem, token))
+        token = ""
+    taken = {user.name for user in accounts.list_users()}
+    if not _accepted(accounts, token):
+        name = ADMIN
+        if seat is not None:
+            names = chain([ADMIN], (f"{ADMIN}-{number}" for number in count(2)))
+            name = next(name for name in names if name not in taken)
+        token = (await accounts.replace_user(name, Role.ADMIN)).token
+    members = seat.members if seat is not None else ()
+    others = tuple(member.api for member in members if member.api != endpoints.public())
+    context = Context(endpoints.local(), authority.cluster_id, authority.certificate_pem, token, others)
+    write_context(path, context)
     return path
+
+
+def _accepted(accounts: Accounts, token: str) -> bool:
+    try:
+        return accounts.by_token_hash(token_hash(token)) is not None
+    except Unauthenticated:
+        return False
 
 
 def greet(out: TextIO, data_dir: Path, endpoints: Endpoints, context: Path) -> None:

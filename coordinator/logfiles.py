@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,14 @@ _ID = re.compile(rf"(?P<job>j-(?:{_NUMBER}))\.(?P<rank>{_NUMBER})\.(?P<attempt>{
 
 DEFAULT_LIMIT = 256 * 1024 * 1024
 """Bytes that are kept of one attempt's output."""
+
+
+def parts_of(allocation_id: AllocationId) -> re.Match[str]:
+    """The ``job``, ``rank`` and ``attempt`` of an id that came from a host. Raises Invalid."""
+    parts = _ID.fullmatch(allocation_id)
+    if parts is None:
+        raise Invalid(f"{allocation_id[:80]!r} is no allocation's id; one is written JOB.RANK.ATTEMPT")
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ class LogFiles:
         while True:
             size = self.size(allocation_id)
             gaps = load_gaps(gaps_path(path), size)
-            run = _run(path, size, gaps, offset, limit)
+            run = run_at(size, gaps, offset, limit, lambda at, length: _pread(path, at, length))
             # A gap is noted before its bytes are freed: if none has come, what was read was there.
             if load_gaps(gaps_path(path), size) == gaps:
                 return run
@@ -147,18 +155,7 @@ class LogFiles:
         A gap ends a line; one before the first of the lines belongs to it.
         """
         path, size = self.path(allocation_id), self.size(allocation_id)
-        gaps = load_gaps(gaps_path(path), size)
-        found = LastLines(lines)
-        for start, end in reversed(list(kept_ranges(gaps, size))):
-            for at in range(end, start, -_PIECE):
-                begin = max(start, at - _PIECE)
-                place = found.look(_pread(path, begin, at - begin), begin)
-                if place is not None:
-                    return place
-            before = next((gap.start for gap in reversed(gaps) if gap.end == start), 0)
-            if found.ends_at(start):
-                return before
-        return 0
+        return last_lines(lines, size, load_gaps(gaps_path(path), size), lambda at, length: _pread(path, at, length))
 
     def dropped(self, job_id: JobId) -> dict[AllocationId, int]:
         """Dropped bytes of each attempt of a job that has gaps. Safe from any thread."""
@@ -184,9 +181,7 @@ class LogFiles:
 
     def path(self, allocation_id: AllocationId) -> Path:
         """Where an allocation's output is. Raises Invalid."""
-        parts = _ID.fullmatch(allocation_id)
-        if parts is None:
-            raise Invalid(f"{allocation_id[:80]!r} is no allocation's id; one is written JOB.RANK.ATTEMPT")
+        parts = parts_of(allocation_id)
         thousands = int(parts["rank"]) // _FAN_OUT
         return self._directory / parts["job"] / str(thousands) / f"{parts['rank']}.{parts['attempt']}.log"
 
@@ -244,17 +239,10 @@ class LogFiles:
 
     def _trim(self, path: Path, log: _Log) -> None:
         """Drop what is too much from the middle of a log, and some more: it is too costly to do for every chunk."""
-        excess = log.kept - self._limit
-        if excess <= 0:
+        excess = too_much(log.size, log.gaps, self._limit)
+        if excess is None:
             return
-        excess += self._limit // 8
-        head = min(_HEAD_BYTES, self._limit // 8)
-        end = head
-        for start, stop in kept_ranges(log.gaps, log.size):
-            length = min(excess, stop - max(start, head))
-            if length > 0:
-                end = max(start, head) + length
-                excess -= length
+        head, end = excess
         gaps = with_gap(log.gaps, Gap(head, end, self._reason))
         save_gaps(gaps_path(path), gaps)
         log.gaps = gaps
@@ -290,12 +278,44 @@ def _put(log: _Log, data: memoryview) -> None:
         data, log.size = data[written:], log.size + written
 
 
-def _run(path: Path, size: int, gaps: Gaps, offset: int, limit: int) -> Run:
+def run_at(size: int, gaps: Gaps, offset: int, limit: int, read: Callable[[int, int], bytes]) -> Run:
+    """What a log holds from ``offset``; ``read`` gives bytes by place and length."""
     here = next((gap for gap in gaps if gap.end > offset), None)
     if here is not None and here.start <= offset:
         return Run(here.end, b"", here.end - offset, here.reason)
     end = min(size, offset + limit, here.start if here is not None else size)
-    return Run(offset, _pread(path, offset, end - offset) if end > offset else b"")
+    return Run(offset, read(offset, end - offset) if end > offset else b"")
+
+
+def last_lines(lines: int, size: int, gaps: Gaps, read: Callable[[int, int], bytes]) -> int:
+    """Where a log's last lines begin; ``read`` gives bytes by place and length."""
+    found = LastLines(lines)
+    for start, end in reversed(list(kept_ranges(gaps, size))):
+        for at in range(end, start, -_PIECE):
+            begin = max(start, at - _PIECE)
+            place = found.look(read(begin, at - begin), begin)
+            if place is not None:
+                return place
+        before = next((gap.start for gap in reversed(gaps) if gap.end == start), 0)
+        if found.ends_at(start):
+            return before
+    return 0
+
+
+def too_much(size: int, gaps: Gaps, limit: int) -> tuple[int, int] | None:
+    """What to drop from the middle of a log that keeps more than ``limit`` bytes: from where to where."""
+    excess = size - dropped_bytes(gaps) - limit
+    if excess <= 0:
+        return None
+    excess += limit // 8
+    head = min(_HEAD_BYTES, limit // 8)
+    end = head
+    for start, stop in kept_ranges(gaps, size):
+        length = min(excess, stop - max(start, head))
+        if length > 0:
+            end = max(start, head) + length
+            excess -= length
+    return head, end
 
 
 def _pread(path: Path, offset: int, length: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Output of nodes on the coordinator's disk, off the event loop: appended by offset, read, and announced to readers."""
+"""Output of nodes, off the event loop: appended by offset, read, and announced to readers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -18,15 +18,47 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+class OutputFiles(Protocol):
+    """Where output is kept; ``logfiles.LogFiles`` says what each method does. One thread writes, many read."""
+
+    def append(self, chunks: Sequence[Chunk]) -> dict[AllocationId, int]:
+        """Write chunks by offset; what was returned is durable."""
+        ...
+
+    def read(self, allocation_id: AllocationId, offset: int, limit: int) -> Run:
+        """Up to ``limit`` bytes, or a gap."""
+        ...
+
+    def size(self, allocation_id: AllocationId) -> int:
+        """Where the output ends; returns at once."""
+        ...
+
+    def tail(self, allocation_id: AllocationId, lines: int) -> int:
+        """Where the last lines begin."""
+        ...
+
+    def dropped(self, job_id: JobId) -> dict[AllocationId, int]:
+        """Dropped bytes of each attempt that has gaps."""
+        ...
+
+    def delete(self, job_id: JobId) -> None:
+        """Remove all output of a job."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
+
 class LogStore:
     """All methods belong to one event loop. Writing takes place in one thread, reading in others."""
 
-    def __init__(self, directory: Path, limit: int = DEFAULT_LIMIT, floor: int = OUTPUT_FLOOR_BYTES) -> None:
-        """Makes ``directory`` if it is missing; ``limit`` bytes are kept of each log. Raises OSError.
+    def __init__(self, place: Path | OutputFiles, limit: int = DEFAULT_LIMIT, floor: int = OUTPUT_FLOOR_BYTES) -> None:
+        """``place``: a directory, made if it is missing, or where else output is kept. Raises OSError.
 
-        Nothing is appended while less than ``floor`` bytes are free.
+        In a directory ``limit`` bytes are kept of each log, and nothing is appended while less than ``floor`` are free.
         """
-        self._files = LogFiles(directory, limit, floor)
+        self._files: OutputFiles = LogFiles(place, limit, floor) if isinstance(place, Path) else place
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="logs")
         self._versions: dict[JobId, int] = {}
         self._changed: dict[JobId, asyncio.Event] = {}

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 from rallypoint.address import Address, parse_address
+from rallypoint.files import readable_by_others
 
 from coordinator.context import default_data_dir
 from coordinator.core.state import Timing
@@ -157,7 +159,7 @@ class _Reader:
             http=None if self._values["http"].text.lower() in ("off", "") else str(self._address("http")),
             advertise=tuple(name.strip() for name in self._values["advertise"].text.split(",") if name.strip()),
             advertise_agent_port=self._port("advertise_agent_port"),
-            database_url=self._values["database_url"].text or None,
+            database_url=self._database_url(),
             timing=self._timing(),
             certificate_life=self._positive("certificate_life"),
             log_limit=self._size("log_limit", 1 << 20),
@@ -165,6 +167,22 @@ class _Reader:
             log_level=self._log_level(),
             origins={name: self._origin(name) for name in ("listen", "agent_listen", "http")},
         )
+
+    def _database_url(self) -> str | None:
+        """The URL; a password in it is taken only from where other users can't read it."""
+        source, text = self._values["database_url"]
+        if not text:
+            return None
+        if text.partition(":")[0] not in ("postgresql", "postgres"):
+            # The URL itself is not repeated: it may hold a password.
+            raise SettingsError(f"{source}: not a URL of PostgreSQL; write postgresql://USER@HOST/DATABASE, or none")
+        other_ways = "in RALLYPOINT_DATABASE_URL, in coordinator.toml (mode 600), or in ~/.pgpass"
+        if source.startswith("--") and _has_password(text):
+            raise SettingsError(f"{source}: other users can read a password on the command line; give it {other_ways}")
+        file = Path(source.rpartition(": ")[0])
+        if file.name and _has_password(text) and file.exists() and readable_by_others(file):
+            raise SettingsError(f"{file} holds a password and may be read by other users: run 'chmod 600 {file}'")
+        return text
 
     def _origin(self, name: str) -> Origin:
         source, text = self._values[name]
@@ -238,6 +256,11 @@ class _Reader:
         if text.lower() not in LOG_LEVELS:
             raise SettingsError(f"{source}: {text!r} is not a log level; known are {', '.join(LOG_LEVELS)}; choose one")
         return text.lower()
+
+
+def _has_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def _check(settings: Settings) -> Settings:

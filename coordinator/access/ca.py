@@ -78,6 +78,27 @@ def load_or_create(directory: Path, now: float) -> Authority:
     return _load(directory)
 
 
+def load_shared(directory: Path, known_pem: str, now: float, *, may_create: bool) -> Authority:
+    """The CA in ``directory`` of a coordinator that shares its database with others, who must have the same one.
+
+    ``known_pem``: the certificate that the database knows; empty before there is one. Its key is never stored there.
+    Raises ``AuthorityDamaged``.
+    """
+    missing = not (directory / CERTIFICATE_FILE).exists()
+    if missing and (known_pem or not may_create):
+        raise AuthorityDamaged(
+            f"the CA of this database's cluster is not in {directory}: copy {KEY_FILE} and {CERTIFICATE_FILE} there"
+            " from the same folder of a coordinator that has led (mode 600), then start again"
+        )
+    authority = load_or_create(directory, now)
+    if known_pem and authority.certificate_pem != known_pem.encode():
+        raise AuthorityDamaged(
+            f"the CA in {directory} (cluster {authority.cluster_id}) is not the one of this database's cluster:"
+            " give another --data-dir, or copy the right CA there from a coordinator that has led"
+        )
+    return authority
+
+
 def _create(directory: Path, now: float) -> Authority:
     make_private_dir(directory)
     key = certs.new_key()

@@ -13,8 +13,11 @@ _HEADER = "# How 'coordinator' commands find and trust this cluster. Holds a use
 
 def render_context(context: Context) -> str:
     """The context as TOML."""
+    others = ", ".join(f'"{address}"' for address in context.others)
+    more = f"others = [{others}]\n" if others else ""
     return (
         f'{_HEADER}address = "{context.address}"\n'
+        f"{more}"
         f'cluster_id = "{context.cluster_id}"\n'
         f'token = "{context.token}"\n'
         f'ca_pem = """\n{context.ca_pem.decode()}"""\n'

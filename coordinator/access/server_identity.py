@@ -51,6 +51,11 @@ class ServerIdentity:
         """PEM file of key and chain, for ``ssl.SSLContext.load_cert_chain``."""
         self._pair = _read(self.path)
 
+    @property
+    def ca_pem(self) -> bytes:
+        """The CA's certificate, which hosts' certificates must be of."""
+        return self._authority.certificate_pem
+
     def current(self, now: float) -> KeyPair:
         """The pair to show at ``now``; issued and stored first when there is none that is good and young enough."""
         with self._lock:

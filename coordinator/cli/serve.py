@@ -24,7 +24,7 @@ than the file."""
 @click.option("--http", metavar="HOST:PORT|off", help="For the web page.  [default: 127.0.0.1:7480]")
 @click.option("--advertise", metavar="NAME,…", help="Names or addresses by which hosts reach this machine.")
 @click.option("--advertise-agent-port", metavar="PORT", help="Agents' port as hosts see it, behind a tunnel or NAT.")
-@click.option("--database-url", metavar="URL", help="Another database.  [default: SQLite in the data directory]")
+@click.option("--database-url", metavar="URL", help="PostgreSQL, without a password here.  [default: SQLite]")
 @click.option("--heartbeat", metavar="TIME", help="How often agents report.  [default: 5s]")
 @click.option("--suspect", metavar="TIME", help="Silence after which a host is suspect.  [default: 15s]")
 @click.option("--lease", metavar="TIME", help="Silence after which a host stops its work.  [default: 30s]")

@@ -12,8 +12,14 @@ from coordinator.access.errors import AccessRefused
 from coordinator.core.errors import Conflict, HostForgotten, Invalid, NotFound, Refused, StaleSession
 from coordinator.disk import DiskFull
 from coordinator.engine import EngineFailed, EngineFull
+from coordinator.store import StoreError
 
 log = structlog.get_logger(__name__)
+
+
+class NotLeading(Exception):
+    """Another coordinator leads, or may lead: the caller shall try the next address."""
+
 
 # More special classes first.
 _CODES: tuple[tuple[type[Refused], grpc.StatusCode], ...] = (
@@ -35,7 +41,11 @@ async def refuse(context: Aborts, error: Exception) -> NoReturn:
         await abort(context, code, error.reason, str(error))
     if isinstance(error, EngineFull):
         await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, DiskFull.reason, str(error))
+    if isinstance(error, NotLeading):
+        await abort(context, grpc.StatusCode.UNAVAILABLE, Reason.NOT_LEADER, str(error))
     if isinstance(error, EngineFailed):
         await abort(context, grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE, str(error))
+    if isinstance(error, StoreError):
+        await abort(context, grpc.StatusCode.UNAVAILABLE, Reason.UNAVAILABLE, f"nothing was changed: {error}")
     log.error("rpc.failed", exc_info=error)
     await abort(context, grpc.StatusCode.INTERNAL, Reason.INTERNAL, "the coordinator failed inside; see its log")

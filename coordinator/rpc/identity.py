@@ -16,7 +16,7 @@ from coordinator.access.server_tls import calling_host
 from coordinator.accounts import Accounts
 from coordinator.core.ids import HostId
 from coordinator.rpc import skew
-from coordinator.rpc.errors import refuse
+from coordinator.rpc.errors import NotLeading, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ def calling_host_id() -> HostId:
 class IdentityInterceptor(grpc.aio.ServerInterceptor):
     """Checks the caller of every method against its rule before the method runs, and maps errors after."""
 
-    def __init__(self, accounts: Accounts, cluster_id: str) -> None:
+    def __init__(self, accounts: Accounts, cluster_id: str, leads: Callable[[], bool] = lambda: True) -> None:
         self._accounts = accounts
         self._cluster_id = cluster_id
+        self._leads = leads
 
     async def intercept_service(
         self,
@@ -77,6 +78,9 @@ class IdentityInterceptor(grpc.aio.ServerInterceptor):
         return rewrapped
 
     def _identify(self, method: str, context: Any) -> Caller:
+        if not self._leads():
+            # Whoever leads instead may be telling hosts otherwise; above all no lease may be renewed here.
+            raise NotLeading("this coordinator can't reach its database, so that another one may lead; try again")
         rule = roles.rule_of(method)
         if rule is roles.By.HOST:
             host = calling_host(context.auth_context(), self._cluster_id)

@@ -23,6 +23,8 @@ def postgres_url(text: str) -> URL:
         url = make_url(text)
     except ArgumentError:
         raise StoreError("the database URL can't be read; write postgresql://USER@HOST/DATABASE") from None
+    if url.drivername == "postgres":
+        url = url.set(drivername="postgresql")
     if url.get_backend_name() != "postgresql":
         kind = url.get_backend_name()
         raise StoreError(f"a database of kind {kind!r} can't be used; write postgresql://USER@HOST/DATABASE, or none")

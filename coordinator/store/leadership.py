@@ -124,7 +124,7 @@ class Leadership:
 
     def ca_pem(self) -> str:
         """The certificate of the CA that coordinators on this database share; empty before the first one led."""
-        with translated(self.url), self._open().begin():
+        with self._mutex, translated(self.url), self._open().begin():
             if not inspect(self._open()).has_table(schema.leadership.name):
                 return ""
             return self._open().execute(select(schema.leadership.c.ca_pem)).scalar() or ""

@@ -185,11 +185,11 @@ leadership = _table("leadership", _key("name"), _int("term"), _text("api"), _tex
 # Where each coordinator answers, leading or not, and when it last said so.
 coordinators = _table("coordinators", _key("api"), _text("agents"), _real("seen_at"))
 
-outputs = _table("outputs", _key("allocation_id"), _text("job_id"), _int("size"))
+outputs = _table("outputs", _key("allocation_id"), _text("job_id"), _int("size"), _text("gaps"))
 
 output_pieces = _table("output_pieces", _key("allocation_id"), _part_key("start"), _bytes("data"))
 
-archives = _table("archives", _key("sha256"), _int("size"))
+archives = _table("archives", _key("sha256"), _int("size"), _real("used_at"))
 
 archive_pieces = _table("archive_pieces", _key("sha256"), _part_key("number"), _bytes("data"))
 

@@ -73,6 +73,7 @@ class Cluster:
     enter: Sequence[str] = ()
     options: Sequence[str] = ()
     serves: Sequence[str] = (str(BIN / "coordinator"),)
+    env: Mapping[str, str] = field(default_factory=dict)
     program: Callable[[Sequence[str], Mapping[str, str], Path], Program] = Program
     agents: dict[str, Agent] = field(default_factory=dict)
     _coordinator: Program | None = field(default=None, repr=False)
@@ -108,23 +109,24 @@ class Cluster:
         assert self._coordinator is not None
         return self._coordinator
 
-    def start(self) -> None:
-        """Start the coordinator on free ports, or again on the ports that it had."""
+    def start(self, greeting: str = "join a host") -> None:
+        """Start the coordinator on free ports, or again on the ports that it had, until it says ``greeting``."""
         known = self.endpoints if (self.data_dir / "endpoints.json").exists() else {}
         ports = {"--listen": "api", "--agent-listen": "agents"}
         where = [word for option, key in ports.items() for word in (option, known.get(key, f"{self.address}:0"))]
         command = [*self.enter, *self.serves, "serve", "--data-dir", str(self.data_dir), *where]
         command += ["--http", f"{self.address}:0", *self.options]
-        self._coordinator = self.program(command, environment(self.folder), self.folder / "coordinator.log")
-        before = self._greetings()
+        self._coordinator = self.program(command, environment(self.folder, self.env), self.folder / "coordinator.log")
+        before = self.said(greeting)
         self._coordinator.start()
-        eventually(lambda: self._greetings() > before, JOIN_SECONDS, "a coordinator that serves")
+        eventually(lambda: self.said(greeting) > before, JOIN_SECONDS, f"a coordinator that says {greeting!r}")
 
-    def _greetings(self) -> int:
+    def said(self, words: str) -> int:
+        """How often the coordinator, which must not have ended, said ``words``."""
         if self._coordinator is not None and self._coordinator.ended() is not None:
             pytest.fail(f"the coordinator ended by itself:\n{self._coordinator.tail()}")
         log = self.folder / "coordinator.log"
-        return log.read_text().count("join a host") if log.exists() else 0
+        return log.read_text().count(words) if log.exists() else 0
 
     # --- agents ---------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("allocation_id", sa.Text(), primary_key=True),
         sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("gaps", sa.Text(), nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -52,6 +53,7 @@ def upgrade() -> None:
         "archives",
         sa.Column("sha256", sa.Text(), primary_key=True),
         sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.Double(), nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
