@@ -156,7 +156,7 @@ def _run(settings: Settings) -> None:
 
 
 @main.command("join")
-@click.argument("address", metavar="HOST:PORT")
+@click.argument("address", metavar="HOST:PORT[,…]")
 @click.option("--token-file", metavar="F", help="File with the join token; '-' for standard input.")
 @_STATE_DIR
 @click.option("--name", metavar="NAME", help="Name of this host. Default: its host name.")
@@ -165,7 +165,7 @@ def _run(settings: Settings) -> None:
 def join_command(
     address: str, token_file: str | None, config: Path | None, name: str | None, force: bool, **flags: Any
 ) -> None:
-    """Join the cluster whose coordinator listens at HOST:PORT.
+    """Join the cluster whose coordinator listens at HOST:PORT; give all, with commas, where there are several.
 
     The token is read from --token-file or from RALLYPOINT_JOIN_TOKEN, never from the command line, where others could
     read it. What is stated here (--backend, --price, ...) holds for 'agent run' too. Every option of 'agent run' can

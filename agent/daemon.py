@@ -23,7 +23,7 @@ from agent.disks import Disks
 from agent.endpoint import peer_addresses
 from agent.facts import HostFacts
 from agent.hardware import NvmlProbe, read_hardware
-from agent.identity import load_identity, load_pems, needs_renewal
+from agent.identity import load_identity, load_pems, needs_renewal, save_record
 from agent.lock import StateLock
 from agent.logs import LogPublisher
 from agent.mpi import Launcher, write_launcher
@@ -224,6 +224,16 @@ class Daemon:
     def connect(self, address: str) -> Link:
         """A new link with the certificate that is on disk now."""
         return Link(address, load_pems(self._identity), self._settings.cpus)
+
+    def learn(self, coordinators: Sequence[str]) -> None:
+        """Keep where coordinators answer, so that the next start finds whichever of them leads then."""
+        known = (*self._identity.coordinators[:1], *coordinators)
+        if coordinators and set(known) != set(self._identity.coordinators):
+            self._identity = replace(self._identity, coordinators=tuple(dict.fromkeys(known)))
+            try:
+                save_record(self._identity)
+            except OSError as error:
+                log.warning("coordinators.not_kept", reason=str(error))
 
     async def _read_hardware(self) -> HardwareReport:
         await asyncio.to_thread(self._disks.look)

@@ -39,11 +39,17 @@ _EXITS: Mapping[str, JoinExit] = {
     Reason.PROTOCOL_VERSION: JoinExit.VERSION,
 }
 
+# Of several coordinators the one that leads may be another one.
+_TRY_NEXT = (JoinExit.UNREACHABLE, JoinExit.NAME_UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class JoinOrder:
-    """What ``agent join`` was asked to do. ``timeout`` in seconds for the check of the coordinator, and again for the
-    request; ``force`` joins anew although the state directory holds a valid identity."""
+    """What ``agent join`` was asked to do.
+
+    ``address`` may be several, with commas, one of which leads. ``timeout`` in seconds for the check of a coordinator,
+    and again for the request; ``force`` joins anew although the state directory holds a valid identity.
+    """
 
     address: str
     token: str = field(repr=False)
@@ -83,10 +89,20 @@ def _read_token_file(path: Path) -> str:
 
 def join(order: JoinOrder, now: float) -> Identity:
     """Join and write the identity to the state directory. ``now`` in Unix seconds. Raises ``JoinFailed``."""
-    address = _address(order.address)
+    addresses = [_address(part.strip()) for part in order.address.split(",")]
     token = _parse(order.token)
     _check_state_dir(order, token, now)
-    # Heavy, and not needed for the refusals above.
+    for address in addresses[:-1]:
+        try:
+            return _join_at(address, order, token, now)
+        except JoinFailed as error:
+            if error.exit_code not in _TRY_NEXT:
+                raise
+    return _join_at(addresses[-1], order, token, now)
+
+
+def _join_at(address: Address, order: JoinOrder, token: TokenText, now: float) -> Identity:
+    # Heavy, and not needed for the refusals before.
     from agent.credentials import make_key_and_csr
     from agent.greeting import trusted_ca
 
@@ -188,6 +204,8 @@ def _refused(address: Address, error: grpc.RpcError) -> JoinFailed:
     way_out = "try again, and look at the coordinator's log"
     if reason in _EXITS:
         return JoinFailed(_EXITS[reason], f"the coordinator at {address} refused: {message}")
+    if reason == Reason.NOT_LEADER:
+        return JoinFailed(JoinExit.UNREACHABLE, f"the coordinator at {address} takes no hosts in: {message}")
     if reason == "UNIMPLEMENTED":
         way_out = "use the port that 'coordinator serve' prints"
         return JoinFailed(JoinExit.NOT_A_COORDINATOR, f"what answers at {address} takes no hosts in: {way_out}")
@@ -212,7 +230,7 @@ def _write_down(state_dir: Path, address: Address, token: TokenText, answer: pb.
         host_id=checked.peer.host_id,
         host_name=answer.host_name,
         cluster_id=token.cluster_id,
-        coordinators=(str(Address(address.host, answer.agent_port)),),
+        coordinators=tuple(dict.fromkeys([str(Address(address.host, answer.agent_port)), *answer.coordinators])),
         not_before=checked.not_before,
         not_after=checked.not_after,
     )

@@ -10,9 +10,10 @@ says what, why and the way out.
 
 from __future__ import annotations
 
+import functools
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -21,17 +22,14 @@ from rallypoint.tls import prepare_grpc
 prepare_grpc()  # must come before grpc is imported
 
 import grpc  # noqa: E402
-from rallypoint.channel import user_channel  # noqa: E402
 from rallypoint.errors import Reason  # noqa: E402
 from rallypoint.v1 import access_service_pb2 as access_pb  # noqa: E402
 from rallypoint.v1 import host_service_pb2 as host_pb  # noqa: E402
 from rallypoint.v1 import job_service_pb2 as job_pb  # noqa: E402
 from rallypoint.v1 import types_pb2 as pb  # noqa: E402
-from rallypoint.v1.access_service_pb2_grpc import AccessServiceStub  # noqa: E402
-from rallypoint.v1.host_service_pb2_grpc import HostServiceStub  # noqa: E402
-from rallypoint.v1.job_service_pb2_grpc import JobServiceStub  # noqa: E402
 
 from coordinator.failures import RallypointError, Refused, Unreachable, failure  # noqa: E402
+from coordinator.lines import Line, Lines, is_away  # noqa: E402
 
 __all__ = ["Client", "RallypointError"]
 
@@ -52,43 +50,42 @@ A = TypeVar("A")
 
 
 class Client:
-    """One connection to a coordinator. Methods raise ``RallypointError``; durations are seconds."""
+    """A connection to a cluster: to whichever of its coordinators leads, where there are several.
 
-    def __init__(self, address: str, *, ca_pem: bytes, token: str, timeout: float = CALL_SECONDS) -> None:
-        self.address = address
-        self._timeout = timeout
-        # Whether the coordinator ever answered here: only then is it worth waiting for.
-        self._answered = False
-        self._channel = user_channel(address, ca_pem=ca_pem, token=token)
-        self._jobs = JobServiceStub(self._channel)
-        self._hosts = HostServiceStub(self._channel)
-        self._access = AccessServiceStub(self._channel)
+    Methods raise ``RallypointError``; durations are seconds.
+    """
+
+    def __init__(
+        self, address: str, *, ca_pem: bytes, token: str, timeout: float = CALL_SECONDS, others: Sequence[str] = ()
+    ) -> None:
+        """``others``: addresses that are tried when ``address`` does not lead."""
+        self._lines = Lines((address, *others), functools.partial(Line, ca_pem=ca_pem, token=token), timeout)
 
     @classmethod
-    def from_context(cls, path: Path | str | None = None) -> Client:
-        """Connect as the context file says (default: the one commands find). Raises ``context.ContextError``."""
-        from coordinator.context import find_context, load_context
+    def from_context(cls, path: Path | str | None = None, environ: Mapping[str, str] | None = None) -> Client:
+        """Connect as the context file says (default: the one commands find), or to ``RALLYPOINT_COORDINATOR``.
 
-        context = load_context(find_context(None if path is None else str(path)))
-        return cls(context.address, ca_pem=context.ca_pem, token=context.token)
+        Raises ``context.ContextError``.
+        """
+        from coordinator.context import find_context, load_context, redirected
+
+        context = redirected(load_context(find_context(None if path is None else str(path))), environ)
+        return cls(context.address, ca_pem=context.ca_pem, token=context.token, others=context.others)
+
+    @property
+    def address(self) -> str:
+        """Where calls go now."""
+        return self._lines.address
 
     def close(self) -> None:
-        """End the connection and all its streams."""
-        self._channel.close()
+        """End the connections and all their streams."""
+        self._lines.close()
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _ask(self, call: Callable[..., A], request: object, timeout: float | None = None) -> A:
-        try:
-            answer = call(request, timeout=timeout or self._timeout)
-        except grpc.RpcError as error:
-            raise failure(error, self.address) from None
-        self._answered = True
-        return answer
 
     def _repeatedly(self, call: Callable[[bool], A]) -> A:
         """The answer of a call that may be made more than once; it is told whether it has been. A coordinator that
@@ -98,7 +95,7 @@ class Client:
             try:
                 return call(tries > 0)
             except Unreachable:
-                patience = _CALL_PATIENCE if self._answered else _FIRST_PATIENCE
+                patience = _CALL_PATIENCE if self._lines.answered else _FIRST_PATIENCE
                 if time.monotonic() - began > patience:
                     raise
             tries += 1
@@ -108,21 +105,21 @@ class Client:
 
     def plan(self, spec: pb.JobSpec) -> job_pb.PlanJobResponse:
         """What would happen to a job if it were submitted now."""
-        return self._ask(self._jobs.PlanJob, job_pb.PlanJobRequest(spec=spec))
+        return self._lines.ask(lambda to: to.jobs.PlanJob, job_pb.PlanJobRequest(spec=spec))
 
     def submit(self, spec: pb.JobSpec, request_id: str | None = None) -> pb.Job:
         """Submit a job, once: a call that was cut off is repeated under the same ``request_id``."""
         request = job_pb.SubmitJobRequest(spec=spec, request_id=request_id or str(uuid.uuid4()))
-        return self._repeatedly(lambda repeated: self._ask(self._jobs.SubmitJob, request).job)
+        return self._repeatedly(lambda repeated: self._lines.ask(lambda to: to.jobs.SubmitJob, request).job)
 
     def job(self, job: str) -> job_pb.GetJobResponse:
         """A job, by id or name, with its nodes."""
-        return self._ask(self._jobs.GetJob, job_pb.GetJobRequest(job=job))
+        return self._lines.ask(lambda to: to.jobs.GetJob, job_pb.GetJobRequest(job=job))
 
     def jobs(self, *, all: bool = False, limit: int = 0) -> list[pb.Job]:  # noqa: A002 -- the API's word
         """Jobs that have not ended, or ``all``; newest first, at most ``limit`` (0: the server's default)."""
         request = job_pb.ListJobsRequest(all=all, page_size=limit)
-        return list(self._ask(self._jobs.ListJobs, request).jobs)
+        return list(self._lines.ask(lambda to: to.jobs.ListJobs, request).jobs)
 
     def stop(self, job: str, *, signal: str = "", abort: bool = False) -> pb.Job:
         """Ask a job to stop; ``abort`` kills it at once. A call that was cut off is repeated."""
@@ -130,7 +127,7 @@ class Client:
 
         def stop(repeated: bool) -> pb.Job:
             try:
-                return self._ask(self._jobs.StopJob, request).job
+                return self._lines.ask(lambda to: to.jobs.StopJob, request, once=True).job
             except Refused as refusal:
                 if repeated and refusal.reason == Reason.CONFLICT:
                     # "It is stopping already": the call that was cut off had arrived.
@@ -141,19 +138,19 @@ class Client:
 
     def explain(self, job: str) -> job_pb.ExplainJobResponse:
         """Why each host was or was not chosen."""
-        return self._ask(self._jobs.ExplainJob, job_pb.ExplainJobRequest(job=job))
+        return self._lines.ask(lambda to: to.jobs.ExplainJob, job_pb.ExplainJobRequest(job=job))
 
     def watch(self, job: str) -> Iterator[job_pb.WatchJobResponse]:
         """The job now and after every change, until it has ended; survives a restart of the coordinator."""
         request = job_pb.WatchJobRequest(job=job)
-        return self._stream(lambda: self._jobs.WatchJob(request))
+        return self._stream(lambda to: to.jobs.WatchJob(request))
 
     def wait(self, job: str, timeout: float | None = None) -> pb.Job:
         """The job once it has ended. Raises ``TimeoutError`` after ``timeout`` seconds."""
         request = job_pb.WatchJobRequest(job=job)
         until = None if timeout is None else time.monotonic() + timeout
         try:
-            for change in self._stream(lambda: self._jobs.WatchJob(request, timeout=_left(until))):
+            for change in self._stream(lambda to: to.jobs.WatchJob(request, timeout=_left(until))):
                 if change.job.state in ENDED:
                     return change.job
         except Unreachable as error:
@@ -180,7 +177,7 @@ class Client:
         """
         request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow, tail_lines=lines)
         seen: dict[tuple[int, int], int] = {}
-        for piece in self._stream(lambda: self._jobs.TailLogs(request), on_away):
+        for piece in self._stream(lambda to: to.jobs.TailLogs(request), on_away):
             have = seen.get((piece.rank, piece.attempt), 0)
             end = piece.offset + len(piece.data)
             if end <= have:
@@ -192,14 +189,14 @@ class Client:
             seen[piece.rank, piece.attempt] = end
             yield piece
 
-    def _stream(self, call: Callable[[], Iterable[A]], on_away: Callable[[], None] | None = None) -> Iterator[A]:
+    def _stream(self, call: Callable[[Line], Iterable[A]], on_away: Callable[[], None] | None = None) -> Iterator[A]:
         """Messages of a stream that is opened again when the coordinator goes away, for ``PATIENCE_SECONDS``."""
         away_since: float | None = None
         while True:
             began, answered = time.monotonic(), False
             try:
-                for message in call():
-                    answered = self._answered = True
+                for message in call(self._lines.line()):
+                    answered = self._lines.answered = True
                     away_since = None
                     yield message
                 return
@@ -210,48 +207,52 @@ class Client:
                     away_since = None
                 if away_since is None:
                     away_since = now
-                    if on_away is not None and self._answered and _is_away(problem):
+                    if on_away is not None and self._lines.answered and is_away(problem):
                         on_away()
-                if not _is_away(problem) or not self._answered or now - away_since > PATIENCE_SECONDS:
+                if not is_away(problem) or not self._lines.hopeful() or now - away_since > PATIENCE_SECONDS:
                     raise problem from None
+                self._lines.turn()
             time.sleep(0.5)
 
     def upload_archive(self, archive: BinaryIO) -> pb.FileArchive:
         """Store a job's files (a tar archive) ahead of its submission."""
-        begin = archive.tell()
+        start = archive.tell()
 
-        def upload(repeated: bool) -> pb.FileArchive:
-            archive.seek(begin)
-            pieces = iter(lambda: archive.read(_UPLOAD_PIECE), b"")
-            requests = (job_pb.UploadArchiveRequest(data=piece) for piece in pieces)
-            return self._ask(self._jobs.UploadArchive, requests, UPLOAD_SECONDS).archive
+        def requests() -> Iterator[job_pb.UploadArchiveRequest]:
+            archive.seek(start)
+            for piece in iter(lambda: archive.read(_UPLOAD_PIECE), b""):
+                yield job_pb.UploadArchiveRequest(data=piece)
 
-        return self._repeatedly(upload)
+        def upload(to: Line) -> Callable[..., job_pb.UploadArchiveResponse]:
+            return lambda _, timeout: to.jobs.UploadArchive(requests(), timeout=timeout)
+
+        return self._repeatedly(lambda repeated: self._lines.ask(upload, None, UPLOAD_SECONDS).archive)
 
     # ------------------------------------------------------------ hosts
 
     def hosts(self) -> host_pb.ListHostsResponse:
         """All hosts, and the networks they were seen to form."""
-        return self._ask(self._hosts.ListHosts, host_pb.ListHostsRequest())
+        return self._lines.ask(lambda to: to.hosts.ListHosts, host_pb.ListHostsRequest())
 
     def host(self, host: str) -> pb.Host:
         """One host, by id or name."""
-        return self._ask(self._hosts.GetHost, host_pb.GetHostRequest(host=host)).host
+        return self._lines.ask(lambda to: to.hosts.GetHost, host_pb.GetHostRequest(host=host)).host
 
     def cordon(self, host: str) -> pb.Host:
         """No new work for the host."""
-        return self._ask(self._hosts.CordonHost, host_pb.CordonHostRequest(host=host)).host
+        return self._lines.ask(lambda to: to.hosts.CordonHost, host_pb.CordonHostRequest(host=host)).host
 
     def resume(self, host: str) -> pb.Host:
         """Work for the host again."""
-        return self._ask(self._hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host
+        return self._lines.ask(lambda to: to.hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host
 
     def remove_host(self, host: str, *, gone: bool = False) -> None:
         """Forget a host that has no work; it has to join again.
 
         ``gone``: the machine will never be back, and what it held is lost.
         """
-        self._ask(self._hosts.RemoveHost, host_pb.RemoveHostRequest(host=host, gone=gone))
+        request = host_pb.RemoveHostRequest(host=host, gone=gone)
+        self._lines.ask(lambda to: to.hosts.RemoveHost, request, once=True)
 
     # ------------------------------------------------------------ tokens and users
 
@@ -260,37 +261,32 @@ class Client:
     ) -> access_pb.CreateTokenResponse:
         """A join token for ``uses`` hosts (0: any number), good for ``ttl`` seconds."""
         request = access_pb.CreateTokenRequest(ttl_seconds=ttl, uses=uses, labels=dict(labels or {}))
-        return self._ask(self._access.CreateToken, request)
+        return self._lines.ask(lambda to: to.access.CreateToken, request, once=True)
 
     def tokens(self) -> list[access_pb.JoinToken]:
         """Join tokens, without their secrets."""
-        return list(self._ask(self._access.ListTokens, access_pb.ListTokensRequest()).tokens)
+        return list(self._lines.ask(lambda to: to.access.ListTokens, access_pb.ListTokensRequest()).tokens)
 
     def revoke_token(self, token_id: str) -> None:
         """No host can join with the token any more."""
-        self._ask(self._access.RevokeToken, access_pb.RevokeTokenRequest(id=token_id))
+        self._lines.ask(lambda to: to.access.RevokeToken, access_pb.RevokeTokenRequest(id=token_id))
 
     def create_user(self, name: str, role: access_pb.Role.ValueType) -> access_pb.CreateUserResponse:
         """A user and the token that is shown this once."""
         request = access_pb.CreateUserRequest(name=name, role=role)
-        return self._ask(self._access.CreateUser, request)
+        return self._lines.ask(lambda to: to.access.CreateUser, request, once=True)
 
     def users(self) -> list[access_pb.User]:
         """All users."""
-        return list(self._ask(self._access.ListUsers, access_pb.ListUsersRequest()).users)
+        return list(self._lines.ask(lambda to: to.access.ListUsers, access_pb.ListUsersRequest()).users)
 
     def remove_user(self, name: str) -> None:
         """The user's token is refused from now on."""
-        self._ask(self._access.RemoveUser, access_pb.RemoveUserRequest(name=name))
+        self._lines.ask(lambda to: to.access.RemoveUser, access_pb.RemoveUserRequest(name=name), once=True)
 
     def whoami(self) -> access_pb.WhoAmIResponse:
         """Who the token belongs to, and the coordinator's version."""
-        return self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest())
-
-
-def _is_away(problem: RallypointError) -> bool:
-    # gRPC says CANCELLED of a call that a server was given as it stopped; we end our own streams in another way.
-    return isinstance(problem, Unreachable) and problem.reason in ("UNAVAILABLE", "CANCELLED")
+        return self._lines.ask(lambda to: to.access.WhoAmI, access_pb.WhoAmIRequest())
 
 
 def _left(until: float | None) -> float | None:

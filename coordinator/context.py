@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rallypoint.address import BadAddress, parse_address
@@ -17,6 +17,7 @@ from rallypoint.files import readable_by_others
 
 ADMIN_FILE = "admin.toml"
 VARIABLE = "RALLYPOINT_CONTEXT"
+COORDINATOR_VARIABLE = "RALLYPOINT_COORDINATOR"
 
 
 class ContextError(Exception):
@@ -73,6 +74,20 @@ def load_context(path: Path) -> Context:
     except ValueError as error:
         raise ContextError(f"context file {path} is not valid TOML ({error}): copy it again") from None
     return _from_toml(path, values)
+
+
+def redirected(context: Context, environ: Mapping[str, str] | None = None) -> Context:
+    """The context, at the addresses of ``RALLYPOINT_COORDINATOR`` (with commas) if that is set. Raises ContextError."""
+    text = (os.environ if environ is None else environ).get(COORDINATOR_VARIABLE, "")
+    addresses = [part.strip() for part in text.split(",") if part.strip()]
+    if not addresses:
+        return context
+    try:
+        for address in addresses:
+            parse_address(address)
+    except BadAddress as error:
+        raise ContextError(f"{COORDINATOR_VARIABLE}: {error}") from None
+    return replace(context, address=addresses[0], others=tuple(addresses[1:]))
 
 
 def _from_toml(path: Path, values: Mapping[str, object]) -> Context:

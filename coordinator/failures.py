@@ -24,6 +24,10 @@ class Unreachable(RallypointError):
     """The coordinator does not answer, or something else answers in its place."""
 
 
+class NotLeading(Unreachable):
+    """The coordinator there stands by, or does not know whether it leads: another address may serve."""
+
+
 class NotAuthorised(RallypointError):
     """The token is not accepted, or its user may not do this."""
 
@@ -57,6 +61,8 @@ def failure(error: grpc.RpcError, address: str) -> RallypointError:
     code = error.code().name if hasattr(error, "code") else ""
     if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and refusal.reason == code:
         return Unreachable(_why_unreachable(address, code, refusal), refusal.reason)
+    if refusal.reason == Reason.NOT_LEADER:
+        return NotLeading(f"{address}: {_one_line(refusal.message)}", refusal.reason, refusal.metadata)
     if refusal.reason == "UNIMPLEMENTED":
         text = (
             f"the coordinator at {address} does not know this call: it is older than this command (release"

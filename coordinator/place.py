@@ -39,6 +39,10 @@ class Place:
         """Run ``work`` in the writer's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.writer, work)
 
+    def agent_addresses(self) -> tuple[str, ...]:
+        """Where coordinators answer agents; empty when there is but one."""
+        return () if self.seat is None else tuple(member.agents for member in self.seat.members)
+
     def leads(self) -> bool:
         """Whether calls may be answered. With SQLite the directory's lock is proof enough."""
         return self.seat is None or self.seat.leads()

@@ -52,7 +52,7 @@ from coordinator.rpc.job_service import JobService  # noqa: E402
 from coordinator.settings import Settings  # noqa: E402
 from coordinator.standby import Standby  # noqa: E402
 from coordinator.store import StoreError  # noqa: E402
-from coordinator.store.leadership import PROOF_SECONDS  # noqa: E402
+from coordinator.store.leadership import PROOF_SECONDS, Leadership  # noqa: E402
 from coordinator.store.sql import SqlStore  # noqa: E402
 from coordinator.web.app import make_app  # noqa: E402
 
@@ -61,6 +61,7 @@ T = TypeVar("T")
 
 # Calls in flight may finish for so long once the coordinator is told to stop; streams of agents end at once.
 STOP_GRACE = 2.0
+MEETING_SECONDS = 1.0
 
 
 def run(settings: Settings, out: TextIO | None = None) -> None:
@@ -137,10 +138,23 @@ async def _lead(core: _Core, stack: AsyncExitStack, end: _End, out: TextIO) -> N
         "coordinator.serving", version=__version__, cluster=core.authority.cluster_id, **term, **endpoints.as_log()
     )
     systemd.notify("READY=1", "STATUS=serving")
+    if seat is not None:
+        meeting = asyncio.create_task(_meet(core, endpoints, seat))
+        stack.callback(meeting.cancel)
     await _until(end.stop)
     systemd.notify("STOPPING=1")
     core.ready = False
     log.info("coordinator.stopping")
+
+
+async def _meet(core: _Core, endpoints: Endpoints, seat: Leadership) -> None:
+    """Keep the addresses in the admin's context file those of the coordinators that are there."""
+    known = seat.members
+    while True:
+        await asyncio.sleep(MEETING_SECONDS)
+        if seat.members != known:
+            known = seat.members
+            await admin_context(core.accounts, core.authority, core.settings.data_dir, endpoints, seat)
 
 
 async def _until(stop: asyncio.Event) -> None:
@@ -205,7 +219,7 @@ def _engine_ended(end: _End, task: asyncio.Task[None]) -> None:
 async def _listen(core: _Core, stack: AsyncExitStack) -> tuple[Endpoints, grpc.aio.Server]:
     """Start the API port and HTTP, and bind the agent port, whose server is still to be started. Each stops by itself
     when the stack unwinds."""
-    access = AccessParts(core.accounts, core.authority, core.settings.certificate_life)
+    access = AccessParts(core.accounts, core.authority, core.settings.certificate_life, core.place.agent_addresses)
     fronts = Fronts(
         agents=_agent_server(core),
         api=_api_server(core, access),
@@ -232,6 +246,7 @@ def _agent_server(core: _Core) -> grpc.aio.Server:
         authority=core.authority,
         timing=core.settings.timing,
         certificate_life=core.settings.certificate_life,
+        coordinators=core.place.agent_addresses,
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(parts), server)
     return server

@@ -14,7 +14,7 @@ from rallypoint.failpoints import reach
 from agent.archive import FetchCut
 from agent.logs import PublishFailed
 from agent.session import convert
-from agent.session.link import ContactLost, Introduction, Link, Report
+from agent.session.link import ContactLost, Introduction, Link, Report, StandsBy
 from agent.spawner.wire import now
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ SHORTEST_LIMIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SessionTimes:
-    """All in seconds. ``gather``: a start is told so much later, because the end of a short task may go with it."""
+    """All in seconds. ``gather``: a start is told so much later, because the end of a short task may go with it.
+
+    ``standby_backoff``: longest pause while a coordinator stands by, and so may take over at any moment.
+    """
 
     gather: float = 0.025
     answer: float = 10.0
     report: float = 10.0
     first_backoff: float = 0.2
     longest_backoff: float = 5.0
+    standby_backoff: float = 1.0
     goodbye: float = 2.0
 
 
@@ -64,6 +68,10 @@ class Owner(Protocol):
 
     def connect(self, address: str) -> Link:
         """A new link with the certificate of the day."""
+        ...
+
+    def learn(self, coordinators: Sequence[str]) -> None:
+        """Keep where coordinators answer, for the next start."""
         ...
 
 
@@ -145,18 +153,25 @@ class Session:
         Raises:
             Refused: the coordinator wants no contact with this host.
         """
-        failures = 0
+        failures, turn = 0, 0
         while True:
-            address = self._addresses[failures % len(self._addresses)]
-            opened = asyncio.Event()
+            address = self._addresses[turn % len(self._addresses)]
+            opened, longest = asyncio.Event(), self._times.longest_backoff
             try:
                 await self._one_session(address, opened)
             except ContactLost as error:
-                failures = 1 if opened.is_set() else failures + 1
+                failures, turn = (1 if opened.is_set() else failures + 1), turn + 1
                 hint = {"hint": HINT} if failures >= HINT_AFTER else {}
                 log.warning("session.lost", coordinator=address, reason=str(error), **hint)
-            longest = min(self._times.longest_backoff, self._times.first_backoff * 2 ** min(failures, 10))
+                if isinstance(error, StandsBy):
+                    longest = self._times.standby_backoff
+                    self._add([error.leader] if error.leader else [])
+            longest = min(longest, self._times.first_backoff * 2 ** min(failures, 10))
             await asyncio.sleep(longest * random.uniform(0.3, 1.0))
+
+    def _add(self, coordinators: Sequence[str]) -> None:
+        """Know these addresses, too; those that were given stay, because they may lead through a tunnel."""
+        self._addresses += [address for address in dict.fromkeys(coordinators) if address not in self._addresses]
 
     async def _one_session(self, address: str, opened: asyncio.Event) -> None:
         """Ends with the first failure of stream or reports: a dead link may hold a stream open for long."""
@@ -246,12 +261,14 @@ class Session:
         reach("agent.before-report")
         sent_at = now()
         try:
-            lease = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._report_limit)
+            answer = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
             raise
         reach("agent.after-report")
-        if not self._work.renew(sent_at, lease, self._lease_grace):
+        self._add(answer.coordinators)
+        self._owner.learn(answer.coordinators)
+        if not self._work.renew(sent_at, answer.lease, self._lease_grace):
             raise ContactLost("the lease ended before a report was answered")
         self._work.acknowledge(statuses)
         reach("agent.after-acknowledge")

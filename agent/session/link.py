@@ -43,6 +43,14 @@ class ContactLost(Exception):
     """A call failed in a way that a new session may mend: the message says how."""
 
 
+class StandsBy(ContactLost):
+    """The coordinator there does not lead: another one does, or soon will. ``leader`` is its address, if known."""
+
+    def __init__(self, message: str, leader: str) -> None:
+        super().__init__(message)
+        self.leader = leader
+
+
 @dataclass(frozen=True, slots=True)
 class Introduction:
     """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint."""
@@ -65,6 +73,14 @@ class Report:
     probes: Sequence[Probe] = ()
     hardware: HardwareReport | None = None
     goodbye: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A report's answer: the lease in seconds, and where coordinators answer if there are several."""
+
+    lease: float
+    coordinators: tuple[str, ...] = ()
 
 
 class Link:
@@ -95,8 +111,8 @@ class Link:
         finally:
             call.cancel()
 
-    async def report(self, report: Report, seconds: float) -> float:
-        """Send a report; returns the lease in seconds."""
+    async def report(self, report: Report, seconds: float) -> Answer:
+        """Send a report."""
         request = pb.ReportRequest(
             epoch=report.epoch,
             complete=report.complete,
@@ -116,7 +132,7 @@ class Link:
                 raise
             # Nobody cancelled us: gRPC says so, too, of a call whose channel was closed under it.
             raise ContactLost("the channel was closed") from None
-        return float(answer.lease_seconds)
+        return Answer(float(answer.lease_seconds), tuple(answer.coordinators))
 
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output; raises PublishFailed."""
@@ -187,6 +203,8 @@ def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
     # Another protocol is not final: an upgrade of either side mends it, and what runs here has its lease until then.
     if refusal.reason == Reason.HOST_REMOVED:
         return Refused(refusal.message)
+    if refusal.reason == Reason.NOT_LEADER:
+        return StandsBy(refusal.message, refusal.metadata.get("leader", ""))
     if refusal.reason == "UNIMPLEMENTED":
         return ContactLost("what answers there is not the coordinator's port for agents")
     if refusal.reason == "DEADLINE_EXCEEDED":

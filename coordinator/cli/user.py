@@ -42,7 +42,7 @@ def create(name: str, role: str, output: str | None, context: str | None, as_jso
     mine = load_context(path)
     with connect(context) as client:
         answer = client.create_user(name, access_pb.Role.Value(f"ROLE_{role.upper()}"))
-    theirs = Context(_public_address(path) or mine.address, mine.cluster_id, mine.ca_pem, answer.token)
+    theirs = Context(_public_address(path) or mine.address, mine.cluster_id, mine.ca_pem, answer.token, mine.others)
     if output is not None:
         write_context(Path(output), theirs)
         say(f"user {name} ({role}) is made; their context file is {output}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 @dataclass(slots=True)
 class AccessParts:
-    """What the service works with. ``agent_port`` is set once the agent port is bound; life in seconds."""
+    """What the service works with. ``agent_port`` is set once the agent port is bound; life in seconds.
+
+    ``coordinators`` are the addresses for agents where there are several coordinators.
+    """
 
     accounts: Accounts
     authority: Authority
     certificate_life: float
+    coordinators: Callable[[], Sequence[str]] = tuple
     agent_port: int = 0
 
 
@@ -68,6 +73,7 @@ class AccessService(pb_grpc.AccessServiceServicer):
             certificate_pem=certificate,
             ca_pem=authority.certificate_pem,
             agent_port=self._parts.agent_port,
+            coordinators=self._parts.coordinators(),
         )
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """What the service works with. ``certificate_life`` in seconds."""
+    """What the service works with. ``certificate_life`` in seconds; ``coordinators`` are addresses for agents."""
 
     engine: Engine
     hub: Hub
@@ -45,6 +45,7 @@ class AgentParts:
     authority: Authority
     timing: Timing
     certificate_life: float
+    coordinators: Callable[[], Sequence[str]] = tuple
 
 
 class AgentService(pb_grpc.AgentServiceServicer):
@@ -153,7 +154,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         )
         lease: float = await self._parts.engine.post(reported)
         answering(context, "coordinator.before-report-answer", "coordinator.after-report-answer")
-        return pb.ReportResponse(lease_seconds=lease)
+        return pb.ReportResponse(lease_seconds=lease, coordinators=self._parts.coordinators())
 
     async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
         """Append output by offset; answered once it is on disk."""

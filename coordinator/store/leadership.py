@@ -221,10 +221,9 @@ class Leadership:
 
     def _meet(self, connection: Connection, me: Member) -> None:
         """Say now and then where this coordinator answers, and learn where the others do."""
-        if time.monotonic() < self._meet_again_at:
-            return
-        self._meet_again_at = time.monotonic() + REGISTER_SECONDS
-        _register(connection, me)
+        if time.monotonic() >= self._meet_again_at:
+            self._meet_again_at = time.monotonic() + REGISTER_SECONDS
+            _register(connection, me)
         known = connection.execute(
             select(schema.coordinators.c.api, schema.coordinators.c.agents).order_by(schema.coordinators.c.api)
         )

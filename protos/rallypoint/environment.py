@@ -8,7 +8,17 @@ from collections.abc import Collection, Mapping
 _KNOWN = frozenset(
     f"RALLYPOINT_{name}"
     for name in (
-        *("CONTEXT", "DEBUG", "FAILPOINT", "JOIN_TOKEN", "AGENT_LISTEN", "MARK", "NODE", "LAUNCH_TICKET"),
+        *(
+            "CONTEXT",
+            "COORDINATOR",
+            "DEBUG",
+            "FAILPOINT",
+            "JOIN_TOKEN",
+            "AGENT_LISTEN",
+            "MARK",
+            "NODE",
+            "LAUNCH_TICKET",
+        ),
         *("ALLOCATION_ID", "ATTEMPT", "HOST_NAME", "BACKEND", "REGION", "PLACEMENT", "NODE_ADDRESS"),
     )
 )

@@ -154,6 +154,9 @@ class FleetHost:
         """All of them are reached, as in one large room."""
         return [Probe(member.host_id, member.addresses[0], member.port, reached=True) for member in members]
 
+    def learn(self, coordinators: Sequence[str]) -> None:
+        """These hosts are never started again."""
+
     def connect(self, address: str) -> Link:
         """A link with the host's certificate."""
         return Link(address, self._pems)

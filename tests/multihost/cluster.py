@@ -138,12 +138,24 @@ class Cluster:
         join: Sequence[str] = (),
         run: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        at: str = "",
     ) -> Agent:
-        """Join the host ``name`` and start its agent; ``join`` and ``run`` are more options, ``env`` is the agent's."""
+        """Join the host ``name``, ``at`` this address, and start its agent.
+
+        ``join`` and ``run`` are more options, ``env`` is the agent's.
+        """
         folder = self.folder / name
         (folder / "home").mkdir(parents=True)
         state = ["--state-dir", str(folder / "state")]
-        words = [*enter, str(BIN / "agent"), "join", self.endpoints["join"], "--token-file", self._token(), *state]
+        words = [
+            *enter,
+            str(BIN / "agent"),
+            "join",
+            at or self.endpoints["join"],
+            "--token-file",
+            self._token(),
+            *state,
+        ]
         joined = subprocess.run(
             [*words, "--name", name, *join], env=environment(folder / "home"), capture_output=True, check=False
         )

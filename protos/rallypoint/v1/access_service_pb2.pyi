@@ -95,6 +95,7 @@ class JoinResponse(_message.Message):
     CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
     CA_PEM_FIELD_NUMBER: _builtins.int
     AGENT_PORT_FIELD_NUMBER: _builtins.int
+    COORDINATORS_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     host_name: _builtins.str
     cluster_id: _builtins.str
@@ -102,6 +103,10 @@ class JoinResponse(_message.Message):
     ca_pem: _builtins.bytes
     agent_port: _builtins.int
     """The port for agents, on the address that was joined."""
+    @_builtins.property
+    def coordinators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where coordinators of this cluster answer agents (HOST:PORT), if there are several: one of them leads."""
+
     def __init__(
         self,
         *,
@@ -111,10 +116,11 @@ class JoinResponse(_message.Message):
         certificate_pem: _builtins.bytes = ...,
         ca_pem: _builtins.bytes = ...,
         agent_port: _builtins.int = ...,
+        coordinators: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_port", b"agent_port", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "cluster_id", b"cluster_id", "host_id", b"host_id", "host_name", b"host_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_port", b"agent_port", "ca_pem", b"ca_pem", "certificate_pem", b"certificate_pem", "cluster_id", b"cluster_id", "coordinators", b"coordinators", "host_id", b"host_id", "host_name", b"host_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
