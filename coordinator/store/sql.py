@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Table, select
+from sqlalchemy import Connection, Dialect, RowMapping, Table, select
 
 from coordinator.store import rows, schema
 from coordinator.store.api import Counters, Loaded, StoredChange, StoreFull
@@ -31,6 +31,15 @@ _PROGRESS = (
     "spares_taken",
 )
 _MANY = (32, 8, 1)
+_RECORDS = (
+    schema.jobs,
+    schema.nodes,
+    schema.allocations,
+    schema.gangs,
+    schema.hosts,
+    schema.join_tokens,
+    schema.users,
+)
 
 K = TypeVar("K", bound=str)
 R = TypeVar("R")
@@ -71,25 +80,26 @@ class SqlStore:
     def load(self) -> Loaded:
         """See ``Store.load``."""
         with self._database.transaction() as connection:
-            read = _Reader(connection)
-            jobs = read.all(schema.jobs, rows.read_job, schema.jobs.c.number)
-            hosts = sorted(read.all(schema.hosts, rows.read_host), key=lambda host: numbered(host.id))
-            counters = read.counters()
-            return Loaded(
-                jobs=jobs,
-                nodes=read.all(schema.nodes, rows.read_node),
-                allocations=read.all(schema.allocations, rows.read_allocation),
-                gangs=read.all(schema.gangs, rows.read_gang),
-                hosts=tuple(hosts),
-                join_tokens=read.all(schema.join_tokens, rows.read_token),
-                users=read.all(schema.users, rows.read_user),
-                counters=Counters(
-                    jobs=max([counters.get("jobs", 0), *(job.number for job in jobs)]),
-                    hosts=max([counters.get("hosts", 0), *(numbered(host.id) for host in hosts)]),
-                    served=counters.get("served", 0),
-                    attempts=counters.get("attempts", 0),
-                ),
-            )
+            # Read as records only after the transaction: with many that takes longer than a leader may be silent.
+            found = {table.name: _all(connection, table) for table in _RECORDS}
+            counters = _counters(connection)
+        jobs = sorted(map(rows.read_job, found["jobs"]), key=lambda job: job.number)
+        hosts = sorted(map(rows.read_host, found["hosts"]), key=lambda host: numbered(host.id))
+        return Loaded(
+            jobs=tuple(jobs),
+            nodes=tuple(map(rows.read_node, found["nodes"])),
+            allocations=tuple(map(rows.read_allocation, found["allocations"])),
+            gangs=tuple(map(rows.read_gang, found["gangs"])),
+            hosts=tuple(hosts),
+            join_tokens=tuple(map(rows.read_token, found["join_tokens"])),
+            users=tuple(map(rows.read_user, found["users"])),
+            counters=Counters(
+                jobs=max([counters.get("jobs", 0), *(job.number for job in jobs)]),
+                hosts=max([counters.get("hosts", 0), *(numbered(host.id) for host in hosts)]),
+                served=counters.get("served", 0),
+                attempts=counters.get("attempts", 0),
+            ),
+        )
 
     def commit(self, changes: Sequence[StoredChange]) -> None:
         """See ``Store.commit``."""
@@ -146,7 +156,7 @@ class _Writers:
     def _write_counters(self, connection: Connection, reached: Counters) -> None:
         if reached == Counters():
             return
-        known = _Reader(connection).counters()
+        known = _counters(connection)
         highest = {name: max(value, known.get(name, 0)) for name, value in asdict(reached).items()}
         self._counters.put(connection, list(highest.items()))
 
@@ -159,19 +169,11 @@ def _settle(
     writer.put(connection, [row(record) for record in outcome.values() if record is not None])
 
 
-class _Reader:
-    """Reads whole tables."""
+def _all(connection: Connection, table: Table) -> Sequence[RowMapping]:
+    """Every row, in the order of the primary key."""
+    return connection.execute(select(table).order_by(*table.primary_key)).mappings().all()
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
-    def all(self, table: Table, read: Callable[[Any], R], order: ColumnElement[Any] | None = None) -> tuple[R, ...]:
-        """Every record, in the order of the primary key unless another is given."""
-        keys: Iterable[ColumnElement[Any]] = table.primary_key if order is None else (order,)
-        found = self._connection.execute(select(table).order_by(*keys))
-        return tuple(read(row) for row in found.mappings())
-
-    def counters(self) -> dict[str, int]:
-        """The highest numbers among what was forgotten."""
-        found = self._connection.execute(select(schema.counters))
-        return {row.name: row.value for row in found}
+def _counters(connection: Connection) -> dict[str, int]:
+    """The highest numbers among what was forgotten."""
+    return {row.name: row.value for row in connection.execute(select(schema.counters))}

@@ -246,6 +246,19 @@ def test_errors_name_the_database_and_never_the_password(postgres: Server, query
     assert PASSWORD not in str(refused.value)
 
 
+def test_the_password_may_come_from_where_postgresqls_own_tools_find_it(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = postgres.url().replace(f":{PASSWORD}@", "@")
+    file = tmp_path / "pgpass"
+    file.write_text(f"127.0.0.1:{postgres.port}:*:rally:{PASSWORD}\n")
+    file.chmod(0o600)
+    for name, value in (("PGPASSWORD", PASSWORD), ("PGPASSFILE", str(file))):
+        with monkeypatch.context() as environ:
+            environ.setenv(name, value)
+            Leadership(bare).close()
+
+
 @pytest.mark.parametrize("url", ["mysql://host/x", "not a url"])
 def test_a_url_that_is_not_postgresql_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="write postgresql://USER@HOST/DATABASE"):

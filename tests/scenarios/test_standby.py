@@ -27,7 +27,8 @@ from rallypoint.v1 import types_pb2 as pb  # noqa: E402
 from coordinator.access import ca  # noqa: E402
 from coordinator.client import Client  # noqa: E402
 from coordinator.context import load_context  # noqa: E402
-from coordinator.failures import NotLeading  # noqa: E402
+from coordinator.failures import NotLeading, RallypointError  # noqa: E402
+from tests.fakes import postgres_server  # noqa: E402
 from tests.fakes.postgres_server import Server  # noqa: E402
 from tests.multihost.cluster import Cluster  # noqa: E402
 from tests.multihost.processes import BIN, environment, lives  # noqa: E402
@@ -183,6 +184,34 @@ def test_a_frozen_leader_is_deposed_ends_by_itself_and_comes_back_as_the_standby
         client.stop(job.id, abort=True)
         assert client.wait(job.id, timeout=60).state == pb.JOB_STATE_STOPPED
     assert (tmp_path / "starts").read_text() == "started\n"
+
+
+def test_without_its_database_a_leader_serves_nobody_and_heals(tmp_path: Path) -> None:
+    with postgres_server.running() as server:
+        cluster = Cluster(tmp_path, env={"RALLYPOINT_DATABASE_URL": server.url()})
+        with cluster:
+            cluster.add("a", run=LOCAL)
+            job = cluster.shell(f"echo started >> {tmp_path}/starts; sleep 600")
+            eventually((tmp_path / "starts").exists, what="the task")
+            server.stop()
+            context = load_context(cluster.context)
+            # A call that came just before is kept until the database is back: it must not keep this test.
+            with Client(context.address, ca_pem=context.ca_pem, token=context.token, timeout=2.0) as client:
+                eventually(lambda: isinstance(_refused(client, job), NotLeading), what="a leader in doubt")
+                server.start()
+                eventually(lambda: _refused(client, job) is None, what="the leader's return")
+                client.stop(job, abort=True)
+                assert client.wait(job, timeout=60).state == pb.JOB_STATE_STOPPED
+            assert "database.back" in log_of(cluster)
+    assert (tmp_path / "starts").read_text() == "started\n"
+
+
+def _refused(client: Client, job: str) -> RallypointError | None:
+    try:
+        client.job(job)
+    except RallypointError as error:
+        return error
+    return None
 
 
 def test_a_standby_says_at_each_port_that_it_is_one(pair: Pair) -> None:
