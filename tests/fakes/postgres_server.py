@@ -21,9 +21,14 @@ import psycopg
 from tests.support import eventually, missing
 
 PASSWORD = "sesame-open-7"
+OTHER_ADDRESS = "127.0.0.2"
+"""Where the server answers too: what goes there can be cut off alone."""
 _NUMBERS = count(1)
 # What a crash of the machine would lose is not what these tests are about; a crash of a coordinator is.
-_SETTINGS = ("fsync=off", "shared_buffers=32MB", "max_connections=60", "autovacuum=off", "unix_socket_directories=")
+_SETTINGS = (
+    *("fsync=off", "shared_buffers=32MB", "max_connections=60", "autovacuum=off", "unix_socket_directories="),
+    f"listen_addresses=127.0.0.1,{OTHER_ADDRESS}",
+)
 
 
 @dataclass(slots=True)

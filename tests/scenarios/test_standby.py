@@ -11,8 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,10 @@ from coordinator.client import Client  # noqa: E402
 from coordinator.context import load_context  # noqa: E402
 from coordinator.failures import NotLeading, RallypointError  # noqa: E402
 from tests.fakes import postgres_server  # noqa: E402
-from tests.fakes.postgres_server import Server  # noqa: E402
+from tests.fakes.postgres_server import OTHER_ADDRESS, Server  # noqa: E402
 from tests.multihost.cluster import Cluster  # noqa: E402
 from tests.multihost.processes import BIN, environment, lives  # noqa: E402
-from tests.support import eventually  # noqa: E402
+from tests.support import eventually, missing  # noqa: E402
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -47,8 +48,8 @@ LOCAL = ["--peer-listen", "127.0.0.1:0"]
 class Pair:
     """Two coordinators; ``one`` leads first."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.one, self.two = (self._made(folder / name, url) for name in ("one", "two"))
+    def __init__(self, folder: Path, url: str, url_of_one: str = "") -> None:
+        self.one, self.two = self._made(folder / "one", url_of_one or url), self._made(folder / "two", url)
         self.one.start()
         shutil.copytree(self.one.data_dir / "ca", self.two.data_dir / "ca")
         self.two.start(STANDS_BY)
@@ -184,6 +185,54 @@ def test_a_frozen_leader_is_deposed_ends_by_itself_and_comes_back_as_the_standby
         client.stop(job.id, abort=True)
         assert client.wait(job.id, timeout=60).state == pb.JOB_STATE_STOPPED
     assert (tmp_path / "starts").read_text() == "started\n"
+
+
+@contextmanager
+def cut(port: int) -> Iterator[Callable[[], None]]:
+    """Drop, both ways, what goes by ``OTHER_ADDRESS`` to ``port``; calling what is given ends that early."""
+    table = f"inet rally{os.getpid()}"
+    rules = f"""
+        add table {table}
+        add chain {table} cut {{ type filter hook output priority 0; }}
+        add rule {table} cut ip daddr {OTHER_ADDRESS} tcp dport {port} drop
+        add rule {table} cut ip saddr {OTHER_ADDRESS} tcp sport {port} drop
+    """
+    made = subprocess.run(["nft", "-f", "-"], input=rules, text=True, capture_output=True, check=False)
+    if made.returncode:
+        missing("nft", f"run as root, with nftables installed ({made.stderr.strip()})")
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["nft", "delete", "table", *table.split()], check=True)
+        yield stack.close
+
+
+def test_a_leader_that_is_cut_off_from_the_database_serves_nobody_and_is_replaced(
+    postgres: Server, tmp_path: Path
+) -> None:
+    url = postgres.url(postgres.emptied())
+    pair = Pair(tmp_path, url, url.replace("127.0.0.1", OTHER_ADDRESS))
+    try:
+        pair.add("a")
+        with pair.client() as client:
+            job = client.submit(shell(f"echo started >> {tmp_path}/starts; sleep 600"))
+            eventually((tmp_path / "starts").exists, what="the task")
+            context = load_context(pair.one.context)
+            with cut(postgres.port) as mend:
+                cut_at = time.monotonic()
+                eventually(lambda: pair.two.said(LEADS), TAKE_OVER_SECONDS + 10, "the standby to lead")
+                taken = time.monotonic() - cut_at
+                print(f"taken over in {taken:.2f} s")
+                assert taken < TAKE_OVER_SECONDS
+                later = client.submit(shell("true"))
+                with Client(context.address, ca_pem=context.ca_pem, token=context.token) as first:
+                    assert isinstance(_refused(first, job.id), NotLeading)
+                mend()
+            eventually(lambda: pair.one.coordinator.ended() == 74, what="the end of the deposed leader")
+            assert client.wait(later.id, timeout=60).state == pb.JOB_STATE_DONE
+            client.stop(job.id, abort=True)
+            client.wait(job.id, timeout=60)
+        assert (tmp_path / "starts").read_text() == "started\n"
+    finally:
+        pair.close()
 
 
 def test_without_its_database_a_leader_serves_nobody_and_heals(tmp_path: Path) -> None:
