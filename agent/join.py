@@ -39,8 +39,11 @@ _EXITS: Mapping[str, JoinExit] = {
     Reason.PROTOCOL_VERSION: JoinExit.VERSION,
 }
 
-# Of several coordinators the one that leads may be another one.
-_TRY_NEXT = (JoinExit.UNREACHABLE, JoinExit.NAME_UNKNOWN)
+_NOT_THERE = (JoinExit.UNREACHABLE, JoinExit.NAME_UNKNOWN)
+
+
+class _Elsewhere(JoinFailed):
+    """Of several coordinators another one may lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +98,23 @@ def join(order: JoinOrder, now: float) -> Identity:
     for address in addresses[:-1]:
         try:
             return _join_at(address, order, token, now)
-        except JoinFailed as error:
-            if error.exit_code not in _TRY_NEXT:
-                raise
+        except _Elsewhere:
+            continue
     return _join_at(addresses[-1], order, token, now)
 
 
 def _join_at(address: Address, order: JoinOrder, token: TokenText, now: float) -> Identity:
+    """Raises ``_Elsewhere`` when it is certain that no use of the token was spent, and another address may serve."""
     # Heavy, and not needed for the refusals before.
     from agent.credentials import make_key_and_csr
     from agent.greeting import trusted_ca
 
-    ca_pem = trusted_ca(address, token, now, order.timeout)
+    try:
+        ca_pem = trusted_ca(address, token, now, order.timeout)
+    except JoinFailed as error:
+        if error.exit_code in _NOT_THERE:
+            raise _Elsewhere(error.exit_code, str(error)) from None
+        raise
     new = make_key_and_csr()
     answer = _ask(order, address, ca_pem, new.csr_pem, now)
     pems = Pems(ca_pem, new.key_pem, answer.certificate_pem)
@@ -205,7 +213,7 @@ def _refused(address: Address, error: grpc.RpcError) -> JoinFailed:
     if reason in _EXITS:
         return JoinFailed(_EXITS[reason], f"the coordinator at {address} refused: {message}")
     if reason == Reason.NOT_LEADER:
-        return JoinFailed(JoinExit.UNREACHABLE, f"the coordinator at {address} takes no hosts in: {message}")
+        return _Elsewhere(JoinExit.UNREACHABLE, f"the coordinator at {address} takes no hosts in: {message}")
     if reason == "UNIMPLEMENTED":
         way_out = "use the port that 'coordinator serve' prints"
         return JoinFailed(JoinExit.NOT_A_COORDINATOR, f"what answers at {address} takes no hosts in: {way_out}")
