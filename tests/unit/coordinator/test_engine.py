@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,8 +11,9 @@ import pytest
 
 from coordinator.core.errors import Conflict
 from coordinator.core.events import AllocationStatus, HostJoined, HostReported, JobSubmitted, SessionOpened
-from coordinator.core.ids import AllocationId
+from coordinator.core.ids import AllocationId, host_id
 from coordinator.core.model import EndCause, Host, HostFacts, HostState, Job, JobState, PeerEndpoint, Phase
+from coordinator.core.sessions import lease_deadline
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine, EngineFailed
@@ -184,3 +186,26 @@ def test_a_stopping_engine_answers_those_who_wait() -> None:
             assert isinstance(result, Job | EngineFailed)
 
     asyncio.run(scenario())
+
+
+def test_a_successor_waits_longer_by_what_its_predecessor_may_still_renew() -> None:
+    disk = MemoryDisk()
+
+    async def leave_a_host(engine: Engine, hub: Hub, store: Flaky) -> None:
+        await join(engine)
+
+    with_engine(leave_a_host, disk)
+
+    async def lease(predecessor: float) -> float:
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            engine = Engine(MemoryStore(disk), Timing(), Hub(), lambda job: None, writer)
+            began = time.monotonic()
+            await engine.load(predecessor)
+            running = asyncio.create_task(engine.run())
+            deadlines = await engine.read(lambda state: dict(state.deadlines))
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            return deadlines[lease_deadline(host_id(1))] - began
+
+    alone, after = asyncio.run(lease(0.0)), asyncio.run(lease(30.0))
+    assert 29 < after - alone < 31
