@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -56,18 +57,21 @@ def play(database: SharedDatabase, scenario: Callable[[LogStore], Awaitable[None
 
 def test_output_is_read_back_as_it_was_appended_also_by_the_next_leader(database: SharedDatabase) -> None:
     async def write(logs: LogStore) -> None:
-        assert await logs.append_batch([(A, 0, b"one\0"), (A, 4, b"\xfftwo"), (B, 0, b"other")]) == {A: 8, B: 5}
+        assert await logs.append_batch([Chunk(A, 0, b"one\0"), Chunk(A, 4, b"\xfftwo"), Chunk(B, 0, b"other")]) == {
+            A: 8,
+            B: 5,
+        }
 
     async def read(logs: LogStore) -> None:
         assert (logs.size(A), logs.size(B)) == (8, 5)
-        assert await logs.read(A, 0, 100) == b"one\0\xfftwo"
-        assert await logs.read(A, 5, 2) == b"tw"
-        assert await logs.read(A, 8, 100) == b""
-        assert await logs.append_batch([(A, 4, b"\xfftwo, three"), (A, 99, b"gap")]) == {A: 15}
+        assert (await logs.read(A, 0, 100)).data == b"one\0\xfftwo"
+        assert (await logs.read(A, 5, 2)).data == b"tw"
+        assert (await logs.read(A, 8, 100)).data == b""
+        assert await logs.append_batch([Chunk(A, 4, b"\xfftwo, three"), Chunk(A, 99, b"gap")]) == {A: 15}
         logs.forget(JobId("j-7"))
 
     async def gone(logs: LogStore) -> None:
-        assert (logs.size(A), await logs.read(B, 0, 10)) == (0, b"")
+        assert (logs.size(A), (await logs.read(B, 0, 10)).data) == (0, b"")
 
     for scenario in (write, read, gone):
         play(database, scenario)
@@ -82,22 +86,30 @@ def test_an_id_that_can_be_none_is_refused(database: SharedDatabase, name: str) 
         output.append([Chunk(A, -1, b"x")])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(0, 12), st.binary(max_size=6)), max_size=8))
+LIMIT = 16
+SENT = st.tuples(st.sampled_from([A, B]), st.integers(0, 40), st.integers(0, 9), st.integers(0, 9))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(SENT, max_size=10))
 def test_the_database_takes_and_gives_what_files_do(
-    database: SharedDatabase, pieces: list[tuple[AllocationId, int, bytes]]
+    database: SharedDatabase, sent: list[tuple[AllocationId, int, int, int]]
 ) -> None:
-    shared = SharedOutput(database)
+    shared = SharedOutput(database, LIMIT)
     shared.delete(JobId("j-7"))
-    whole = (b"abcdefghijklmnopqrstuvwx", b"ABCDEFGHIJKLMNOPQRSTUVWX")
     # An output's byte at an offset is always the same one, however often it is sent.
-    chunks = [Chunk(name, at, whole[name == B][at : at + len(data)]) for name, at, data in pieces]
-    with TemporaryDirectory() as directory, closing(LogFiles(Path(directory))) as files:
+    whole = bytes(10 if at % 7 == 3 else 65 + at % 26 for at in range(60))
+    chunks = [Chunk(name, at, whole[at : at + length], min(at, gap), "flood") for name, at, length, gap in sent]
+    with TemporaryDirectory() as directory, closing(LogFiles(Path(directory), LIMIT, 0)) as files:
         for chunk in chunks:
             assert shared.append([chunk]) == files.append([chunk])
-        for name in (A, B):
-            for offset in range(14):
-                assert shared.read(name, offset, 5) == files.read(name, offset, 5)
+        again = SharedOutput(database, LIMIT)
+        for store in (shared, again):
+            assert store.dropped(JobId("j-7")) == files.dropped(JobId("j-7"))
+            for name in (A, B):
+                assert (store.size(name), store.tail(name, 2)) == (files.size(name), files.tail(name, 2))
+                for offset in range(0, 60, 3):
+                    assert store.read(name, offset, 5) == files.read(name, offset, 5)
 
 
 async def pieces(data: bytes, size: int = 70_000) -> AsyncIterator[bytes]:
@@ -123,6 +135,16 @@ def test_archives_are_kept_by_their_hash_once_and_found_by_the_next_leader(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     with pytest.raises(NotFound, match="there is no archive"):
         asyncio.run(content(store, "0" * 64))
+
+
+def test_archives_that_nobody_needs_go_when_they_take_too_much(database: SharedDatabase, tmp_path: Path) -> None:
+    store = SharedArchives(tmp_path, database, keep_bytes=100)
+    (needed, _), (other, _) = (asyncio.run(store.receive(pieces(data))) for data in (b"a" * 90, b"b" * 90))
+    asyncio.run(store.prune({needed}))
+    assert store.use(other), "it was used a moment ago"
+    store._prune(frozenset({needed}), time.time() + 1)
+    assert store.has(needed)
+    assert not SharedArchives(tmp_path, database).has(other)
 
 
 def test_a_deposed_leader_adds_no_output_and_no_archive(
