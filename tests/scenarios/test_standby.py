@@ -294,10 +294,9 @@ def _get(url: str, tls: ssl.SSLContext) -> tuple[int, str]:
 
 def test_a_join_goes_to_the_one_that_leads_and_the_commands_too(pair: Pair, tmp_path: Path) -> None:
     both = f"{pair.two.endpoints['join']},{pair.one.endpoints['join']}"
-    agent = pair.one.add("a", run=LOCAL, at=both)
-    known = (agent.state / "identity.json").read_text()
-    assert pair.one.endpoints["agents"] in known
-    assert pair.two.endpoints["agents"] in known
+    known = pair.one.add("a", run=LOCAL, at=both).state / "identity.json"
+    assert pair.one.endpoints["agents"] in known.read_text()
+    eventually(lambda: pair.two.endpoints["agents"] in known.read_text(), what="the standby's address")
     with Client.from_context(pair.one.context, {"RALLYPOINT_COORDINATOR": both}) as client:
         assert [host.name for host in client.hosts().hosts] == ["a"]
 
