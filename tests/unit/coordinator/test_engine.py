@@ -12,8 +12,8 @@ import pytest
 from coordinator.core.errors import Conflict
 from coordinator.core.events import AllocationStatus, HostJoined, HostReported, JobSubmitted, SessionOpened
 from coordinator.core.ids import AllocationId, host_id
+from coordinator.core.leases import lease_deadline
 from coordinator.core.model import EndCause, Host, HostFacts, HostState, Job, JobState, PeerEndpoint, Phase
-from coordinator.core.sessions import lease_deadline
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Timing
 from coordinator.engine import Engine, EngineFailed
