@@ -123,12 +123,12 @@ class Gangs(RuleBasedStateMachine):
         for job in self.world.state.jobs.values():
             if job.state.ended or job.id in self.world.state.gangs or job.id in self.world.state.resting:
                 continue
-            need = fit.Need.of(job.spec.resources)
-            usage, hosts = self.world.state.usage, self.world.state.hosts.values()
-            room = [h for h in hosts if self._usable(h.id) and fit.not_now(h, usage[h.id], need) is None]
-            assert len(room) < job.spec.nodes or not self._all_probed(), (
-                f"{job.id} waits, but {len(room)} hosts are free"
-            )
+            room = len(self._with_room(job.spec))
+            assert room < job.spec.nodes or not self._all_probed(), f"{job.id} waits, but {room} hosts are free"
+
+    def _with_room(self, spec: JobSpec) -> list[HostId]:
+        usage, hosts, need = self.world.state.usage, self.world.state.hosts.values(), fit.Need.of(spec.resources)
+        return [h.id for h in hosts if self._usable(h.id) and fit.not_now(h, usage[h.id], need) is None]
 
     def _usable(self, host: HostId) -> bool:
         return fit.unusable(self.world.state.hosts[host]) is None
@@ -138,7 +138,7 @@ class Gangs(RuleBasedStateMachine):
         return all(usable - {host} <= self.world.state.reach.neighbours(host) for host in usable)
 
     def teardown(self) -> None:
-        """Once the faults stop every gang runs with all of its spares, or ends when it is told to."""
+        """Once the faults stop every gang runs, with as many of its spares as fit, and ends when it is told to."""
         if not self.world.state.hosts:
             return
         for host in self.world.state.hosts:
@@ -152,7 +152,10 @@ class Gangs(RuleBasedStateMachine):
             gang = self.world.state.gangs.get(job.id)
             assert gang is not None, f"{job.id} is {job.state.value}: {job.reason}"
             assert gang.phase is GangPhase.RUNNING
-            assert len(self.world.held(job.id)) == job.spec.nodes + job.spec.spares
+            held = {a.host_id for a in self.world.held(job.id)}
+            free = [host for host in self._with_room(job.spec) if host not in held]
+            assert len(held) == job.spec.nodes + job.spec.spares or not free
+        for job in tuple(self.world.state.jobs.values()):
             self.world.post(StopRequested(job.id, "ann"))
         self.obey()
         assert not self.world.held()
