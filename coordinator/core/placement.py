@@ -43,17 +43,15 @@ def plan(turn: Turn) -> None:
         formed = _place(turn, fresh, changed)
         jobs, hosts = jobs | fresh | formed, hosts | changed
     if jobs or hosts:
-        for job_id in _queue(state):
-            job = state.jobs[job_id]
-            if job.spec.spares:
-                spares.fill(turn, job, state.hosts if job_id in jobs else hosts)
+        for job_id in _queue(state, [job for job in state.unfinished if state.jobs[job].spec.spares]):
+            spares.fill(turn, state.jobs[job_id], state.hosts if job_id in jobs else hosts)
 
 
 def _place(turn: Turn, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
     """Place jobs, those that are ``fresh`` on any host, the others where something ``changed``; the gangs formed."""
     state = turn.state
     formed: set[JobId] = set()
-    for job_id in _queue(state):
+    for job_id in _queue(state, list(state.unfinished)):
         job = state.jobs[job_id]
         if job.spec.spares:
             spares.drop_useless(turn, job, changed)
@@ -71,9 +69,8 @@ def _may_be_formed(state: State, job_id: JobId) -> bool:
     return gang is None or gang.phase is GangPhase.REFORMING
 
 
-def _queue(state: State) -> list[JobId]:
-    """Unfinished jobs in the order in which they are placed: by priority, a gang to be formed again first, by age."""
-    queue = list(state.unfinished)
+def _queue(state: State, queue: list[JobId]) -> list[JobId]:
+    """Jobs, given by age, in the order in which they are placed: by priority, a gang to be formed again first."""
     jobs = state.jobs
     if any(jobs[job_id].spec.priority or _forms_again(jobs[job_id]) for job_id in queue):
         queue.sort(key=lambda job_id: (-jobs[job_id].spec.priority, not _forms_again(jobs[job_id])))
