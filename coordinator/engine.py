@@ -216,8 +216,9 @@ class Engine:
                 self._serve(item)
         turn = Turn(self._state, self._now())
         answers: list[tuple[_Posted, Any]] = []
+        refusals: list[tuple[_Posted, Refused]] = []
         try:
-            self._decide(turn, posted, answers)
+            self._decide(turn, posted, answers, refusals)
             await self._commit(turn, answers)
         except Exception as error:
             # A bug in a decision or a disk that failed: what is in memory may be half of something.
@@ -228,15 +229,24 @@ class Engine:
         for item, answer in answers:
             if not item.answer.done():
                 item.answer.set_result(answer)
+        for item, refusal in refusals:
+            # Not before the commit either: what it was refused for may be a change of this very turn.
+            _fail(item.answer, refusal)
         if turn.changes:
             self._announce()
 
-    def _decide(self, turn: Turn, posted: list[_Posted], answers: list[tuple[_Posted, Any]]) -> None:
+    def _decide(
+        self,
+        turn: Turn,
+        posted: list[_Posted],
+        answers: list[tuple[_Posted, Any]],
+        refusals: list[tuple[_Posted, Refused]],
+    ) -> None:
         for item in posted:
             try:
                 answers.append((item, decide(turn, item.event)))
             except Refused as refusal:
-                _fail(item.answer, refusal)
+                refusals.append((item, refusal))
         # After the calls: a host whose report waited here while a commit took long was not silent.
         if self._due is not None and turn.at.mono >= self._due:
             decide(turn, Ticked())

@@ -151,6 +151,7 @@ class Agent:
     def _leave_for_good(self, contact: Contact, reason: str) -> None:
         """The daemon's `Refused`: all work is stopped, and no agent is started again."""
         self.world.trace(self.host.name, "is told that it was removed")
+        self.world.ledger.removed(self.host.id)
         contact.over = True
         contact.stream.close()
         self.host.removed = True

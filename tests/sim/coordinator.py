@@ -159,7 +159,7 @@ class Coordinator:
             try:
                 answers.append((reply, self.world.parts.decide(turn, event)))
             except Refused as refusal:
-                reply(refusal)
+                answers.append((reply, refusal))
             else:
                 if isinstance(event, HostReported | SessionOpened):
                     self._heard.append(event.host_id)

@@ -231,6 +231,12 @@ class Ledger:
         """A user was told that this host gets no more work."""
         self._closed.add(host_id)
 
+    def removed(self, host_id: str) -> None:
+        """A user, or its agent, was told that this host is no part of the cluster."""
+        self._closed.add(host_id)
+        if host_id in self.world.disk.hosts:
+            raise Violated(f"{host_id} is said to be removed, but is on the coordinator's disk")
+
     def opened(self, host_id: str) -> None:
         """A user wants work on this host again."""
         self._closed.discard(host_id)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from coordinator.core.model import HostFacts
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement
+from tests.sim.coordinator import BEFORE_COMMIT
 from tests.sim.host import Host, Program
 from tests.sim.user import User
 from tests.sim.world import DRIFT, World
@@ -121,6 +122,17 @@ def late_answers_of_a_host_that_is_cut_off(world: World, user: User) -> float:
     return 80.0
 
 
+def repeated_removal_that_was_never_stored(world: World, user: User) -> float:
+    """A removal and its repeat are decided in one turn, which never gets to the disk: nobody is told that it did."""
+    host = _host(world)
+    _at(world, 2.0, lambda: _freeze_coordinator(world, 8.0))
+    _at(world, 2.1, lambda: user.remove(host))
+    _at(world, 7.0, lambda: setattr(world.coordinator, "doomed", BEFORE_COMMIT))
+    _at(world, 9.0, world.start_coordinator)
+    _submit(world, user, 12.0, Program(seconds=3.0), JobSpec(nodes=2, placement=Placement.ANY))
+    return 20.0
+
+
 SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     cut_off_before_the_first_answer,
     ordered_while_the_lease_was_over,
@@ -131,6 +143,7 @@ SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     stopped_while_it_fails,
     slow_clock_of_a_host_that_is_cut_off,
     late_answers_of_a_host_that_is_cut_off,
+    repeated_removal_that_was_never_stored,
 )
 
 
@@ -157,6 +170,11 @@ def _cut(host: Host) -> None:
 def _freeze(host: Host, until: float) -> None:
     if host.agent is not None:
         host.agent.process.frozen_until = until
+
+
+def _freeze_coordinator(world: World, until: float) -> None:
+    if world.coordinator is not None:
+        world.coordinator.process.frozen_until = until
 
 
 def _goodbye(host: Host) -> None:

@@ -74,7 +74,7 @@ class User:
                 return
             # A repeated request finds it gone.
             self.world.trace(host.id, "removed")
-            self.world.ledger.closed(host.id)
+            self.world.ledger.removed(host.id)
             self._call(HostJoined(f"{host.name}-anew", host.facts, host.name), joined)
 
         def joined(answer: Any) -> None:

@@ -9,14 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from coordinator.core.errors import Conflict
-from coordinator.core.events import AllocationStatus, HostJoined, HostReported, JobSubmitted, SessionOpened
+from coordinator.core.errors import Conflict, NotFound
+from coordinator.core.events import (
+    AllocationStatus,
+    HostJoined,
+    HostReported,
+    JobSubmitted,
+    RemovalRequested,
+    SessionOpened,
+)
 from coordinator.core.ids import AllocationId, host_id
 from coordinator.core.leases import lease_deadline
 from coordinator.core.model import EndCause, Host, HostFacts, HostState, Job, JobState, PeerEndpoint, Phase
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State, Timing
-from coordinator.engine import Engine, EngineFailed
+from coordinator.engine import Engine, EngineFailed, EngineFull
 from coordinator.rpc.hub import Hub
 from coordinator.store import Loaded, Store, StoredChange, StoreFull
 from tests.fakes.memory_store import MemoryDisk, MemoryStore
@@ -100,6 +107,23 @@ def test_a_full_disk_refuses_and_changes_nothing_and_heals() -> None:
         store.full = False
         job: Job = await engine.post(JobSubmitted(ANY, "ann", "r1"))
         assert job.id == "j-1"
+
+    with_engine(test)
+
+
+def test_what_is_refused_for_a_change_that_could_not_be_stored_is_not_said_to_be_so() -> None:
+    """A removal and its repeat in one turn: "there is no such host" is true only once the first is on disk."""
+
+    async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
+        host = await join(engine)
+        store.full = True
+        calls = [engine.post(RemovalRequested(host.id)) for _ in range(2)]
+        assert [type(answer) for answer in await asyncio.gather(*calls, return_exceptions=True)] == [EngineFull] * 2
+        store.full = False
+        calls = [engine.post(RemovalRequested(host.id)) for _ in range(2)]
+        removed, repeated = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(removed, Host)
+        assert isinstance(repeated, NotFound)
 
     with_engine(test)
 
