@@ -128,7 +128,8 @@ class LogPublisher:
     def _look(self, watched: Sequence[Observed], idle: bool) -> list[Chunk]:
         """Keep the files within their bounds; what to send next, if no call is under way. Runs in a thread."""
         looks = [
-            Look(seen.id, self._files.size(seen.id), seen.phase is Phase.ENDED, seen.log_bytes) for seen in watched
+            Look(seen.id, self._files.size(seen.id), seen.phase is Phase.ENDED, seen.log_bytes, seen.rebooted)
+            for seen in watched
         ]
         frees = self._flow.look(looks, self._files.free_bytes())
         self._files.keep(self._flow.records(), frees)

@@ -47,18 +47,20 @@ def from_snapshot(message: Message, steady: Steady) -> dict[AllocationId, Observ
     records = message["records"]
     if not isinstance(records, dict):
         return {}
-    found = (_from_record(AllocationId(str(key)), record, steady) for key, record in records.items())
+    boot = message.get("boot")
+    found = (_from_record(AllocationId(str(key)), record, steady, boot) for key, record in records.items())
     return {seen.id: seen for seen in found}
 
 
-def _from_record(key: AllocationId, record: Mapping[str, object], steady: Steady) -> Observed:
+def _from_record(key: AllocationId, record: Mapping[str, object], steady: Steady, boot: object) -> Observed:
     started = steady(_number(record.get("at"))) if record.get("pid") else 0.0
     stuck = str(record.get("stuck") or "")
     phase = Phase.STOPPING if "cause" in record or stuck else Phase.RUNNING
     # Absent in what an earlier release started: such a task ends with the lease.
     after = record.get("after", 0.0)
     after = None if after is None else _number(after)
-    seen = Observed(key, phase, started_at=started, reason=stuck, after=after)
+    rebooted = record.get("boot") != boot
+    seen = Observed(key, phase, started_at=started, reason=stuck, after=after, rebooted=rebooted)
     return _ended(seen, record, steady(_number(record["at_end"]))) if "at_end" in record else seen
 
 

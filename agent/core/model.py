@@ -140,7 +140,7 @@ class Observed:
 
     ``acknowledged``: the coordinator has this very state. ``log_done``: it has all output, or wants none.
     ``stop_grace`` is that of the stop under way; ``after`` is the spec's, known of a process even before the
-    coordinator has said anew what it wants.
+    coordinator has said anew what it wants. ``rebooted``: the machine has died since it was started.
     """
 
     id: AllocationId
@@ -155,6 +155,7 @@ class Observed:
     probes: tuple[Probe, ...] = ()
     stop_grace: float = 0.0
     after: float | None = 0.0
+    rebooted: bool = False
     acknowledged: bool = False
     log_done: bool = False
 

@@ -51,12 +51,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A log's file now: its size, None without one; with ``ended`` the ``final`` size that the spawner saw."""
+    """A log's file now: its size, None without one; with ``ended`` the ``final`` size that the spawner saw.
+
+    ``torn``: its machine died since; the end of what was written may be missing, and nothing in the file is new.
+    """
 
     key: AllocationId
     size: int | None
     ended: bool = False
     final: int = 0
+    torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class _Log:
     there: bool = True
     unwanted: bool = False
     unsure: bool = False
+    torn: bool = False
 
     @property
     def held(self) -> int:
@@ -120,7 +125,7 @@ class _Log:
 
     def see(self, look: Look) -> None:
         """Take in the file as it is."""
-        self.ended = look.ended
+        self.ended, self.torn = look.ended, look.torn
         if look.size is None:
             self._see_none(look)
         elif not self.there or look.size < self.size - self.base:
@@ -308,7 +313,7 @@ class Outflow:
                 continue
             log.unwanted, log.unsure = position.unknown, False
             log.acked = position.offset
-            if log.acked > log.size and not log.unwanted:
+            if log.acked > log.size and not log.unwanted and not log.torn:
                 # It has more than was ever here: the file was emptied while no agent looked.
                 log.size += log.acked - log.base
                 log.base = log.floor = log.acked

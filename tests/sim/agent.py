@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rallypoint.v1 import agent_service_pb2 as pb
 
-from agent.core.model import AllocationId, Member, Observed, Phase, Probe
+from agent.core.model import Member, Observed, Phase, Probe
 from agent.session import convert
 from agent.session.contact import SessionTimes, report_limit
 from agent.work import Tools, Work
@@ -17,7 +17,9 @@ from coordinator.core.errors import HostForgotten
 from coordinator.core.events import HostReported, SessionOpened
 from coordinator.rpc.orders import all_probes, statuses_from_proto
 from tests.sim.clock import Process, Timer
+from tests.sim.files import Archives
 from tests.sim.network import Contact, Stream
+from tests.sim.output import Publisher
 from tests.sim.tools import Nodes, Places, Ports
 
 if TYPE_CHECKING:
@@ -33,31 +35,36 @@ LEAVE_SECONDS = 15.0
 class Agent:
     """One life of the daemon."""
 
+    publishing: type[Publisher] = Publisher
+
     def __init__(self, host: Host) -> None:
         self.host = host
         self.world = host.world
         self.process = Process(f"{host.name} agent", self.world.clock, host.rate)
+        self.archives = Archives(self, self.world.folder / host.name)
         self.work: Work = self.world.parts.work(self._tools(), self._changed)
         self._times = SessionTimes()
         self._orders: list[Message] = []
         self._spawner: Spawner | None = None
-        self._contact: Contact | None = None
+        self.contact: Contact | None = None
         self._failures = 0
         self._news = False
         self._soon: Timer | None = None
         self._probes: list[Probe] = []
-        self._publishing: set[AllocationId] = set()
+        self.publisher = self.publishing(self)
         self._greeted = False
         self._connect()
 
     def die(self) -> None:
         """The process is gone; the coordinator's end of its stream breaks."""
         self.process.kill()
-        if self._contact is not None:
-            self._contact.stream.close()
+        if self.contact is not None:
+            self.contact.stream.close()
 
     def _tools(self) -> Tools:
-        places, nodes, ports, archives = (cast(Any, part) for part in (Places(), Nodes(), Ports(), None))
+        places, nodes, ports, archives = (
+            cast(Any, part) for part in (Places(self.host.files), Nodes(), Ports(), self.archives)
+        )
         return Tools(places, nodes, ports, archives, self._send, self._probe, self.host.now, self.host.wall)
 
     def _after(self, seconds: float, call: Any, *args: Any) -> Timer:
@@ -80,7 +87,7 @@ class Agent:
         if news[0]["ev"] == "snapshot":
             self._spawner = spawner
         self.work.hear(news)
-        self._publish()
+        self.publisher.wake()
         if not self._greeted:
             self._greeted = True
             self._open()
@@ -99,7 +106,7 @@ class Agent:
 
     def _open(self) -> None:
         stream = Stream(self.world.network, self.host.link, self.process, lambda message: self._take(contact, message))
-        contact = self._contact = Contact(stream, self.host.now())
+        contact = self.contact = Contact(stream, self.host.now())
         contact.limit = self._after(self._times.answer, self._lost, contact)
         event = SessionOpened(self.host.id, self.host.facts, self.host.hardware(), self.host.peer, "sim")
         self.world.call_up(self.host.link, self._deliver_open, event, contact)
@@ -117,7 +124,7 @@ class Agent:
         self.world.network.down(self.host.link, self.process, call, *args)
 
     def _take(self, contact: Contact, message: pb.OpenSessionResponse | None) -> None:
-        if contact is not self._contact or contact.over:
+        if contact is not self.contact or contact.over:
             return
         if message is None:
             self._lost(contact)
@@ -139,7 +146,7 @@ class Agent:
         if contact.limit is not None:
             contact.limit.cancel()
         self.work.begin(contact.sent_at, welcome.lease_seconds, welcome.lease_grace_seconds)
-        self._publish()
+        self.publisher.wake()
         self._report(contact, complete=True)
 
     def _failed(self, contact: Contact, error: Exception) -> None:
@@ -164,6 +171,8 @@ class Agent:
         self.world.trace(self.host.name, "loses its session", contact.epoch or "")
         contact.over = True
         contact.stream.close()
+        self.publisher.cut()
+        self.archives.cut()
         for timer in (contact.heartbeat, contact.limit):
             if timer is not None:
                 timer.cancel()
@@ -173,7 +182,7 @@ class Agent:
 
     def coordinator_lost(self, server: object) -> None:
         """The process at the other end died: its machine sends what is left, and ends the connection."""
-        contact = self._contact
+        contact = self.contact
         if contact is not None and contact.stream.server is server:
             contact.stream.send(None)
 
@@ -181,7 +190,7 @@ class Agent:
 
     def _changed(self, urgent: bool) -> None:
         self._wake(urgent)
-        self._publish()
+        self.publisher.wake()
 
     def _wake(self, urgent: bool = True) -> None:
         if urgent:
@@ -191,7 +200,7 @@ class Agent:
             self._soon = self._after(self._times.gather, self._wake)
 
     def _report_if_idle(self) -> None:
-        contact = self._contact
+        contact = self.contact
         if contact is not None and contact.opened and not contact.over and contact.call is None:
             # Later in this moment: what else happens now goes along.
             contact.call = self
@@ -280,26 +289,12 @@ class Agent:
 
     def goodbye(self) -> None:
         """Leave on purpose: the last report says so."""
-        contact = self._contact
+        contact = self.contact
         if contact is not None and contact.opened and not contact.over:
             event = self._reported(contact.epoch, self.work.unreported(1000), (), goodbye=True)
             self.world.call_up(self.host.link, self._deliver_report, event, contact, object(), (), 0.0, [])
 
-    # --- logs and probes ----------------------------------------------------------------------------------------
-
-    def _publish(self) -> None:
-        for key, seen in self.work.observed.items():
-            if seen.phase is Phase.ENDED and not seen.log_done and key not in self._publishing:
-                self._publishing.add(key)
-                self._after(self.world.random.uniform(0.01, 0.5), self._published, key)
-
-    def _published(self, key: AllocationId) -> None:
-        contact = self._contact
-        if contact is None or contact.over or not contact.opened or self.host.link.up_cut or self.host.link.down_cut:
-            self._after(1.0, self._published, key)
-            return
-        self._publishing.discard(key)
-        self.work.log_done(key)
+    # --- probes -----------------------------------------------------------------------------------------------
 
     def _probe(self, members: Sequence[Member]) -> asyncio.Future[list[Probe]]:
         assert self.process.loop is not None

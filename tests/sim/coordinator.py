@@ -6,23 +6,27 @@ two of these. Sessions are the production hub's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rallypoint.v1 import agent_service_pb2 as pb
 
+from agent.core.model import AllocationId as AgentAllocationId
+from agent.core.outflow import Position
 from coordinator.core.changes import VOLATILE, DeadlineSet
 from coordinator.core.decide import next_deadline, settle
 from coordinator.core.desired import Desired, desired_of
 from coordinator.core.effects import DesiredChanged, Effect, ProbesWanted, SessionSuperseded
 from coordinator.core.errors import Refused
 from coordinator.core.events import CoordinatorStarted, Event, HostReported, SessionOpened, Ticked
-from coordinator.core.ids import AllocationId
+from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Host, Instant
 from coordinator.core.restore import Records, carry_over, restore
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.logfiles import Chunk, LogFiles
+from coordinator.rpc.agent_service import _known_outputs
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.orders import SpecCache, desired_to_proto, member_to_proto
 from tests.fakes.memory_store import MemoryStore
@@ -32,8 +36,9 @@ if TYPE_CHECKING:
     from tests.sim.network import Stream
     from tests.sim.world import World
 
-# Where a turn can die.
+# Where a turn can die, and where an append.
 BEFORE_COMMIT, AFTER_COMMIT, AFTER_EFFECTS = "before commit", "after commit", "after effects"
+BEFORE_APPEND, AFTER_APPEND = "before append", "after append"
 
 Reply = Callable[[Any], None]
 
@@ -52,6 +57,7 @@ class Coordinator:
         self.state = State(world.timing)
         self.doomed = ""
         self._store = MemoryStore(world.disk)
+        self.logs = LogFiles(world.logs, world.log_limit)
         self._specs = SpecCache()
         self._inbox: list[tuple[Event | Callable[[State], Any], Reply]] = []
         self._busy = False
@@ -83,6 +89,31 @@ class Coordinator:
             self._wake()
 
         self.post(event, opened)
+
+    def publish(self, host_id: HostId, chunks: Sequence[Chunk], reply: Reply) -> None:
+        """Append output; ``reply`` gets the positions, or the error."""
+        ids = [chunk.allocation_id for chunk in chunks]
+
+        def look(state: State) -> None:
+            known = _known_outputs(state, host_id, list(ids))
+            seconds = self.world.commit_seconds()
+            self.world.clock.after(seconds, self.process, self._append, chunks, known, reply)
+
+        self._inbox.append((look, lambda _: None))
+        self._wake()
+
+    def _append(self, chunks: Sequence[Chunk], known: set[str], reply: Reply) -> None:
+        if self.world.clock.now < self.world.disk_state.full_until:
+            reply(Failed("the disk is full"))
+            return
+        if self._dies(BEFORE_APPEND):
+            return
+        offsets = self.logs.append([chunk for chunk in chunks if chunk.allocation_id in known])
+        if self._dies(AFTER_APPEND):
+            return
+        positions = [Position(AgentAllocationId(key), offset) for key, offset in offsets.items()]
+        unknown = dict.fromkeys(chunk.allocation_id for chunk in chunks if chunk.allocation_id not in known)
+        reply([*positions, *(Position(AgentAllocationId(key), 0, True) for key in unknown)])
 
     def _begin(self, state: State, host: Host) -> Session:
         held = state.usage[host.id].allocations if host.id in state.usage else set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from tests.sim.coordinator import AFTER_COMMIT, AFTER_EFFECTS, BEFORE_COMMIT
+from tests.sim.coordinator import AFTER_APPEND, AFTER_COMMIT, AFTER_EFFECTS, BEFORE_APPEND, BEFORE_COMMIT
 
 if TYPE_CHECKING:
     from tests.sim.host import Host
@@ -136,7 +136,7 @@ def kill_spawner(world: World) -> None:
 
 def kill_coordinator(world: World) -> None:
     """Kill -9, now or in the middle of its next turn."""
-    point = world.random.choice(["", BEFORE_COMMIT, AFTER_COMMIT, AFTER_EFFECTS])
+    point = world.random.choice(["", BEFORE_COMMIT, AFTER_COMMIT, AFTER_EFFECTS, BEFORE_APPEND, AFTER_APPEND])
     if world.coordinator is None:
         return
     if point:

@@ -13,6 +13,7 @@ import structlog
 from coordinator.core.model import HostFacts
 from coordinator.core.spec import (
     DisconnectAction,
+    FileArchive,
     GpuRequest,
     JobSpec,
     OnDisconnect,
@@ -26,8 +27,10 @@ from coordinator.core.spec import (
     StopCriteria,
 )
 from tests.sim import faults
+from tests.sim.files import packed
 from tests.sim.host import Program
 from tests.sim.ledger import Violated
+from tests.sim.output import SIZES
 from tests.sim.user import User
 from tests.sim.world import Parts, World
 
@@ -95,6 +98,7 @@ def _play(world: World, script: Script) -> None:
     if not world.clock.run(until + PEACE_SECONDS, lambda: _at_rest(world, user)):
         raise Violated(f"no end in {PEACE_SECONDS:g} s of peace: {_what_is_left(world, user)}")
     world.ledger.check_jobs()
+    world.ledger.output.check(world.ledger.outcomes)
 
 
 def _at_random(world: World, user: User, without: Collection[str]) -> float:
@@ -142,12 +146,13 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         spares=random.choice([0, 0, 1, 2]) if placement is Placement.CLUSTER else 0,
         on_disconnect=random.choice(ON_DISCONNECT),
         redundancy=random.choice([1, 1, 1, 2, 3]) if placement is Placement.ANY else 1,
+        files=_upload(world, name) if random.random() < 0.25 else None,
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),
         code=random.choice([0, 0, 0, 3]),
         term_seconds=random.choice([0.0, 0.1, 2.0, None]),
-        log_bytes=random.choice([0, 100]),
+        log_bytes=random.choice(SIZES),
         failing_rank=random.choice([None, 0, 1]),
     )
     stop_after = random.uniform(0.0, 20.0) if random.random() < 0.25 else None
@@ -158,6 +163,12 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         del world.programs[name]
     else:
         world.clock.after(at, None, user.submit, spec, stop_after, abort)
+
+
+def _upload(world: World, name: str) -> FileArchive:
+    sha256, data = packed(name)
+    world.archives[sha256] = data
+    return FileArchive(sha256, len(data))
 
 
 def _ends_by_itself(world: World, spec: JobSpec) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator.core.ids import HostId
 from coordinator.core.model import Gpu, Hardware, HostFacts, PeerEndpoint
 from tests.sim.network import Link
+from tests.sim.output import LONGEST_SECONDS, PIECES, Files
 from tests.sim.spawner import Journal, LeaseFile, Running, Spawner
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Host:
         self.address = f"10.0.0.{number}"
         self.peer = PeerEndpoint((self.address,), PEER_PORT)
         self.journal = Journal()
+        self.files = Files(world.random)
         self.lease_file = LeaseFile()
         self.boots = 1
         self.up = True
@@ -87,11 +89,22 @@ class Host:
         self.world.ledger.started(process)
         self.processes[key] = process
         code = program.code if program.failing_rank in (None, desired.rank) else 0
+        self._plan_output(process)
         self.world.clock.after(program.seconds, None, self._exit, process, code)
         if self.spawner_doomed:
             self.spawner_doomed = False
             self.world.clock.after(0.0, None, self.kill_spawner)
         return process
+
+    def _plan_output(self, process: Running) -> None:
+        program, random = process.program, self.world.random
+        for _ in range(PIECES if program.log_bytes else 0):
+            at = random.random() * min(program.seconds, LONGEST_SECONDS)
+            self.world.clock.after(at, None, self._say, process, program.log_bytes // PIECES)
+
+    def _say(self, process: Running, length: int) -> None:
+        if process.alive:
+            self.files.write(process.id, length)
 
     def terminate(self, process: Running) -> None:
         """TERM: it ends when it pleases."""
@@ -105,8 +118,7 @@ class Host:
 
     def log_bytes(self, key: str) -> int:
         """Its output so far."""
-        process = self.processes.get(key)
-        return 0 if process is None else process.program.log_bytes
+        return self.files.sizes.get(key, 0)
 
     def _exit(self, process: Running, code: int) -> None:
         if not process.alive:
@@ -144,6 +156,7 @@ class Host:
                 self.world.ledger.ended(process)
         unsynced = len(self.journal.written) - self.journal.synced
         self.journal.crash(self.world.random.randint(0, unsynced))
+        self.files.crash(self.world.random)
 
     def start_agent(self) -> None:
         """Start the daemon, unless it runs, is not wanted any more, or the machine is down."""

@@ -14,6 +14,7 @@ from coordinator.core.ids import AllocationId
 from coordinator.core.model import Allocation, EndCause, Job, JobState, Node, NodeState
 from coordinator.core.model import Phase as CorePhase
 from coordinator.core.spec import DisconnectAction, Placement
+from tests.sim.output_ledger import OutputLedger, Violated
 
 if TYPE_CHECKING:
     from agent.spawner.wire import Message
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 # What delays of messages, daemons and disks may add to a promised time.
 SLACK = 3.0
-
-
-class Violated(AssertionError):
-    """Something happened that must never happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,7 @@ class Ledger:
         self._ranks: dict[tuple[str, int], dict[str, int]] = {}
         self._winners: dict[tuple[str, int], int] = {}
         self._closed: set[str] = set()
+        self.output = OutputLedger(world)
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -74,6 +72,7 @@ class Ledger:
         if before is not None and (before[0] != host.id or before[1] == host.boots):
             raise Violated(f"{key} is started a second time, on {host.name}")
         self._starts[key] = (host.id, host.boots)
+        self.output.started(key, host)
         self.live[key] = process
         if desired.spec.cluster:
             self._check_member(desired)
@@ -115,7 +114,9 @@ class Ledger:
     def recorded(self, host: Host, news: Message) -> None:
         """An end is on a host's disk for good."""
         code: Any = news["code"]
-        if "out of contact" in str(news["reason"]) and self._silence(str(news["id"]).partition(".")[0]) == inf:
+        # Peers in its group are stopped for that reason too, by their coordinator.
+        by_lease = news["cause"] == "host" and "out of contact" in str(news["reason"])
+        if by_lease and self._silence(str(news["id"]).partition(".")[0]) == inf:
             raise Violated(f"{news['id']} on {host.name} is ended by the end of its lease, though it is to be kept")
         if news["cause"] == "exit":
             self._recorded[str(news["id"])] = Outcome(code, EndCause.EXIT)
@@ -177,6 +178,7 @@ class Ledger:
                 raise Violated(f"the end of {key} was {known} and is changed to {outcome}")
             return
         self.outcomes[key] = outcome
+        self.output.check_files(node)
         silent = node.cause is EndCause.HOST and "not heard of for" in node.reason
         process = self._ended.get(key)
         if node.exit_code is not None and (process is None or process.code != node.exit_code):

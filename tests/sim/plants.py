@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.core.model import AllocationId, Phase
+from agent.core.outflow import Position
 from agent.work import Work
 from coordinator.core import rendezvous
 from coordinator.core.changes import HostUpdated
@@ -17,7 +19,10 @@ from coordinator.core.model import EndCause, GangPhase
 from coordinator.core.model import Phase as CorePhase
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.logfiles import Chunk
+from tests.sim.agent import Agent
 from tests.sim.coordinator import Coordinator, Reply
+from tests.sim.output import Publisher
 from tests.sim.world import Parts
 
 if TYPE_CHECKING:
@@ -122,6 +127,29 @@ def place_on_closed(turn: Turn, event: Event) -> Any:
     return answer
 
 
+class AcknowledgesOutputFirst(Coordinator):
+    """Says that output is stored before it is."""
+
+    def _append(self, chunks: Sequence[Chunk], known: set[str], reply: Reply) -> None:
+        reply([Position(AllocationId(c.allocation_id), c.offset + len(c.data)) for c in chunks])
+        self.world.clock.after(self.world.commit_seconds(), self.process, super()._append, chunks, known, lambda _: 0)
+
+
+class SendsOnce(Publisher):
+    """Takes output that was sent for output that arrived."""
+
+    def _send(self, chunks: list[Chunk]) -> None:
+        super()._send(chunks)
+        arrived = [Position(AllocationId(c.allocation_id), c.offset + len(c.data)) for c in chunks]
+        self._flow.answered(arrived, self._host.now())
+
+
+class SendingOnce(Agent):
+    """An agent with such a publisher."""
+
+    publishing = SendsOnce
+
+
 PLANTS: dict[str, Parts] = {
     "a skipped fence": Parts(decide=skip_the_fence),
     "a GPU freed early": Parts(decide=free_early),
@@ -132,4 +160,6 @@ PLANTS: dict[str, Parts] = {
     "clocks taken to be alike": Parts(decide=ignore_drift),
     "a lease counted from its answer": Parts(work=CountsFromTheAnswer),
     "a forgotten cordon": Parts(decide=place_on_closed),
+    "output acknowledged before it is stored": Parts(coordinator=AcknowledgesOutputFirst),
+    "output sent once": Parts(agent=SendingOnce),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from coordinator.core.model import HostFacts
-from coordinator.core.spec import JobSpec, OnNodeFailure, Placement
+from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, RetryEvent, RetryPolicy
 from tests.sim.coordinator import BEFORE_COMMIT
 from tests.sim.host import Host, Program
 from tests.sim.user import User
@@ -133,6 +133,19 @@ def repeated_removal_that_was_never_stored(world: World, user: User) -> float:
     return 20.0
 
 
+def output_of_which_a_crash_leaves_the_beginning(world: World, user: User) -> float:
+    """The coordinator has more of a log than its machine after a crash: what is there is old, and not sent anew."""
+    host = _host(world)
+    once = JobSpec(placement=Placement.ANY, retry=RetryPolicy(frozenset({RetryEvent.ERROR})))
+    _submit(world, user, 1.0, Program(seconds=30.0, log_bytes=5000), once)
+    # As another task's end would have it.
+    _at(world, 19.0, lambda: setattr(host.journal, "synced", len(host.journal.written)))
+    _at(world, 20.0, host.crash)
+    _at(world, 20.5, lambda: host.files.sizes.update(dict.fromkeys(host.files.sizes, 100)))
+    _at(world, 21.0, host.boot)
+    return 30.0
+
+
 SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     cut_off_before_the_first_answer,
     ordered_while_the_lease_was_over,
@@ -144,6 +157,7 @@ SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     slow_clock_of_a_host_that_is_cut_off,
     late_answers_of_a_host_that_is_cut_off,
     repeated_removal_that_was_never_stored,
+    output_of_which_a_crash_leaves_the_beginning,
 )
 
 

@@ -118,7 +118,7 @@ class Spawner:
         self._commit()
         self._news.clear()
         records = {task: dict(record) for task, record in self.records.items()}
-        self._push([{"ev": "snapshot", "records": records, "boot": str(self.host.boots)}])
+        self._push([{"ev": "snapshot", "records": records, "boot": self.host.boots}])
 
     def obey(self, orders: list[Message]) -> None:
         """Carry out what the daemon orders."""

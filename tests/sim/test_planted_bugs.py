@@ -20,6 +20,8 @@ WORDS = {
     "a gang started in part": r"starts before rank \d+ was prepared",
     "a node tried twice at once": r"is freed while it runs|is given up",
     "a forgotten cordon": r"which is closed",
+    "output acknowledged before it is stored": r"acknowledged up to",
+    "output sent once": r"lets go of|are stored",
 }
 
 

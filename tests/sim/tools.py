@@ -8,12 +8,16 @@ from agent.core.model import AllocationId, Desired
 
 if TYPE_CHECKING:
     from agent.spawner.wire import Message
+    from tests.sim.output import Files
 
 DEFAULT_GRACE = 10.0
 
 
 class Places:
-    """Directories that need no disk."""
+    """Directories that need no disk, but for the files of logs."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
 
     def make_work(self, key: AllocationId) -> str:
         """See `agent.places`."""
@@ -28,6 +32,7 @@ class Places:
 
     def drop_log(self, key: AllocationId) -> None:
         """See `agent.places`."""
+        self._files.drop(key)
 
 
 class Ports:

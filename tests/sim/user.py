@@ -30,6 +30,7 @@ class User:
         self.world = world
         self.link = Link()
         self.busy = 0
+        self._cordoning: set[str] = set()
 
     def submit(self, spec: JobSpec, stop_after: float | None, abort: bool = False) -> None:
         """Submit a job, and stop it ``stop_after`` seconds after it was accepted."""
@@ -52,7 +53,7 @@ class User:
         self._call(StopRequested(job_id, "ann", abort=abort), stopped)
 
     def cordon(self, host_id: str, seconds: float) -> None:
-        """Let no new work on a host, for ``seconds`` after that was accepted."""
+        """Let no new work on a host, for ``seconds`` after that was accepted; one that is closed already stays so."""
 
         def cordoned(answer: Any) -> None:
             if not isinstance(answer, NotFound):
@@ -62,9 +63,15 @@ class User:
 
         def resume() -> None:
             self.world.ledger.opened(host_id)
-            self._call(CordonRequested(host_id, False), lambda _: self.world.trace(host_id, "resumed"), (NotFound,))
+            self._call(CordonRequested(host_id, False), resumed, (NotFound,))
 
-        self._call(CordonRequested(host_id, True), cordoned, (NotFound,))
+        def resumed(_: Any) -> None:
+            self.world.trace(host_id, "resumed")
+            self._cordoning.discard(host_id)
+
+        if host_id not in self._cordoning:
+            self._cordoning.add(host_id)
+            self._call(CordonRequested(host_id, True), cordoned, (NotFound,))
 
     def remove(self, host: Host) -> None:
         """Take a host out of the cluster, unless work is on it; another one of its kind takes its place."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,9 +23,12 @@ from tests.sim.coordinator import Coordinator
 from tests.sim.host import Host, Program
 from tests.sim.ledger import Ledger
 from tests.sim.network import Link, Network
+from tests.sim.output import COORDINATOR_KEEPS
 from tests.sim.user import User
 
 DAY = 86400.0
+# The coordinator's log files are real ones: here no disk slows a history down.
+MEMORY = Path("/dev/shm")
 
 TIMING = Timing(heartbeat=5.0, suspect=10.0, lease=15.0, lease_grace=4.0, prepare=20.0, probe_interval=30.0)
 
@@ -61,6 +66,12 @@ class World:
         self.clock = Clock()
         self.network = Network(self.clock, self.random)
         self.disk = MemoryDisk()
+        self.log_limit = self.random.choice(COORDINATOR_KEEPS)
+        self._folder = tempfile.TemporaryDirectory(prefix="rallypoint-sim-", dir=MEMORY if MEMORY.is_dir() else None)
+        self.folder = Path(self._folder.name)
+        self.logs = self.folder / "logs"
+        # What users uploaded, by its hash.
+        self.archives: dict[str, bytes] = {}
         self.ledger = Ledger(self)
         self.hosts: dict[str, Host] = {}
         self.user = User(self)
@@ -131,6 +142,7 @@ class World:
             return
         self.trace("coordinator dies")
         dead.process.kill()
+        dead.logs.close()
         self.coordinator = None
         for host in self.hosts.values():
             if host.agent is not None:
@@ -140,6 +152,8 @@ class World:
         """Nothing happens any more."""
         if self.coordinator is not None:
             self.coordinator.process.kill()
+            self.coordinator.logs.close()
+        self._folder.cleanup()
         for host in self.hosts.values():
             if host.agent is not None:
                 host.agent.process.kill()

@@ -187,6 +187,14 @@ def test_a_file_that_was_emptied_while_no_agent_looked() -> None:
     assert flow.plan(0.0) == [Send(A, 1000, 0, 10)], "rather twice than never"
 
 
+def test_a_file_whose_end_a_crash_of_the_machine_took_is_not_sent_again() -> None:
+    flow = Outflow(Limits())
+    flow.look([Look(A, 10, ended=True, final=10, torn=True), Look(B, 20, ended=True, final=20, torn=True)])
+    flow.answered([Position(A, 1000), Position(B, 5)], 0.0)
+    assert flow.finished() == [A]
+    assert flow.plan(0.0) == [Send(B, 5, 5, 15)]
+
+
 def test_a_file_that_is_gone_is_a_gap_up_to_what_was_reported() -> None:
     flow = Outflow(Limits())
     flow.look([Look(A, 500)])
