@@ -38,7 +38,9 @@ def heal(world: World) -> None:
 
 
 def _a_host(world: World) -> Host:
-    return world.random.choice([host for host in world.hosts.values() if not host.removed])
+    hosts = list(world.hosts.values())
+    # When all were removed and none has joined instead yet, it hits one that does not matter any more.
+    return world.random.choice([host for host in hosts if not host.removed] or hosts)
 
 
 def _a_while(world: World) -> float:
