@@ -30,6 +30,7 @@ from coordinator.core.model import Host, Instant
 from coordinator.core.restore import Records, carry_over, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
+from coordinator.earlier_leases import EarlierLeases
 from coordinator.store import Loaded, Store, StoredChange, StoreError, StoreFull
 from coordinator.views import JobDetail, OverviewView
 
@@ -89,7 +90,7 @@ class Engine:
         writer: ThreadPoolExecutor,
     ) -> None:
         self._store = store
-        self._timing = timing
+        self._leases = EarlierLeases(timing)
         self._agents = agents
         self._on_obsolete = on_obsolete
         self._writer = writer
@@ -158,6 +159,10 @@ class Engine:
         ``predecessor``: for so many seconds from now on another coordinator may still renew leases.
         """
         loaded = await self._read_store()
+        needed = self._leases.begin(loaded.counters.lease, time.monotonic() + predecessor)
+        if needed is not None:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, [needed])
+        self._state.timing = self._leases.timing
         # The first start ever begins with the wall clock, so that an older database's records fit in.
         self._served_from = (loaded.counters.served or time.time()) - time.monotonic()
         now = self._now()
@@ -178,7 +183,7 @@ class Engine:
             served=loaded.counters.served,
             attempt_floor=loaded.counters.attempts,
         )
-        self._state = restore(records, self._timing)
+        self._state = restore(records, self._leases.timing)
         return loaded
 
     async def run(self) -> None:
@@ -261,10 +266,16 @@ class Engine:
         durable: list[StoredChange] = [c for c in turn.changes if not isinstance(c, VOLATILE)]
         for item, _ in answers:
             durable.extend(item.also)
+        shortened = self._leases.over(turn.at.mono)
+        if shortened is not None:
+            durable.append(shortened)
         if durable:
             reach("coordinator.before-commit")
             await asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, durable)
             reach("coordinator.after-commit")
+        if shortened is not None:
+            self._leases.ended()
+            self._state.timing = self._leases.timing
 
     async def _start_over(self, posted: list[_Posted], error: Exception) -> None:
         if isinstance(error, StoreError):

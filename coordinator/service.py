@@ -198,7 +198,8 @@ async def _core(place: Place, end: _End) -> AsyncIterator[_Core]:
             running = asyncio.create_task(engine.run(), name="engine")
             running.add_done_callback(functools.partial(_engine_ended, end))
             if restored is not None:
-                await recovery.settle(restored, data_dir, engine, logs, settings.timing.lost)
+                hold = await engine.read(lambda state: state.timing.lost)
+                await recovery.settle(restored, data_dir, engine, logs, hold)
             yield _Core(place, settings, authority, identity, engine, hub, logs, archives, outputs, accounts)
             if place.seat is not None:
                 place.seat.give_up()

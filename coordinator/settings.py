@@ -176,6 +176,11 @@ class _Reader:
         if text.partition(":")[0] not in ("postgresql", "postgres"):
             # The URL itself is not repeated: it may hold a password.
             raise SettingsError(f"{source}: not a URL of PostgreSQL; write postgresql://USER@HOST/DATABASE, or none")
+        if not _is_readable(text):
+            raise SettingsError(
+                f"{source}: not a URL that can be read; write postgresql://USER@HOST:PORT/DATABASE, and in a password "
+                "'@', '/', ':', '[' and '%' as %40, %2F, %3A, %5B and %25"
+            )
         other_ways = "in RALLYPOINT_DATABASE_URL, in coordinator.toml (mode 600), or in ~/.pgpass"
         if source.startswith("--") and _has_password(text):
             raise SettingsError(f"{source}: other users can read a password on the command line; give it {other_ways}")
@@ -256,6 +261,15 @@ class _Reader:
         if text.lower() not in LOG_LEVELS:
             raise SettingsError(f"{source}: {text!r} is not a log level; known are {', '.join(LOG_LEVELS)}; choose one")
         return text.lower()
+
+
+def _is_readable(url: str) -> bool:
+    """Whether everybody who reads it finds the same password in it: what is taken for a host's name is shown."""
+    try:
+        parts = urlsplit(url)
+        return parts.netloc.count("@") <= 1 and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _has_password(url: str) -> bool:

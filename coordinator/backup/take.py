@@ -52,6 +52,11 @@ def take(data_dir: Path, output: Path, *, logs: bool, database: bool, now: float
     """
     if not (data_dir / "ca" / "ca.pem").exists():
         raise BackupError(f"{data_dir} is no coordinator's data directory; name it with --data-dir")
+    if output.exists() and not output.is_file():
+        # A device or a directory: to put a file in its place would be the end of it.
+        raise BackupError(f"{output} is no file, and a backup takes the place of what is there; name a file")
+    if not output.parent.is_dir():
+        raise BackupError(f"there is no directory {output.parent} for the backup; make it, or name another file")
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

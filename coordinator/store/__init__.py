@@ -7,6 +7,7 @@ package itself loads no database library.
 from coordinator.store.api import (
     Counters,
     Deposed,
+    LeaseGiven,
     Loaded,
     Store,
     StoreBusy,
@@ -19,6 +20,7 @@ from coordinator.store.api import (
 __all__ = [
     "Counters",
     "Deposed",
+    "LeaseGiven",
     "Loaded",
     "Store",
     "StoreBusy",

@@ -16,7 +16,15 @@ from coordinator.access.users import User
 from coordinator.core.changes import Durable
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 
-StoredChange = Durable | AccessChange
+
+@dataclass(frozen=True, slots=True)
+class LeaseGiven:
+    """From now on a host may go on for up to so many seconds after it was last heard of."""
+
+    seconds: int
+
+
+StoredChange = Durable | AccessChange | LeaseGiven
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +32,14 @@ class Counters:
     """The highest numbers of jobs and hosts ever given, also to what was forgotten since: ids are never used again.
 
     0 is none yet. ``served``: the coordinator's own time, whole seconds, as last written down. ``attempts``: attempts
-    are given higher numbers than this.
+    are given higher numbers than this. ``lease``: the last ``LeaseGiven``.
     """
 
     jobs: int = 0
     hosts: int = 0
     served: int = 0
     attempts: int = 0
+    lease: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from coordinator.access.changes import TokenStored, UserRemoved, UserStored
@@ -26,7 +26,7 @@ from coordinator.core.changes import (
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
-from coordinator.store.api import Counters, StoredChange
+from coordinator.store.api import Counters, LeaseGiven, StoredChange
 
 
 @dataclass(slots=True)
@@ -126,6 +126,11 @@ def _time_served(batch: Batch, change: TimeServed) -> None:
     _reached(batch, served=int(change.seconds))
 
 
+def _lease_given(batch: Batch, change: LeaseGiven) -> None:
+    # The last one, not the longest: it is shortened once no longer one can run.
+    batch.counters = replace(batch.counters, lease=change.seconds)
+
+
 def _reached(batch: Batch, **counted: int) -> None:
     known = asdict(batch.counters)
     batch.counters = Counters(**{name: max(value, counted.get(name, 0)) for name, value in known.items()})
@@ -157,6 +162,7 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     HostRemoved: _host_removed,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,
+    LeaseGiven: _lease_given,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

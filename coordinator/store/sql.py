@@ -98,6 +98,7 @@ class SqlStore:
                 hosts=max([counters.get("hosts", 0), *(numbered(host.id) for host in hosts)]),
                 served=counters.get("served", 0),
                 attempts=counters.get("attempts", 0),
+                lease=counters.get("lease", 0),
             ),
         )
 
@@ -158,6 +159,8 @@ class _Writers:
             return
         known = _counters(connection)
         highest = {name: max(value, known.get(name, 0)) for name, value in asdict(reached).items()}
+        if reached.lease:
+            highest["lease"] = reached.lease
         self._counters.put(connection, list(highest.items()))
 
 

@@ -30,7 +30,7 @@ from coordinator.core.changes import (
 )
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
-from coordinator.store import StoredChange
+from coordinator.store import LeaseGiven, StoredChange
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
@@ -143,6 +143,9 @@ class _History:
 
     def numbers_skipped(self) -> StoredChange:
         return NumbersSkipped(self._number(), self._number(), self._number())
+
+    def lease_given(self) -> StoredChange:
+        return LeaseGiven(self._draw(st.integers(1, 1 << 32)))
 
     def token_stored(self) -> StoredChange:
         return TokenStored(self._draw(record(JoinToken, id=f"t-{self._number()}")))

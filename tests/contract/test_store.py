@@ -27,7 +27,7 @@ from coordinator.core.changes import (
 from coordinator.core.ids import HostId, allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Host, HostFacts, Job, JobState, Node, NodeState, Phase
 from coordinator.core.spec import JobSpec
-from coordinator.store import Counters, Loaded, StoredChange
+from coordinator.store import Counters, LeaseGiven, Loaded, StoredChange
 from tests.contract.places import KINDS, Place, fresh, opened
 from tests.contract.records import histories
 from tests.fakes.memory_store import MemoryStore
@@ -129,6 +129,12 @@ def test_numbers_that_are_skipped_stay_skipped_and_never_come_back(place: Place)
     skipped = reloaded(place, [HostUpdated(HOST)], [NumbersSkipped(jobs=1000, hosts=50, attempts=7)])
     assert skipped.counters == Counters(jobs=1000, hosts=50, attempts=7)
     assert reloaded(place, [NumbersSkipped(jobs=5, hosts=90, attempts=0)]).counters == Counters(1000, 90, attempts=7)
+
+
+def test_of_leases_given_the_last_one_counts_also_when_it_is_shorter(place: Place) -> None:
+    assert reloaded(place, [LeaseGiven(40), LeaseGiven(66)]).counters == Counters(lease=66)
+    assert reloaded(place, [HostRemoved(host_id(3))]).counters == Counters(hosts=3, lease=66)
+    assert reloaded(place, [LeaseGiven(36)]).counters == Counters(hosts=3, lease=36)
 
 
 def test_tokens_and_users_are_kept(place: Place) -> None:

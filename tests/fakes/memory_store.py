@@ -25,7 +25,7 @@ from coordinator.core.changes import (
     TimeServed,
 )
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
-from coordinator.store import Counters, Loaded, StoredChange
+from coordinator.store import Counters, LeaseGiven, Loaded, StoredChange
 
 
 @dataclass(slots=True)
@@ -43,6 +43,7 @@ class MemoryDisk:
     last_host: int = 0
     served: int = 0
     attempts: int = 0
+    lease: int = 0
 
 
 class MemoryStore:
@@ -62,7 +63,7 @@ class MemoryStore:
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
             join_tokens=_by_key(disk.tokens),
             users=_by_key(disk.users),
-            counters=Counters(disk.last_job, disk.last_host, disk.served, disk.attempts),
+            counters=Counters(disk.last_job, disk.last_host, disk.served, disk.attempts, disk.lease),
         )
 
     def commit(self, changes: Sequence[StoredChange]) -> None:
@@ -143,6 +144,10 @@ def _numbers_skipped(disk: MemoryDisk, change: NumbersSkipped) -> None:
     disk.attempts = max(disk.attempts, change.attempts)
 
 
+def _lease_given(disk: MemoryDisk, change: LeaseGiven) -> None:
+    disk.lease = change.seconds
+
+
 def _token_stored(disk: MemoryDisk, change: TokenStored) -> None:
     disk.tokens[change.token.id] = change.token
 
@@ -169,6 +174,7 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     HostRemoved: _host_removed,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,
+    LeaseGiven: _lease_given,
     TokenStored: _token_stored,
     UserStored: _user_stored,
     UserRemoved: _user_removed,

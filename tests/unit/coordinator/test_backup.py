@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import stat
 import tarfile
@@ -102,6 +103,19 @@ def test_output_is_left_out_on_request_and_a_database_elsewhere_is_not_missed(da
     manifest = put_back(taken.path, tmp_path / "new", force=False)
     assert (manifest.schema, manifest.logs) == ("", False)
     assert not {name for name in files(tmp_path / "new") if name.startswith(("logs/", "coordinator.db"))}
+
+
+@pytest.mark.parametrize("output", ["pipe", "folder", "link", "missing/backup.tar"])
+def test_a_backup_takes_the_place_of_no_device_and_of_no_directory(data_dir: Path, tmp_path: Path, output: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    before = sorted(tmp_path.iterdir())
+    path = tmp_path / output
+    with pytest.raises(BackupError, match=rf"{path} is no file, .*; name a file|there is no directory {path.parent}"):
+        take(data_dir, path, logs=True, database=True, now=NOW)
+    assert sorted(tmp_path.iterdir()) == before
+    assert stat.S_ISFIFO((tmp_path / "link").stat().st_mode)
 
 
 def test_a_backup_replaces_an_older_one_and_a_failed_one_leaves_it_alone(data_dir: Path) -> None:

@@ -42,3 +42,22 @@ def test_another_kind_of_database_is_refused_without_repeating_the_url(tmp_path:
     with pytest.raises(SettingsError, match="not a URL of PostgreSQL; write postgresql://USER@HOST/DATABASE") as no:
         load_settings({"data_dir": str(tmp_path)}, {"RALLYPOINT_DATABASE_URL": "mysql://a:hunter2@db/x"})
     assert "hunter2" not in str(no.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://rally@db:port/rally",
+        "postgresql://rally@[::1/rally",
+        "postgresql://rally:hun/ter2@db/rally",
+        "postgresql://rally:hun@ter2@db/rally",
+        "postgresql://rally:hun[ter2@db/rally",
+    ],
+)
+@pytest.mark.parametrize("given", ["flag", "environment"])
+def test_a_url_that_may_be_misread_is_refused_without_repeating_it(tmp_path: Path, url: str, given: str) -> None:
+    flags = {"data_dir": str(tmp_path), **({"database_url": url} if given == "flag" else {})}
+    with pytest.raises(SettingsError, match=r"not a URL that can be read; write postgresql://USER@HOST") as no:
+        load_settings(flags, {"RALLYPOINT_DATABASE_URL": url})
+    assert "hun" not in str(no.value)
+    assert "ter2" not in str(no.value)

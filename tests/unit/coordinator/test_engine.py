@@ -131,8 +131,9 @@ def test_what_is_refused_for_a_change_that_could_not_be_stored_is_not_said_to_be
 def test_events_that_come_together_are_one_commit() -> None:
     async def test(engine: Engine, hub: Hub, store: Flaky) -> None:
         specs = [JobSpec(argv=("true",), name=f"job{i}") for i in range(50)]
+        before = store.commits
         await asyncio.gather(*(engine.post(JobSubmitted(spec, "ann", spec.name or "")) for spec in specs))
-        assert store.commits <= 2
+        assert store.commits <= before + 2
 
     with_engine(test)
 
@@ -233,3 +234,64 @@ def test_a_successor_waits_longer_by_what_its_predecessor_may_still_renew() -> N
 
     alone, after = asyncio.run(lease(0.0)), asyncio.run(lease(30.0))
     assert 29 < after - alone < 31
+
+
+def started(disk: MemoryDisk, timing: Timing, test: Callable[[Engine], Awaitable[None]]) -> None:
+    """Start on ``disk`` with ``timing``, run ``test``, and end as a crash would."""
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            engine = Engine(MemoryStore(disk), timing, Hub(), lambda job: None, writer)
+            await engine.load()
+            running = asyncio.create_task(engine.run())
+            try:
+                await test(engine)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+async def first_deadline(engine: Engine) -> float:
+    deadlines = await engine.read(lambda state: dict(state.deadlines))
+    return deadlines[lease_deadline(host_id(1))] - time.monotonic()
+
+
+def test_shorter_leases_after_a_start_do_not_cut_those_short_that_were_given_before() -> None:
+    disk, long, short = MemoryDisk(), Timing(lease=300.0), Timing()
+
+    async def leave_a_host(engine: Engine) -> None:
+        await join(engine)
+
+    async def look(engine: Engine) -> None:
+        assert await first_deadline(engine) > long.lost - 5
+        # Nor for a host that calls again, and is cut off before it heard of its shorter lease.
+        assert await engine.read(lambda state: state.timing.lost) >= long.lost
+        assert await engine.read(lambda state: state.timing.lease) == short.lease
+
+    started(disk, long, leave_a_host)
+    started(disk, short, look)
+    # The first start with the shorter one ended before the old ones had.
+    started(disk, short, look)
+
+
+def test_once_the_earlier_leases_are_over_the_shorter_ones_count() -> None:
+    disk, long = MemoryDisk(), Timing(lease=0.9, lease_grace=0.0, lease_margin=2.05)
+    short = Timing(lease=0.01, lease_grace=0.0, lease_margin=0.01)
+
+    async def nothing(engine: Engine) -> None:
+        await join(engine)
+
+    async def wait(engine: Engine) -> None:
+        async with asyncio.timeout(10):
+            while await engine.read(lambda state: state.timing) != short:
+                await engine.commit()
+        assert time.monotonic() >= began + long.lost
+
+    started(disk, long, nothing)
+    # Whole seconds are stored, at least what may run.
+    assert disk.lease >= long.lost
+    began = time.monotonic()
+    started(disk, short, wait)
+    assert disk.lease == 1
