@@ -53,9 +53,10 @@ def site(tmp_path: Path) -> Iterator[RunningSite]:
     thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser process for all tests."""
+    """One browser process for a module: Playwright keeps an event loop running in this thread until it is left, and
+    other tests need to run their own."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
