@@ -19,6 +19,8 @@ from coordinator.logstore import LogStore
 from coordinator.views import JobDetail
 
 CHUNK = 256 * 1024
+# An end is told before the last of its output is sent: who reads right after it waits so long for the rest, in seconds.
+REST_SECONDS = 3.0
 # A reader looks again at most so often, however much is written: output is for people.
 INTERVAL = 0.02
 
@@ -71,6 +73,11 @@ class _Look:
     final: bool
     version: int
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has ended, and no more can come than is on its way."""
+        return self.final and all(source.total is not None for source in self.sources)
+
 
 class Outputs:
     """Reads and follows output."""
@@ -82,9 +89,12 @@ class Outputs:
     async def pieces(self, selection: Selection, *, follow: bool, start: int = 0) -> AsyncIterator[Piece]:
         """What is stored, rank by rank; with ``follow`` also what comes, until all that is selected is complete.
 
+        Without it, only the rest of what has ended is waited for, and only a moment.
+
         ``start``: leave out so many bytes of the attempts that are the latest now, not of later ones.
         """
         offsets: dict[AllocationId, int] | None = None
+        until = None if follow else asyncio.get_running_loop().time() + REST_SECONDS
         while True:
             seen = self._logs.version(selection.job_id)
             look = await self._engine.read(lambda state: _look(state, selection))
@@ -96,9 +106,13 @@ class Outputs:
                     offsets[source.id] = piece.end
                     yield piece
                 complete = complete and source.total is not None and offsets.get(source.id, 0) >= source.total
-            if complete or not follow:
+            if complete or (until is not None and not look.ended):
                 return
-            await self._anything(selection.job_id, seen, look.version)
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._anything(selection.job_id, seen, look.version)
+            except TimeoutError:
+                return
 
     async def _first(self, source: _Source, selection: Selection, start: int) -> int:
         return start if selection.lines is None else await self._logs.tail(source.id, selection.lines)
