@@ -8,6 +8,9 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grp
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos
 
+# Most tests wait for other processes most of the time: two at once take little more than half as long.
+JOBS ?= 2
+
 .PHONY: help demo test check bench protos format clean
 
 help:
@@ -36,7 +39,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python deploy/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not bench"
+	$(BIN)/python -m pytest -m "not bench" -n $(JOBS) --dist loadfile
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m bench -s tests/bench
