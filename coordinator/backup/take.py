@@ -6,6 +6,7 @@ at least what the database knows of. Output of jobs that came later is left out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -24,7 +25,7 @@ from rallypoint.version import __version__
 
 from coordinator.backup.errors import BackupError
 from coordinator.backup.manifest import AT, DATABASE, NAME, Manifest, Member
-from coordinator.disk import sync_directories
+from coordinator.disk import room_for, sync_directories
 from coordinator.gaps import gaps_path, kept_ranges, load_gaps, to_json
 
 _SINGLE = ("admin.toml", "coordinator.toml", "endpoints.json")
@@ -48,7 +49,8 @@ def default_name(now: float) -> str:
 def take(data_dir: Path, output: Path, *, logs: bool, database: bool, now: float) -> Taken:
     """Write a backup of ``data_dir`` to ``output``, whole or not at all, for its owner only.
 
-    ``database`` False: it is elsewhere, and left out. Raises BackupError, and OSError for a file that can't be written.
+    ``database`` False: it is elsewhere, and left out. Raises BackupError, DiskFull, and OSError when it can't be
+    written.
     """
     if not (data_dir / "ca" / "ca.pem").exists():
         raise BackupError(f"{data_dir} is no coordinator's data directory; name it with --data-dir")
@@ -59,7 +61,7 @@ def take(data_dir: Path, output: Path, *, logs: bool, database: bool, now: float
         raise BackupError(f"there is no directory {output.parent} for the backup; make it, or name another file")
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file, room_for("the backup", output.parent):
             manifest = _write(file, output.parent, data_dir, logs=logs, database=database, now=now)
             file.flush()
             os.fsync(file.fileno())
@@ -107,6 +109,9 @@ def _copy_database(source: Path, copy: Path) -> tuple[str, set[str]]:
             ((schema,),) = taken.execute("SELECT version_num FROM alembic_version").fetchall()
             return schema, {job for (job,) in taken.execute("SELECT id FROM jobs")}
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            # Of the copy: nothing is written to the database itself.
+            raise OSError(errno.ENOSPC, "no space is left") from error
         raise BackupError(f"database {source} can't be copied: {error}") from error
 
 

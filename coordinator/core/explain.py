@@ -109,15 +109,27 @@ def summary(state: State, job: Job) -> str:
     also = "".join(f"; {words}" for words in (backends.waiting(state, job), absence.of_job(state, job)) if words)
     pending = len(state.pending[job.id])
     if job.id in state.gangs and job.state is JobState.QUEUED:
-        return f"is about to be formed again, on the hosts that it still holds (before: {job.reason})"
+        begins = _rests(state, job) or "is about to be formed again"
+        return f"{begins}, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
         waiting = waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
-        return (waiting or "is about to be placed") + before + also
+        return (waiting or _rests(state, job) or "is about to be placed") + before + also
     ready = spare_hosts(state, job)
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
     return (f"{line}; {_spares_line(job.spec, ready)}" if job.spec.spares else line) + also
+
+
+def _rests(state: State, job: Job) -> str:
+    """That nothing is placed though there is room, because what failed rests; empty when something may be placed."""
+    resting, pending = state.resting.get(job.id, {}), state.pending[job.id]
+    if None in resting:
+        return "rests after a failure before it is formed again, longer each time"
+    if not pending or not all(rank in resting for rank in pending):
+        return ""
+    nodes = "1 node rests" if len(pending) == 1 else f"{len(pending)} nodes rest"
+    return f"{nodes} after a failure before the next attempt, longer each time"
 
 
 def spare_hosts(state: State, job: Job) -> tuple[str, ...]:

@@ -275,3 +275,14 @@ def test_a_log_with_gaps_comes_back_with_them_and_its_holes_take_no_room(data_di
     assert restored.read(log, far, 100) == Run(far, b"tail\0")
     assert restored.path(log).stat().st_blocks * 512 < 1 << 20
     assert restored.append([Chunk(log, far + 5, b"more")]) == {log: far + 9}
+
+
+@pytest.mark.parametrize("kilobytes", [40, 150])
+def test_a_backup_to_a_full_place_names_the_place(data_dir: Path, tmp_path: Path, kilobytes: int) -> None:
+    put(data_dir / "logs" / "j-1" / "0" / "0.1.log", b"x" * 200_000)
+    place = tmp_path / "small"
+    place.mkdir()
+    with mounted(place, f"{kilobytes}k"):
+        with pytest.raises(DiskFull, match=rf"no space is left for the backup in {place}; free some"):
+            take(data_dir, place / "backup.tar", logs=True, database=True, now=NOW)
+        assert list(place.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.core import retry
+from coordinator.core import explain, retry
 from coordinator.core.model import EndCause, HostFacts, JobState, NodeState
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, RetryEvent, RetryPolicy, Spread
 from tests.fakes.world import World, hardware
@@ -29,6 +29,7 @@ def test_a_failed_program_is_tried_again_so_often_and_rests_in_between() -> None
         fail_now(world, job.id, 7)
         assert world.held(job.id) == [], "tried again without a rest"
         assert world.node(job.id, 0).state is NodeState.PENDING
+        assert "1 node rests after a failure" in explain.summary(world.state, world.job(job.id))
         world.advance(5.0)
         assert [a.attempt for a in world.held(job.id)] == [attempt + 1]
     fail_now(world, job.id, 7)
@@ -147,6 +148,7 @@ def test_a_gang_whose_program_failed_is_formed_anew_after_a_rest() -> None:
     world.start(job.id)
     assert world.job(job.id).state is JobState.QUEUED
     assert {a.attempt for a in world.held(job.id)} == {1}, "formed anew without a rest"
+    assert "rests after a failure before it is formed again" in explain.summary(world.state, world.job(job.id))
     world.advance(5.0)
     world.start(job.id)
     assert world.job(job.id).generation == 2
