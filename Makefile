@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python deploy/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not bench" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "not bench" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m bench -s tests/bench

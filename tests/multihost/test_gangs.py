@@ -156,19 +156,23 @@ def test_after_a_kill_everyone_begins_again_where_it_was(gangs: Cluster) -> None
     finish(gangs, job)
 
 
+# Of a training: each rank costs an import of torch in each of its lives.
+RANKS = 2
+
+
 def ends_of(cluster: Cluster, job: str) -> tuple[list[str], float]:
     """Each rank and its final loss; and the sum of the parameters' magnitudes, on which all ranks agree."""
-    said = b"".join(cluster.logs(job, rank) for rank in range(3)).decode()
+    said = b"".join(cluster.logs(job, rank) for rank in range(RANKS)).decode()
     found = re.findall(r"(rank \d loss [\d.]+) params ([\d.]+)", said)
     (parameters,) = {float(parameters) for _, parameters in found}
-    assert len(found) == 3, said
+    assert len(found) == RANKS, said
     return [end for end, _ in found], parameters
 
 
 def train(cluster: Cluster, examples: Path, name: str, *fields: str) -> str:
-    """Submit the DDP example on three nodes; the job's id."""
+    """Submit the DDP example on two nodes; the job's id."""
     task = (examples / "cluster/torchrun-ddp.yml").read_text()
-    task = task.replace("name: torchrun-ddp", f"name: {name}").replace("nodes: 4", "nodes: 3")
+    task = task.replace("name: torchrun-ddp", f"name: {name}").replace("nodes: 4", f"nodes: {RANKS}")
     (cluster.folder / "ddp.py").write_bytes((examples / "cluster/ddp.py").read_bytes())
     path = cluster.folder / f"{name}.yml"
     path.write_text("\n".join([task, *fields]))
@@ -191,7 +195,7 @@ def test_training_that_loses_a_host_reaches_the_loss_of_an_undisturbed_run(
     other = train(gangs, examples, "undisturbed")
     assert [gangs.wait(each, timeout=200) for each in (job, other)] == [0, 0]
 
-    assert [node["host_name"] for node in gangs.nodes(job)] == [hosts[0], spare, hosts[2]]
+    assert [node["host_name"] for node in gangs.nodes(job)] == [hosts[0], spare]
     resumed = re.search(rb"resumed after epoch (\d+)", gangs.logs(job, 0))
     assert resumed, gangs.logs(job, 0).decode()
     assert 1 <= int(resumed[1]) < EPOCHS, "nothing was kept, or nothing was lost"

@@ -143,7 +143,6 @@ def test_a_command_asks_for_what_this_coordinator_does_not_know(cluster: Cluster
             assert f"this coordinator (release {__version__}) {PROTOCOL_VERSION} does not know" in text
             assert "(JobSpec.resources field 1023)" in text
             assert f"the caller (release {__version__}) speaks {PROTOCOL_VERSION}: upgrade the coordinator" in text
-        unknown = client._channel.unary_unary("/rallypoint.v1.JobService/PauseJob")
         with pytest.raises(Refused, match=r"does not know the call PauseJob; the caller \(release .*\) speaks"):
-            client._ask(unknown, b"")
+            client._lines.ask(lambda to: to.channel.unary_unary("/rallypoint.v1.JobService/PauseJob"), b"")
     assert cluster.run("ps", "--all", "--json").json["jobs"] == []
