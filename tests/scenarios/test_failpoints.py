@@ -1,6 +1,7 @@
 """kill -9 of coordinator, agent and spawner at every named failpoint, again and again, under a stream of short jobs.
 
-`RALLYPOINT_TEST_CRASHES=N` sets how many times each dies at each of its places (at the 1st to the N-th passing).
+`RALLYPOINT_TEST_CRASHES=N` sets how many times each dies at each of its places (at the 1st to the N-th passing): 4 in an
+ordinary run, for the time that it takes; the figures in docs/reliability.md are those of 10.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.multihost.processes import Program
 from tests.scenarios.crowd import Crowd
 from tests.support import eventually
 
-CRASHES = int(os.environ.get("RALLYPOINT_TEST_CRASHES", "10"))
+CRASHES = int(os.environ.get("RALLYPOINT_TEST_CRASHES", "4"))
 HOSTS = ("one", "two")
 # A host whose agent was away when another probed it gets no group until it is probed again.
 PROBES = ("--probe-interval", "1s")
