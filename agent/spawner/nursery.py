@@ -23,11 +23,12 @@ _STALE_SECONDS = 60.0
 class Nursery:
     """The groups of one agent. Without any (``use`` is false, or the host allows none) tasks are born where we are."""
 
-    __slots__ = ("_born", "_free", "_hierarchies", "_leftovers", "_next", "_waiting", "reason")
+    __slots__ = ("_born", "_free", "_hierarchies", "_leftovers", "_name", "_next", "_waiting", "reason")
 
     def __init__(self, name: str, use: bool) -> None:
         self._hierarchies: list[Hierarchy] = []
         self.reason = "switched off"
+        self._name = name
         self._next = 0
         self._born = False
         self._waiting: Group | None = None
@@ -94,6 +95,21 @@ class Nursery:
             self.remove(group)
 
     def _make(self) -> Group | None:
+        try:
+            return self._made()
+        except FileNotFoundError:
+            # Another agent of this machine took the place of our groups for left behind: it was empty for long.
+            self._hierarchies, self.reason = usable(self._name)
+        except OSError as error:
+            self.reason = f"{error.filename}: {error.strerror}"
+            return None
+        try:
+            return self._made() if self._hierarchies else None
+        except OSError as error:
+            self.reason = f"{error.filename}: {error.strerror}"
+            return None
+
+    def _made(self) -> Group:
         while True:
             self._next += 1
             paths = {each.kind: f"{each.base}/{os.getpid()}-{self._next}" for each in self._hierarchies}
@@ -102,9 +118,6 @@ class Nursery:
                     os.mkdir(path)
             except FileExistsError:
                 continue
-            except OSError as error:
-                self.reason = f"{error.filename}: {error.strerror}"
-                return None
             return Group(paths)
 
     def _enter(self, paths: dict[str, str]) -> bool:

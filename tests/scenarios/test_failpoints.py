@@ -1,7 +1,7 @@
 """kill -9 of coordinator, agent and spawner at every named failpoint, again and again, under a stream of short jobs.
 
-`RALLYPOINT_TEST_CRASHES=N` sets how many times each dies at each of its places (at the 1st to the N-th passing): 4 in an
-ordinary run, for the time that it takes; the figures in docs/reliability.md are those of 10.
+`RALLYPOINT_TEST_CRASHES=N` sets how many times each dies at each of its places (at the 1st to the N-th passing): 4 in
+an ordinary run, for the time that it takes; the figures in docs/reliability.md are those of 10.
 """
 
 from __future__ import annotations

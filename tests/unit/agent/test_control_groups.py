@@ -208,3 +208,21 @@ def test_without_groups_all_is_as_it_was(tmp_path: Path) -> None:
         assert client.next("exited")["code"] == 3
         assert client.output("j.0.1") == Path("/proc/self/cgroup").read_text()
         assert client.record("j.0.1")["group"] is None
+
+
+ROBBED = """
+import os
+from agent.spawner.nursery import Nursery
+
+nursery = Nursery(f"test-{os.getpid()}", True)
+for hierarchy in nursery._hierarchies:
+    os.rmdir(hierarchy.base)
+group = nursery.waiting(fresh=True)
+print(group is not None and group.limit_memory(1 << 26))
+nursery.close()
+"""
+
+
+def test_a_place_for_groups_that_another_agent_took_for_left_behind_is_made_again() -> None:
+    done = subprocess.run([sys.executable, "-c", ROBBED], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "True\n"
