@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coordinator.core.model import Gpu, Hardware, Host, HostState
+from coordinator.core.ids import allocation_id
+from coordinator.core.model import Allocation, Gpu, Hardware, Host, HostState, Job, Phase
 from coordinator.core.spec import GpuRequest, Range, Resources
 from coordinator.core.state import Usage
 
@@ -107,6 +108,21 @@ def hold(host: Host, usage: Usage, need: Need) -> Held | None:
         assert picked is not None
         gpus = tuple(gpu.uuid for gpu in picked)
     return Held(need.cpus, need.memory_bytes, gpus)
+
+
+def allocation(job: Job, rank: int, attempt: int, host: Host, held: Held, wanted: Phase) -> Allocation:
+    """What was picked on the host, held for one attempt of a node (or a spare) from now on."""
+    return Allocation(
+        id=allocation_id(job.id, rank, attempt),
+        job_id=job.id,
+        rank=rank,
+        attempt=attempt,
+        host_id=host.id,
+        cpus=held.cpus,
+        memory_bytes=held.memory_bytes,
+        gpus=held.gpus,
+        wanted=wanted,
+    )
 
 
 # ---------------------------------------------------------------- GPUs

@@ -19,8 +19,8 @@ from coordinator.core.changes import (
     NodeUpdated,
 )
 from coordinator.core.effects import DesiredChanged, ProbesWanted
-from coordinator.core.ids import HostId, JobId, allocation_id
-from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Node, NodeState, Phase
+from coordinator.core.ids import HostId, JobId
+from coordinator.core.model import Gang, GangPhase, Host, Job, JobState, Node, NodeState, Phase
 from coordinator.core.spec import Placement
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
@@ -199,17 +199,7 @@ def _take(state: State, job: Job, count: int) -> list[int]:
 
 
 def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted: Phase, attempt: int) -> None:
-    allocation = Allocation(
-        id=allocation_id(job.id, rank, attempt),
-        job_id=job.id,
-        rank=rank,
-        attempt=attempt,
-        host_id=host.id,
-        cpus=held.cpus,
-        memory_bytes=held.memory_bytes,
-        gpus=held.gpus,
-        wanted=wanted,
-    )
+    allocation = fit.allocation(job, rank, attempt, host, held, wanted)
     before = turn.state.nodes[job.id].get(rank)
     turn.record(AllocationReserved(allocation))
     turn.effect(DesiredChanged(host.id, allocation.id))

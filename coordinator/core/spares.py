@@ -12,7 +12,7 @@ from dataclasses import replace
 from coordinator.core import fit, network, score
 from coordinator.core.changes import AllocationFreed, AllocationReserved, DeadlineSet, JobUpdated, TryDelayed
 from coordinator.core.effects import DesiredChanged, ProbesWanted
-from coordinator.core.ids import HostId, allocation_id
+from coordinator.core.ids import HostId
 from coordinator.core.model import Allocation, GangPhase, Host, HostState, Job, JobState, Phase
 from coordinator.core.retry import LONGEST_DELAY
 from coordinator.core.spec import JobSpec, Placement
@@ -95,17 +95,7 @@ def _take(turn: Turn, job: Job, host: Host) -> None:
     members = [a for a in _held(state, job) if not is_spare(job.spec, a)]
     # Counted over the job's whole life, also over restored backups: an id must never mean two allocations.
     rank, attempt = job.spec.nodes + job.spares_taken, state.next_attempt(job.generation - 1)
-    spare = Allocation(
-        id=allocation_id(job.id, rank, attempt),
-        job_id=job.id,
-        rank=rank,
-        attempt=attempt,
-        host_id=host.id,
-        cpus=held.cpus,
-        memory_bytes=held.memory_bytes,
-        gpus=held.gpus,
-        wanted=Phase.PREPARED,
-    )
+    spare = fit.allocation(job, rank, attempt, host, held, Phase.PREPARED)
     turn.record(JobUpdated(replace(job, spares_taken=job.spares_taken + 1)))
     turn.record(AllocationReserved(spare))
     turn.effect(DesiredChanged(host.id, spare.id))
