@@ -33,7 +33,7 @@ def test_a_flood_leaves_the_rest_alive_and_every_byte_counted(tmp_path: Path) ->
     assert found.kept + found.dropped == found.written
     assert 4 * MB <= found.kept <= COORDINATOR_LIMIT * MB
     assert found.states == {"HOST_STATE_ONLINE"}
-    assert percentile(found.jobs, 0.99) < 1.0 or percentile(found.jobs, 0.9) < 0.5
+    assert percentile(found.jobs, 0.99) < 1.0
     assert found.watch.grown("agent") < 64 * MB
     assert found.watch.grown("coordinator") < 128 * MB
     # What is written between two looks comes on top.
