@@ -53,6 +53,8 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option("--backend", metavar="NAME", help="Who provides this machine, e.g. 'aws' or 'rack'."),
             click.option("--region", metavar="NAME", help="Where it is."),
+            click.option("--instance-type", metavar="NAME", help="The provider's name for this kind of machine."),
+            click.option("--fleet", metavar="NAME", help="A name for a set of machines that it belongs to."),
             click.option("--network", metavar="NAME", help="Its private network. Default: found by probing."),
             click.option("--price", metavar="USD/H", help="What the whole machine costs in USD an hour."),
             click.option("--label", "labels", metavar="K=V", multiple=True, help="A label; may be repeated."),
@@ -178,16 +180,12 @@ def join_command(
 
     prepare_grpc()
     from agent.config import save_joined
-    from agent.facts import HostFacts
     from agent.join import JoinOrder, join, read_token
     from agent.join_exit import JoinExit, JoinFailed
 
-    facts = HostFacts(
-        settings.backend, settings.region, settings.network, settings.price, settings.labels, settings.spot
-    )
     try:
         token = read_token(token_file, os.environ)
-        order = JoinOrder(address, token, settings.state_dir, facts, settings.name, force)
+        order = JoinOrder(address, token, settings.state_dir, settings.facts, settings.name, force)
         identity = join(order, time.time())
     except JoinFailed as error:
         _fail(str(error), int(error.exit_code))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.facts import HostFacts
 from agent.identity import default_state_dir
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Settings:
     price: float | None = None
     labels: dict[str, str] = field(default_factory=dict)
     spot: bool = False
+    instance_type: str = ""
+    fleet: str = ""
     cpus: int | None = None
     master_port_range: tuple[int, int] = (20000, 29999)
     work_dir: Path | None = None
@@ -61,6 +64,20 @@ class Settings:
     log_rate: int = 16 << 20
     disk_reserve: int | None = None
     archive_keep: int = 4 << 30
+
+    @property
+    def facts(self) -> HostFacts:
+        """What the owner states of this host."""
+        return HostFacts(
+            backend=self.backend,
+            region=self.region,
+            network=self.network,
+            price_per_hour=self.price,
+            labels=self.labels,
+            spot=self.spot,
+            instance_type=self.instance_type,
+            fleet=self.fleet,
+        )
 
     @property
     def peer_address(self) -> tuple[str, int]:

@@ -21,7 +21,6 @@ from agent.containment import Containment, containment
 from agent.core.outflow import Limits
 from agent.disks import Disks
 from agent.endpoint import peer_addresses
-from agent.facts import HostFacts
 from agent.hardware import NvmlProbe, read_hardware
 from agent.identity import load_identity, load_pems, needs_renewal, save_record
 from agent.lock import StateLock
@@ -83,9 +82,7 @@ class Daemon:
     def __init__(self, settings: Settings, identity: Identity) -> None:
         self._settings = settings
         self._identity = identity
-        self._facts = HostFacts(
-            settings.backend, settings.region, settings.network, settings.price, settings.labels, settings.spot
-        )
+        self._facts = settings.facts
         self._places = Places(settings.state_dir, settings.work_dir)
         self._places.make()
         self._disks = Disks([self._places.logs, self._places.work], settings.disk_reserve)

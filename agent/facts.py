@@ -12,6 +12,7 @@ class HostFacts:
     """Facts given at join or in the agent's configuration; the defaults serve someone who gives none.
 
     ``network`` empty: found by probing. ``price_per_hour`` in USD for the whole host; None: unknown, taken as free.
+    ``instance_type`` is the provider's name for this kind of machine, ``fleet`` the owner's for a set of them.
     """
 
     backend: str = ""
@@ -20,3 +21,5 @@ class HostFacts:
     price_per_hour: float | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     spot: bool = False
+    instance_type: str = ""
+    fleet: str = ""

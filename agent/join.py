@@ -192,6 +192,8 @@ def facts_message(facts: HostFacts) -> types_pb2.HostFacts:
         price_per_hour=facts.price_per_hour,
         labels=dict(facts.labels),
         spot=facts.spot,
+        instance_type=facts.instance_type,
+        fleet=facts.fleet,
     )
 
 

@@ -16,6 +16,7 @@ from agent.hardware.model import (
     HardwareReport,
     Interface,
     Problem,
+    RdmaPort,
     SystemReading,
 )
 from agent.hardware.nvml import NvmlProbe, ProbeTimes
@@ -34,6 +35,7 @@ __all__ = [
     "NvmlProbe",
     "ProbeTimes",
     "Problem",
+    "RdmaPort",
     "SystemReading",
     "diagnose",
     "read_driver_facts",

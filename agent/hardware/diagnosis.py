@@ -38,6 +38,7 @@ def diagnose(report: HardwareReport, facts: DriverFacts) -> tuple[Finding, ...]:
         _memory(report),
         *_disks(report),
         _network(report),
+        *_rdma(report),
         *_driver(report, facts),
         *(_gpu(gpu) for gpu in report.gpus),
     )
@@ -74,6 +75,21 @@ def _network(report: HardwareReport) -> Finding:
         way_out = "bring an interface up and give it an address: see 'ip address'"
         return Finding("error", "network", "no interface but loopback is up with an address", way_out)
     return Finding("ok", "network", ", ".join(f"{i.name} {i.addresses[0].ip}" for i in usable))
+
+
+def _rdma(report: HardwareReport) -> Iterator[Finding]:
+    if not report.rdma:
+        return
+    text = ", ".join(f"{p.device}:{p.port} {p.link_layer}{_gbps(p.rate_gbps)} {p.state}" for p in report.rdma)
+    if any(port.state == "ACTIVE" for port in report.rdma):
+        yield Finding("ok", "rdma", text)
+    else:
+        way_out = "NCCL takes TCP meanwhile; see 'ibstat', the cables, and for InfiniBand the subnet manager"
+        yield Finding("warn", "rdma", f"no port is active: {text}", way_out)
+
+
+def _gbps(rate: float | None) -> str:
+    return "" if rate is None else f" {rate:g} Gb/s"
 
 
 def _driver(report: HardwareReport, facts: DriverFacts) -> Iterator[Finding]:

@@ -45,8 +45,23 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
+class RdmaPort:
+    """One port of an InfiniBand or RoCE device, in the kernel's words: ``state`` is ``ACTIVE`` when it carries traffic,
+    ``link_layer`` is ``InfiniBand`` or ``Ethernet`` (RoCE)."""
+
+    device: str
+    port: int
+    state: str
+    link_layer: str
+    rate_gbps: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU: who it is, and what it was doing when it was last read.
+
+    A MIG instance is one, too, with the uuid of the GPU that it is a part of as its ``parent``; a GPU that is divided
+    so is not listed itself. ``nvlinks`` are its links to other GPUs or to a switch that are up.
 
     A GPU that no longer answers keeps its last known identity, loses its live values and has a ``problem``;
     it must not be given work. One that has never told its uuid is called ``unknown-INDEX``.
@@ -64,6 +79,8 @@ class Gpu:
     temperature_c: int | None = None
     power_watts: float | None = None
     problem: Problem | None = None
+    parent: str | None = None
+    nvlinks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,7 @@ class SystemReading:
     memory_available_bytes: int | None
     disks: tuple[Disk, ...]
     interfaces: tuple[Interface, ...]
+    rdma: tuple[RdmaPort, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import psutil
 
 from agent.hardware import cgroup
 from agent.hardware.model import Address, Disk, Interface, SystemReading
+from agent.hardware.rdma import rdma_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +40,7 @@ def read_system() -> SystemReading:
         memory_available_bytes=available,
         disks=_tried(_disks) or (),
         interfaces=_tried(_interfaces) or (),
+        rdma=_tried(rdma_ports) or (),
     )
 
 

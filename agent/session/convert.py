@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent.facts import HostFacts
-    from agent.hardware import Gpu, HardwareReport, Interface
+    from agent.hardware import Gpu, HardwareReport, Interface, RdmaPort
 
 
 _WANTED = frozenset(int(phase) for phase in Wanted)
@@ -135,7 +135,13 @@ def probe(result: Probe) -> pb.ProbeResult:
 def facts(given: HostFacts) -> types.HostFacts:
     """What the host's owner states."""
     message = types.HostFacts(
-        backend=given.backend, region=given.region, network=given.network, labels=dict(given.labels), spot=given.spot
+        backend=given.backend,
+        region=given.region,
+        network=given.network,
+        labels=dict(given.labels),
+        spot=given.spot,
+        instance_type=given.instance_type,
+        fleet=given.fleet,
     )
     if given.price_per_hour is not None:
         message.price_per_hour = given.price_per_hour
@@ -160,6 +166,7 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         driver_version=report.driver_version or "",
         cuda_version=report.cuda_version or "",
         disk_problem=report.disk_problem,
+        rdma=[_rdma(port) for port in report.rdma],
     )
     if report.memory_available_bytes is not None:
         message.memory_available_bytes = report.memory_available_bytes
@@ -178,6 +185,12 @@ def _interface(interface: Interface) -> types.NetworkInterface:
     return message
 
 
+def _rdma(port: RdmaPort) -> types.RdmaPort:
+    return types.RdmaPort(
+        device=port.device, port=port.port, state=port.state, link_layer=port.link_layer, rate_gbps=port.rate_gbps
+    )
+
+
 def _gpu(gpu: Gpu) -> types.Gpu:
     message = types.Gpu(
         uuid=gpu.uuid,
@@ -186,6 +199,8 @@ def _gpu(gpu: Gpu) -> types.Gpu:
         pci_bus=gpu.pci_bus or "",
         vendor="nvidia",
         problem=gpu.problem.summary if gpu.problem is not None else "",
+        parent=gpu.parent or "",
+        nvlinks=gpu.nvlinks,
     )
     if gpu.compute_capability is not None:
         major, minor = gpu.compute_capability

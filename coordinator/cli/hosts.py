@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
 
 
+_FACTS_AT = 4
+
+
 @click.command("hosts")
 @client_options
 def command(context: str | None, as_json: bool) -> None:
@@ -23,18 +26,25 @@ def command(context: str | None, as_json: bool) -> None:
         return
     from coordinator.cli.table import print_table
 
-    header = ("NAME", "STATE", "NETWORK", "BACKEND/REGION", "CPUS", "MEMORY", "GPUS", "PRICE", "WARNING")
-    print_table(header, [_row(host) for host in answer.hosts])
+    header = ["NAME", "STATE", "NETWORK", "BACKEND/REGION", "CPUS", "MEMORY", "GPUS", "PRICE", "WARNING"]
+    rows = [_row(host) for host in answer.hosts]
+    for title, stated in (("FLEET", "fleet"), ("TYPE", "instance_type")):
+        # Most owners state neither, and the table is wide enough.
+        texts = [getattr(host.facts, stated) for host in answer.hosts]
+        if any(texts):
+            header.insert(_FACTS_AT, title)
+            rows = [[*row[:_FACTS_AT], text, *row[_FACTS_AT:]] for row, text in zip(rows, texts, strict=True)]
+    print_table(header, rows)
     for network in answer.networks:
         for link in network.broken_links:
             say(f"network {network.name}: {link}")
 
 
-def _row(host: pb.Host) -> tuple[str, ...]:
+def _row(host: pb.Host) -> list[str]:
     from coordinator.cli import words
 
     hardware, facts = host.hardware, host.facts
-    return (
+    return [
         host.name,
         words.host_state(host),
         host.network,
@@ -44,4 +54,4 @@ def _row(host: pb.Host) -> tuple[str, ...]:
         words.gpus(host),
         words.price(facts.price_per_hour) if facts.HasField("price_per_hour") else "",
         host.warning,
-    )
+    ]

@@ -34,7 +34,10 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a host's owner states. ``price_per_hour`` in USD for the whole host; None is unknown."""
+    """What a host's owner states. ``price_per_hour`` in USD for the whole host; None is unknown.
+
+    ``instance_type`` is the provider's name for this kind of machine, ``fleet`` the owner's for a set of them.
+    """
 
     backend: str = "local"
     region: str = "local"
@@ -42,11 +45,16 @@ class HostFacts:
     price_per_hour: float | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     spot: bool = False
+    instance_type: str = ""
+    fleet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; None is unknown, never 0. ``problem`` is why it can't be used."""
+    """One GPU, or one MIG instance of ``parent`` (its uuid); None is unknown, never 0.
+
+    ``problem`` is why it can't be used; ``nvlinks`` are its links to other GPUs or to a switch that are up.
+    """
 
     uuid: str
     index: int
@@ -61,6 +69,8 @@ class Gpu:
     temperature_celsius: float | None = None
     power_watts: float | None = None
     problem: str | None = None
+    parent: str | None = None
+    nvlinks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,25 @@ class Interface:
     addresses: tuple[str, ...] = ()
     speed_mbps: int | None = None
     loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RdmaPort:
+    """One port of an InfiniBand or RoCE device, in the kernel's words; NCCL names it ``device:port``.
+
+    ``state`` is ``ACTIVE`` when it can carry traffic, ``link_layer`` is ``InfiniBand`` or ``Ethernet`` (RoCE).
+    """
+
+    device: str
+    port: int
+    state: str
+    link_layer: str
+    rate_gbps: float | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it can carry traffic."""
+        return self.state == "ACTIVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +134,7 @@ class Hardware:
     isolation: str = ""
     warnings: tuple[str, ...] = ()
     disk_problem: str | None = None
+    rdma: tuple[RdmaPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,8 @@ def facts_to_proto(facts: model.HostFacts) -> pb.HostFacts:
         price_per_hour=facts.price_per_hour,
         labels=dict(facts.labels),
         spot=facts.spot,
+        instance_type=facts.instance_type,
+        fleet=facts.fleet,
     )
 
 
@@ -135,6 +137,8 @@ def facts_from_proto(facts: pb.HostFacts) -> model.HostFacts:
         price_per_hour=facts.price_per_hour if facts.HasField("price_per_hour") else None,
         labels=dict(facts.labels),
         spot=facts.spot,
+        instance_type=facts.instance_type,
+        fleet=facts.fleet,
     )
 
 
@@ -160,6 +164,7 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         isolation=hardware.isolation,
         warnings=hardware.warnings,
         disk_problem=hardware.disk_problem or "",
+        rdma=[_rdma_to_proto(port) for port in hardware.rdma],
     )
 
 
@@ -185,6 +190,7 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         isolation=message.isolation,
         warnings=tuple(message.warnings),
         disk_problem=message.disk_problem or None,
+        rdma=tuple(_rdma_from_proto(port) for port in message.rdma),
     )
 
 
@@ -207,6 +213,17 @@ def _interface_from_proto(message: pb.NetworkInterface) -> model.Interface:
     )
 
 
+def _rdma_to_proto(port: model.RdmaPort) -> pb.RdmaPort:
+    return pb.RdmaPort(
+        device=port.device, port=port.port, state=port.state, link_layer=port.link_layer, rate_gbps=port.rate_gbps
+    )
+
+
+def _rdma_from_proto(message: pb.RdmaPort) -> model.RdmaPort:
+    rate = message.rate_gbps if message.HasField("rate_gbps") else None
+    return model.RdmaPort(message.device, message.port, message.state, message.link_layer, rate)
+
+
 def _gpu_to_proto(gpu: model.Gpu) -> pb.Gpu:
     capability = gpu.compute_capability
     return pb.Gpu(
@@ -223,6 +240,8 @@ def _gpu_to_proto(gpu: model.Gpu) -> pb.Gpu:
         temperature_celsius=gpu.temperature_celsius,
         power_watts=gpu.power_watts,
         problem=gpu.problem or "",
+        parent=gpu.parent or "",
+        nvlinks=gpu.nvlinks,
     )
 
 
@@ -245,6 +264,8 @@ def _gpu_from_proto(message: pb.Gpu) -> model.Gpu:
         temperature_celsius=message.temperature_celsius if known("temperature_celsius") else None,
         power_watts=message.power_watts if known("power_watts") else None,
         problem=message.problem or None,
+        parent=message.parent or None,
+        nvlinks=message.nvlinks if known("nvlinks") else None,
     )
 
 

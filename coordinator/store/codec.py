@@ -14,7 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint
+from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint, RdmaPort
 from coordinator.core.spec import (
     DisconnectAction,
     FileArchive,
@@ -172,6 +172,8 @@ FACTS = Shape(
         "price_per_hour": PLAIN,
         "labels": TEXT_MAP,
         "spot": PLAIN,
+        "instance_type": PLAIN,
+        "fleet": PLAIN,
     },
 )
 
@@ -191,11 +193,14 @@ _GPU = Shape(
         "temperature_celsius": PLAIN,
         "power_watts": PLAIN,
         "problem": PLAIN,
+        "parent": PLAIN,
+        "nvlinks": PLAIN,
     },
 )
 
 _DISK = Shape(Disk, {"path": PLAIN, "total_bytes": PLAIN, "free_bytes": PLAIN})
 _INTERFACE = Shape(Interface, {"name": PLAIN, "addresses": TUPLE, "speed_mbps": PLAIN, "loopback": PLAIN})
+_RDMA = Shape(RdmaPort, {"device": PLAIN, "port": PLAIN, "state": PLAIN, "link_layer": PLAIN, "rate_gbps": PLAIN})
 
 HARDWARE = Shape(
     Hardware,
@@ -219,6 +224,7 @@ HARDWARE = Shape(
         "isolation": PLAIN,
         "warnings": TUPLE,
         "disk_problem": PLAIN,
+        "rdma": _RDMA.many,
     },
 )
 

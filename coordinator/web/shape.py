@@ -116,6 +116,8 @@ def _facts(facts: HostFacts) -> Json:
         "price_per_hour": facts.price_per_hour,
         "labels": dict(facts.labels),
         "spot": facts.spot,
+        "instance_type": facts.instance_type,
+        "fleet": facts.fleet,
     }
 
 
@@ -140,6 +142,7 @@ def _hardware(hardware: Hardware) -> Json:
         "isolation": hardware.isolation,
         "warnings": list(hardware.warnings),
         "disk_problem": hardware.disk_problem,
+        "rdma": [asdict(port) for port in hardware.rdma],
     }
 
 
@@ -171,6 +174,8 @@ def _gpu(gpu: Gpu) -> Json:
         "power_watts": gpu.power_watts,
         "problem": gpu.problem,
         "vendor": gpu.vendor,
+        "parent": gpu.parent,
+        "nvlinks": gpu.nvlinks,
     }
 
 

@@ -143,6 +143,7 @@ class FleetHost:
             memory_available_bytes=1000 * GIB,
             disks=(),
             interfaces=(),
+            rdma=(),
             gpus=(),
             driver_version=None,
             cuda_version=None,

@@ -20,7 +20,7 @@ export function hostCard(host) {
 
 function place({ facts, network }) {
   const price = facts.price_per_hour === null ? null : `$${facts.price_per_hour.toFixed(2)}/h`;
-  return [facts.backend, facts.region === facts.backend ? null : facts.region, network ? `network ${network}` : "no network seen", facts.spot ? "spot" : null, price].filter(Boolean).join(" · ");
+  return [facts.backend, facts.region === facts.backend ? null : facts.region, facts.instance_type, facts.fleet ? `fleet ${facts.fleet}` : null, network ? `network ${network}` : "no network seen", facts.spot ? "spot" : null, price].filter(Boolean).join(" · ");
 }
 
 function machine(host, inContact) {
@@ -85,6 +85,8 @@ function facts(host) {
   if (hardware) {
     const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
     rows.push(["System", [hardware.os, hardware.kernel, hardware.arch].filter(Boolean).join(" · ") || "unknown"], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);
+    const ports = hardware.rdma.map((p) => `${p.device}:${p.port} (${p.link_layer}${p.rate_gbps ? `, ${p.rate_gbps} Gb/s` : ""}, ${p.state})`);
+    if (ports.length) rows.push(["RDMA", ports.join(", ")]);
     rows.push(["Disks", hardware.disks.map((d) => `${d.path}: ${bytes(d.free_bytes)} of ${bytes(d.total_bytes)} free`).join(", ") || "unknown"]);
   }
   const labels = Object.entries(host.facts.labels).map(([k, v]) => `${k}=${v}`);

@@ -811,6 +811,8 @@ class HostFacts(_message.Message):
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SPOT_FIELD_NUMBER: _builtins.int
+    INSTANCE_TYPE_FIELD_NUMBER: _builtins.int
+    FLEET_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     region: _builtins.str
     network: _builtins.str
@@ -818,6 +820,10 @@ class HostFacts(_message.Message):
     price_per_hour: _builtins.float
     """USD an hour for the whole host; absent: unknown, taken as free."""
     spot: _builtins.bool
+    instance_type: _builtins.str
+    """The provider's name for this kind of machine ("p4d.24xlarge")."""
+    fleet: _builtins.str
+    """The owner's name for a set of machines."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -829,10 +835,12 @@ class HostFacts(_message.Message):
         price_per_hour: _builtins.float | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         spot: _builtins.bool = ...,
+        instance_type: _builtins.str = ...,
+        fleet: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "labels", b"labels", "network", b"network", "price_per_hour", b"price_per_hour", "region", b"region", "spot", b"spot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "fleet", b"fleet", "instance_type", b"instance_type", "labels", b"labels", "network", b"network", "price_per_hour", b"price_per_hour", "region", b"region", "spot", b"spot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015
@@ -857,6 +865,8 @@ class Gpu(_message.Message):
     POWER_WATTS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     VENDOR_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    NVLINKS_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     index: _builtins.int
     name: _builtins.str
@@ -872,6 +882,10 @@ class Gpu(_message.Message):
     problem: _builtins.str
     """Why the GPU can't be used; empty: it can."""
     vendor: _builtins.str
+    parent: _builtins.str
+    """Of a MIG instance: the uuid of the GPU that it is a part of."""
+    nvlinks: _builtins.int
+    """Links to other GPUs or to a switch that are up; absent: unknown."""
     def __init__(
         self,
         *,
@@ -888,10 +902,12 @@ class Gpu(_message.Message):
         power_watts: _builtins.float | None = ...,
         problem: _builtins.str = ...,
         vendor: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        nvlinks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks", b"_nvlinks", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "nvlinks", b"nvlinks", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "index", b"index", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "pci_bus", b"pci_bus", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "problem", b"problem", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks", b"_nvlinks", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "index", b"index", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "nvlinks", b"nvlinks", "parent", b"parent", "pci_bus", b"pci_bus", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "problem", b"problem", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compute_capability: _TypeAlias = _typing.Literal["compute_capability"]  # noqa: Y015
     _WhichOneofArgType__compute_capability: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability"]  # noqa: Y015
@@ -899,6 +915,8 @@ class Gpu(_message.Message):
     _WhichOneofArgType__memory_bytes: _TypeAlias = _typing.Literal["_memory_bytes", b"_memory_bytes"]  # noqa: Y015
     _WhichOneofReturnType__memory_used_bytes: _TypeAlias = _typing.Literal["memory_used_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_used_bytes: _TypeAlias = _typing.Literal["_memory_used_bytes", b"_memory_used_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__nvlinks: _TypeAlias = _typing.Literal["nvlinks"]  # noqa: Y015
+    _WhichOneofArgType__nvlinks: _TypeAlias = _typing.Literal["_nvlinks", b"_nvlinks"]  # noqa: Y015
     _WhichOneofReturnType__power_limit_watts: _TypeAlias = _typing.Literal["power_limit_watts"]  # noqa: Y015
     _WhichOneofArgType__power_limit_watts: _TypeAlias = _typing.Literal["_power_limit_watts", b"_power_limit_watts"]  # noqa: Y015
     _WhichOneofReturnType__power_watts: _TypeAlias = _typing.Literal["power_watts"]  # noqa: Y015
@@ -913,6 +931,8 @@ class Gpu(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_bytes) -> _WhichOneofReturnType__memory_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_used_bytes) -> _WhichOneofReturnType__memory_used_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nvlinks) -> _WhichOneofReturnType__nvlinks | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__power_limit_watts) -> _WhichOneofReturnType__power_limit_watts | None: ...
     @_typing.overload
@@ -1003,6 +1023,44 @@ class NetworkInterface(_message.Message):
 Global___NetworkInterface: _TypeAlias = NetworkInterface  # noqa: Y015
 
 @_typing.final
+class RdmaPort(_message.Message):
+    """One port of an InfiniBand or RoCE device, in the kernel's words."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LINK_LAYER_FIELD_NUMBER: _builtins.int
+    RATE_GBPS_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """"mlx5_0" """
+    port: _builtins.int
+    state: _builtins.str
+    """"ACTIVE", "DOWN", …"""
+    link_layer: _builtins.str
+    """"InfiniBand", or "Ethernet" (RoCE)."""
+    rate_gbps: _builtins.float
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        port: _builtins.int = ...,
+        state: _builtins.str = ...,
+        link_layer: _builtins.str = ...,
+        rate_gbps: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_gbps", b"_rate_gbps", "rate_gbps", b"rate_gbps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_gbps", b"_rate_gbps", "device", b"device", "link_layer", b"link_layer", "port", b"port", "rate_gbps", b"rate_gbps", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate_gbps: _TypeAlias = _typing.Literal["rate_gbps"]  # noqa: Y015
+    _WhichOneofArgType__rate_gbps: _TypeAlias = _typing.Literal["_rate_gbps", b"_rate_gbps"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_gbps) -> _WhichOneofReturnType__rate_gbps | None: ...
+
+Global___RdmaPort: _TypeAlias = RdmaPort  # noqa: Y015
+
+@_typing.final
 class Hardware(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1025,6 +1083,7 @@ class Hardware(_message.Message):
     ISOLATION_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     DISK_PROBLEM_FIELD_NUMBER: _builtins.int
+    RDMA_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     arch: _builtins.str
     """"x86_64", "aarch64"."""
@@ -1054,6 +1113,8 @@ class Hardware(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the host's owner should know: processes that cannot be killed, limits that are not held."""
 
+    @_builtins.property
+    def rdma(self) -> _containers.RepeatedCompositeFieldContainer[Global___RdmaPort]: ...
     def __init__(
         self,
         *,
@@ -1076,10 +1137,11 @@ class Hardware(_message.Message):
         isolation: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         disk_problem: _builtins.str = ...,
+        rdma: _abc.Iterable[Global___RdmaPort] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015

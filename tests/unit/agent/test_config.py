@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import ConfigError, Settings, load, save_joined, split_address
+from agent.facts import HostFacts
 
 
 def settings(tmp_path: Path, flags: dict[str, object] | None = None, **environ: str) -> Settings:
@@ -23,6 +24,13 @@ def test_flags_go_before_environment_before_file_before_what_was_given_at_join(t
     assert (found.backend, found.region, found.name, found.network) == ("file", "env", "flag", "joined")
     assert (found.price, found.spot) == (1.5, True)
     assert found.labels == {"a": "1", "b": "3", "c": "2"}
+
+
+def test_what_an_owner_states_becomes_facts(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('fleet = "night"\nprice = 2\n')
+    stated = settings(tmp_path, {"instance_type": "p4d.24xlarge"}, spot="yes", network="a").facts
+    wanted = HostFacts("local", "local", "a", 2.0, {}, spot=True, instance_type="p4d.24xlarge", fleet="night")
+    assert stated == wanted
 
 
 def test_defaults_serve_someone_who_gives_nothing(tmp_path: Path) -> None:

@@ -148,10 +148,12 @@ def test_a_certificate_is_renewed_in_time(tmp_path: Path) -> None:
 
 def test_what_the_host_is_and_where_it_listens(tmp_path: Path) -> None:
     async def scenario() -> None:
-        options = ("--region", "eu", "--price", "2.5", "--label", "rack=7", "--cpus", "3", "--spot")
+        stated = ("--region", "eu", "--price", "2.5", "--spot", "--fleet", "f", "--instance-type", "i")
+        options = (*stated, "--label", "rack=7", "--cpus", "3")
         async with host(tmp_path, *options) as (fake, process):
             await fake.until(lambda: fake.opened, "session")
             said = fake.opened[0]
+            assert (said.facts.fleet, said.facts.instance_type) == ("f", "i")
             assert (said.facts.region, said.facts.price_per_hour, said.facts.spot) == ("eu", 2.5, True)
             assert dict(said.facts.labels) == {"rack": "7"}
             assert said.hardware.cpus == 3

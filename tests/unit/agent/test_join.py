@@ -48,7 +48,9 @@ def refused(order: JoinOrder, now: float | None = None) -> tuple[JoinExit, str]:
 
 
 def test_a_host_joins_and_is_known_on_the_agent_port(server: JoinServer, tmp_path: Path) -> None:
-    facts = HostFacts(backend="rented", region="eu", price_per_hour=2.5, labels={"team": "a"})
+    facts = HostFacts(
+        backend="rented", region="eu", price_per_hour=2.5, labels={"team": "a"}, instance_type="large", fleet="night"
+    )
     order = JoinOrder(server.address, server.new_token(), tmp_path / "state", facts, name="node-1")
     identity = join(order, time.time())
     assert identity == load_identity(tmp_path / "state")

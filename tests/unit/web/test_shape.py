@@ -9,7 +9,7 @@ from typing import Any
 from rallypoint.v1 import types_pb2
 
 from coordinator.cli.shape import plain
-from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint
+from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
 from coordinator.core.spec import FileArchive, GpuRequest, Range, Resources
 from coordinator.rpc.convert import host_to_proto, job_to_proto, network_to_proto, node_to_proto
 from coordinator.views import NetworkView
@@ -28,12 +28,14 @@ def test_field_names_are_those_of_the_protocol() -> None:
         view.host.hardware,
         disks=(Disk("/", 10, 5),),
         interfaces=(Interface("eth0", ("10.0.0.1/24", "fe80::1/64"), 10_000),),
+        rdma=(RdmaPort("mlx5_0", 1, "ACTIVE", "InfiniBand", 200.0),),
     )
     told = shape.host(replace(view, host=replace(view.host, hardware=hardware)))
     assert set(told) == _names(types_pb2.Host)
     assert set(told["facts"]) == _names(types_pb2.HostFacts)
     assert set(told["hardware"]) == _names(types_pb2.Hardware)
     assert set(told["hardware"]["gpus"][0]) == _names(types_pb2.Gpu)
+    assert set(told["hardware"]["rdma"][0]) == _names(types_pb2.RdmaPort)
     assert set(told["hardware"]["disks"][0]) == _names(types_pb2.Disk)
     assert set(told["hardware"]["interfaces"][0]) == _names(types_pb2.NetworkInterface)
     assert told["hardware"]["interfaces"][0]["addresses"][1] == {"ip": "fe80::1", "prefix_length": 64}

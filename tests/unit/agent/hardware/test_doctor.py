@@ -19,6 +19,7 @@ from agent.hardware import (
     HardwareReport,
     NvmlProbe,
     Problem,
+    RdmaPort,
     diagnose,
     problems,
     read_driver_facts,
@@ -66,6 +67,16 @@ def test_gpus_in_order(plain: HardwareReport) -> None:
     assert (driver.level, gpu.level) == ("ok", "ok")
     assert driver.text == "NVIDIA driver 580.95.05, CUDA up to 13.0, GPUs: 1"
     assert gpu.text == "0: H100 (GPU-0)"
+
+
+def test_rdma_ports_are_told_and_matter_when_none_is_active(plain: HardwareReport) -> None:
+    up, down = RdmaPort("mlx5_0", 1, "ACTIVE", "InfiniBand", 200.0), RdmaPort("mlx5_1", 1, "DOWN", "Ethernet", None)
+    assert not list(about("rdma", replace(plain, rdma=())))
+    (well,) = about("rdma", replace(plain, rdma=(up, down)))
+    assert (well.level, well.text) == ("ok", "mlx5_0:1 InfiniBand 200 Gb/s ACTIVE, mlx5_1:1 Ethernet DOWN")
+    (badly,) = about("rdma", replace(plain, rdma=(down,)))
+    assert (badly.level, badly.text) == ("warn", "no port is active: mlx5_1:1 Ethernet DOWN")
+    assert "subnet manager" in badly.way_out
 
 
 @pytest.mark.parametrize(
