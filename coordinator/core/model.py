@@ -166,6 +166,7 @@ class Host:
     """A machine with an agent. ``hardware`` is None until its agent has called once.
 
     ``drained`` is why it gets no new work although it is in contact: its agent's protocol. What runs there goes on.
+    ``vacate_at``: its work has to go, at the latest then (0: it may stay); a host that is vacated is cordoned too.
     """
 
     id: HostId
@@ -181,6 +182,7 @@ class Host:
     agent_version: str = ""
     last_seen_at: float = 0.0
     drained: str = ""
+    vacate_at: float = 0.0
 
 
 # ---------------------------------------------------------------- jobs
@@ -230,6 +232,7 @@ class EndCause(Enum):
     HOST = "host"
     UNREACHABLE = "unreachable"
     OUT_OF_MEMORY = "out-of-memory"
+    PREEMPTED = "preempted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,8 @@ class Job:
 
     ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost,
     ``waiting_since`` when it was submitted (0: before this was written down). ``avoids`` are the hosts that failed its
-    last generation, ``spares_taken`` numbers the spares that it ever held.
+    last generation, ``spares_taken`` numbers the spares that it ever held. ``spent`` is what its allocations cost that
+    are free again, in USD; ``starts_at`` when its schedule has it start (0: no schedule).
     """
 
     id: JobId
@@ -261,6 +265,8 @@ class Job:
     waiting_since: float = 0.0
     avoids: tuple[HostId, ...] = ()
     spares_taken: int = 0
+    spent: float = 0.0
+    starts_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +297,7 @@ class Node:
     latest_attempt: int = 0
     copies_failed: int = 0
     failed_host_id: HostId | None = None
+    variant: str = ""
 
     @property
     def last_attempt(self) -> int:
@@ -317,7 +324,8 @@ class Allocation:
     """Resources on one host held for one attempt of a node. ``wanted`` is PREPARED, RUNNING or STOPPING.
 
     Of a ``cluster`` job, a rank beyond its nodes is a spare (see ``spares``), and one that is observed ENDED is kept
-    for the next generation (see ``regroup``).
+    for the next generation (see ``regroup``). ``share`` is the part that it holds of each of its GPUs, ``price`` what
+    it costs in USD an hour, ``held_since`` when it was made. ``ready`` is whether the node announced that it is.
     """
 
     id: AllocationId
@@ -336,6 +344,11 @@ class Allocation:
     stop_reason: str = ""
     stop_grace: float = 0.0
     stop_signal: str = ""
+    variant: str = ""
+    share: float = 1.0
+    price: float = 0.0
+    held_since: float = 0.0
+    ready: bool = False
 
 
 class GangPhase(Enum):

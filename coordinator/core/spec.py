@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from coordinator.core.matrix import Matrix
+
 MAX_NODES = 1_000_000
 MAX_PRIORITY = 100
 MAX_REDUNDANCY = 16
@@ -51,7 +53,11 @@ ANY_NUMBER = Range()
 
 @dataclass(frozen=True, slots=True)
 class GpuRequest:
-    """The GPUs of one node. ``names`` are compared without case and without the vendor's prefix."""
+    """The GPUs of one node. ``names`` are compared without case and without the vendor's prefix.
+
+    ``share``, as numerator and denominator, is the part of one GPU that the node gets beside others, which nothing
+    isolates from it; None: its GPUs are its own.
+    """
 
     vendor: str | None = None
     names: tuple[str, ...] = ()
@@ -59,6 +65,7 @@ class GpuRequest:
     memory_bytes: Range = ANY_NUMBER
     total_memory_bytes: Range = ANY_NUMBER
     min_compute_capability: tuple[int, int] | None = None
+    share: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +150,109 @@ class OnDisconnect:
     after: float | None = None
 
 
+class Optimize(Enum):
+    """What makes one host better than another for a job."""
+
+    COST = "cost"
+    LATENCY = "latency"
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+class SpotPolicy(Enum):
+    """Whether hosts that may be taken away at any time are wanted."""
+
+    AUTO = "auto"
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFilter:
+    """Which hosts a job may use; what is empty admits all. ``hosts`` are names, with ``*`` and ``?`` as in a shell.
+
+    ``max_price`` in USD an hour for what one node holds of the host.
+    """
+
+    backends: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    fleets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=lambda: _NO_ENV)
+    max_price: float | None = None
+    spot: SpotPolicy = SpotPolicy.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run a node, for one kind of hardware. Empty ``commands`` and ``argv``: the job's own.
+
+    ``speed`` is how much work it does in the time in which a variant of speed 1 does one; None: it is measured.
+    """
+
+    name: str
+    resources: Resources = Resources()
+    env: Mapping[str, str] = field(default_factory=lambda: _NO_ENV)
+    commands: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+    precision: str = ""
+    speed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """Nodes of a ``cluster`` job that are alike. Ranks are given in the order of the groups."""
+
+    name: str
+    nodes: int = 1
+    resources: Resources = Resources()
+    env: Mapping[str, str] = field(default_factory=lambda: _NO_ENV)
+    commands: tuple[str, ...] = ()
+
+
+class StartupOrder(Enum):
+    """Which nodes of a group start first; the others follow when those say that they are ready."""
+
+    ANY = "any"
+    MASTER_FIRST = "master-first"
+    WORKERS_FIRST = "workers-first"
+
+
+class AfterWhen(Enum):
+    """Which end of another job is waited for: a good one, any, or a bad one."""
+
+    OK = "ok"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """``job`` is an id or a name; the coordinator keeps the id."""
+
+    job: str
+    when: AfterWhen = AfterWhen.OK
+
+
+@dataclass(frozen=True, slots=True)
+class UtilizationPolicy:
+    """A node is stopped when all its GPUs are below ``min_gpu_percent`` for ``window`` seconds."""
+
+    min_gpu_percent: float
+    window: float
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A job as submitted. Exactly one of ``commands`` (run by ``shell``) and ``argv`` (executed as it is) is given.
 
     Durations are seconds; ``None`` means no limit (``max_duration``) or the default (``stop_duration``).
     ``name=None`` lets the coordinator make one. ``redundancy`` counts the copies of each ``any`` node that run at once,
-    ``spares`` the hosts that a ``cluster`` job holds ready beside its nodes.
+    ``spares`` the hosts that a ``cluster`` job holds ready beside its nodes. ``near`` is a host or URL that the nodes'
+    hosts should be close to. With ``variants`` or ``groups``, ``resources`` are not used: each has its own. ``matrix``
+    gives each ``any`` node its values, and at most ``max_running`` nodes hold hosts at once. ``schedule`` is a cron
+    expression in UTC, ``budget`` in USD.
     """
 
     name: str | None = None
@@ -173,3 +276,16 @@ class JobSpec:
     redundancy: int = 1
     spares: int = 0
     on_disconnect: OnDisconnect = OnDisconnect()
+    where: HostFilter = HostFilter()
+    optimize: Optimize = Optimize.COST
+    near: str | None = None
+    variants: tuple[Variant, ...] = ()
+    groups: tuple[NodeGroup, ...] = ()
+    startup_order: StartupOrder = StartupOrder.ANY
+    matrix: Matrix | None = None
+    max_running: int | None = None
+    after: tuple[Dependency, ...] = ()
+    schedule: str | None = None
+    preemptible: bool = False
+    budget: float | None = None
+    utilization: UtilizationPolicy | None = None

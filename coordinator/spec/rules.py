@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from coordinator.core.spec import OnNodeFailure, Placement
+from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, StartupOrder, UtilizationPolicy
 from coordinator.spec.problems import Wrong, nearest
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 ID_LIKE = re.compile(r"j-[0-9]+")
+_PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A host, an IPv6 address in brackets, either with a port, or a URL of http or https.
+_NEAR = re.compile(r"(https?://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?")
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_SPEC_BYTES = 1024 * 1024
 """Most bytes that a job's specification may have on the wire; longer scripts belong into its files."""
@@ -54,23 +58,114 @@ def _suggest_name(name: str) -> str:
     return cleaned if NAME.fullmatch(cleaned) else f"job-{cleaned}"[:41].rstrip("-")
 
 
-def misplaced(
-    placement: Placement, on_node_failure: OnNodeFailure, redundancy: int, spares: int
-) -> list[tuple[str, str]]:
-    """Fields that make no sense for the job's placement, each with what to do about it."""
+def contradictions(spec: JobSpec) -> list[tuple[str, str]]:
+    """Fields that make no sense together, each with what to do about it."""
+    wrong = _misplaced_any(spec) if spec.placement is Placement.ANY else _misplaced_cluster(spec)
+    if spec.variants and spec.groups:
+        wrong.append(("variants", "variants and groups exclude each other; give each group its resources; remove one"))
+    if spec.groups and sum(group.nodes for group in spec.groups) != spec.nodes:
+        wrong.append(("groups", f"the groups do not add up to nodes ({spec.nodes}); leave nodes out"))
+    if spec.matrix is not None and len(spec.matrix) != spec.nodes:
+        text = f"{spec.matrix.source.value} makes {len(spec.matrix)} nodes, not {spec.nodes}; leave nodes out"
+        wrong.append((spec.matrix.source.value, text))
+    return wrong
+
+
+def _misplaced_any(spec: JobSpec) -> list[tuple[str, str]]:
     wrong = []
-    if placement is not Placement.ANY and on_node_failure is not OnNodeFailure.GO_ON:
-        text = "on_node_failure is for placement 'any'; a group ends as a whole; use 'retry' to form it anew"
-        wrong.append(("on_node_failure", text))
-    if placement is not Placement.ANY and redundancy > 1:
-        text = "redundancy is for placement 'any'; a group can't run twice; use 'spares' to replace a lost member fast"
-        wrong.append(("redundancy", text))
-    if placement is Placement.ANY and spares:
+    if spec.spares:
         text = (
             "spares are for placement 'cluster'; a lost 'any' node takes any free host; remove it, or use 'redundancy'"
         )
         wrong.append(("spares", text))
+    if spec.groups:
+        text = "groups are for placement 'cluster'; 'any' nodes know nothing of each other; use 'variants'"
+        wrong.append(("groups", text))
+    if spec.startup_order is not StartupOrder.ANY:
+        text = "startup_order is for placement 'cluster'; 'any' nodes start whenever a host has room; remove it"
+        wrong.append(("startup_order", text))
     return wrong
+
+
+def _misplaced_cluster(spec: JobSpec) -> list[tuple[str, str]]:
+    wrong = []
+    if spec.on_node_failure is not OnNodeFailure.GO_ON:
+        text = "on_node_failure is for placement 'any'; a group ends as a whole; use 'retry' to form it anew"
+        wrong.append(("on_node_failure", text))
+    if spec.redundancy > 1:
+        text = "redundancy is for placement 'any'; a group can't run twice; use 'spares' to replace a lost member fast"
+        wrong.append(("redundancy", text))
+    if spec.matrix is not None:
+        text = f"{spec.matrix.source.value} is for placement 'any': each node on its own; write 'placement: any'"
+        wrong.append((spec.matrix.source.value, text))
+    if spec.max_running is not None:
+        text = "max_running is for placement 'any'; a group starts as a whole; remove it, or write 'placement: any'"
+        wrong.append(("max_running", text))
+    return wrong
+
+
+def check_part_name(what: str, name: str) -> str:
+    """The name of a variant or a group. Raises ``Wrong``."""
+    if not _PART_NAME.fullmatch(name):
+        raise Wrong(
+            f"{what} name {name!r} can't be used; it is 1 to 63 of letters, digits, '.', '_' and '-', a letter or digit"
+            " first; choose another"
+        )
+    return name
+
+
+def check_parameter(name: str) -> str:
+    """The name of a parameter, which becomes part of a variable's name. Raises ``Wrong``."""
+    if not ENV_KEY.fullmatch(name):
+        raise Wrong(
+            f"parameter {name!r} can't be used; it is letters, digits and _, not a digit first; choose another name"
+        )
+    return name
+
+
+def check_different(what: str, names: Sequence[str]) -> None:
+    """That no two things have the same name. Raises ``Wrong``."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Wrong(f"{what} {twice!r} is given twice; each needs a name of its own; rename one")
+
+
+def check_share(numerator: int, denominator: int) -> None:
+    """A part of a GPU: more than nothing, less than all, and no finer than hundredths. Raises ``Wrong``."""
+    if not 0 < numerator < denominator <= 100:
+        raise Wrong(
+            f"share {numerator}/{denominator} can't be had; a share is a part of one GPU, from 1/100 to 99/100;"
+            " write for example 1/2"
+        )
+
+
+def check_near(near: str) -> str:
+    """A host or URL that hosts can measure their distance to. Raises ``Wrong``."""
+    if not _NEAR.fullmatch(near):
+        raise Wrong(
+            f"near {near!r} is neither a host nor a URL; write for example data.example.org, 10.0.0.5:9000 or"
+            " https://bucket.example.org/data"
+        )
+    return near
+
+
+def check_schedule(schedule: str) -> str:
+    """A cron expression. Raises ``Wrong``."""
+    if len(schedule.split()) != 5:
+        raise Wrong(
+            f"schedule {schedule!r} is not a cron expression; it has 5 fields: minute hour day month weekday, in UTC;"
+            " write for example '0 2 * * *'"
+        )
+    return schedule
+
+
+def check_utilization(policy: UtilizationPolicy) -> UtilizationPolicy:
+    """A policy that can be kept. Raises ``Wrong``."""
+    if not 0 < policy.min_gpu_percent <= 100:
+        raise Wrong(f"min_gpu_utilization {policy.min_gpu_percent:g} is not a share; it goes from 1 to 100 percent")
+    if not 60 <= policy.window <= 7 * 86400:
+        raise Wrong(f"time_window {policy.window:g} s can't be used; it goes from 1m to 7d; choose another")
+    return policy
 
 
 def check_env_key(key: str) -> str:

@@ -16,7 +16,7 @@ from coordinator.spec.document import Document, ValuePath, read_document
 from coordinator.spec.env import read_env
 from coordinator.spec.files import FileMapping, parse_mapping
 from coordinator.spec.problems import Problem, SpecError, Wrong, nearest
-from coordinator.spec.rules import misplaced
+from coordinator.spec.rules import contradictions
 from coordinator.spec.unsupported import DSTACK_FIELDS
 
 
@@ -90,9 +90,9 @@ def _check(document: Document, argv: tuple[str, ...], options: Options, environ:
     fields = _validated(document, problems)
     env = read_env(document, options.env, environ, problems)
     files = [*_file_problems(document, fields, base, problems), *_option_files(options, problems)]
-    if fields is not None:
-        wrong = misplaced(fields.placement, fields.on_node_failure, fields.redundancy, fields.spares)
-        problems.extend(Problem(document.place((field,)), text) for field, text in wrong)
+    spec = None if fields is None else _spec(fields, argv, env)
+    if spec is not None:
+        problems.extend(Problem(document.place((field,)), text) for field, text in contradictions(spec))
     is_task = document.data.get("type") == "task"
     if is_task and not document.data.get("commands") and not argv:
         text = "commands are missing; a task needs something to run; add 'commands:' and a list"
@@ -102,9 +102,9 @@ def _check(document: Document, argv: tuple[str, ...], options: Options, environ:
             problems.append(
                 Problem("command line", "an argument holds a NUL character; no program can be given one; remove it")
             )
-    if problems or fields is None:
+    if problems or spec is None:
         raise SpecError(sorted(problems, key=_reading_order))
-    return Task(_spec(fields, argv, env), tuple(files))
+    return Task(spec, tuple(files))
 
 
 def _reading_order(problem: Problem) -> tuple[bool, int]:

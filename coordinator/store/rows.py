@@ -24,12 +24,12 @@ from coordinator.store.codec import (
     GROUP,
     HARDWARE,
     PEER,
-    SPEC,
     map_from_column,
     map_to_column,
     texts_from_column,
     texts_to_column,
 )
+from coordinator.store.spec_form import SPEC
 
 Values = tuple[Any, ...]
 
@@ -37,7 +37,7 @@ Values = tuple[Any, ...]
 def job_row(job: Job) -> Values:
     """A new job, with its specification."""
     submitted = (job.id, job.number, job.name, job.user, job.request_id, SPEC.dumps(job.spec), job.submitted_at)
-    return (*submitted, *job_progress(job), job.waiting_since)
+    return (*submitted, *job_progress(job))
 
 
 def job_progress(job: Job) -> Values:
@@ -55,6 +55,9 @@ def job_progress(job: Job) -> Values:
         job.version,
         texts_to_column(job.avoids),
         job.spares_taken,
+        job.waiting_since,
+        job.spent,
+        job.starts_at,
     )
 
 
@@ -91,6 +94,7 @@ def node_row(node: Node) -> Values:
         node.latest_attempt,
         node.copies_failed,
         node.failed_host_id,
+        node.variant,
     )
 
 
@@ -124,6 +128,11 @@ def allocation_row(held: Allocation) -> Values:
         held.stop_reason,
         held.stop_grace,
         held.stop_signal,
+        held.variant,
+        held.share,
+        held.price,
+        held.held_since,
+        held.ready,
     )
 
 
@@ -177,6 +186,7 @@ def host_row(host: Host) -> Values:
         host.agent_version,
         host.last_seen_at,
         host.drained,
+        host.vacate_at,
     )
 
 

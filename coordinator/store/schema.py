@@ -17,9 +17,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData()
 
@@ -37,8 +38,8 @@ def _real(name: str, *, default: str | None = None) -> Column[float]:
     return Column(name, Double, nullable=False, server_default=default)
 
 
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False)
+def _flag(name: str, *, added: bool = False) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=false() if added else None)
 
 
 def _key(name: str) -> Column[str]:
@@ -80,6 +81,8 @@ jobs = _table(
     _text("avoids", default=""),
     _int("spares_taken", default="0"),
     _real("waiting_since", default="0"),
+    _real("spent", default="0"),
+    _real("starts_at", default="0"),
 )
 
 nodes = _table(
@@ -103,6 +106,7 @@ nodes = _table(
     _int("latest_attempt", default="0"),
     _int("copies_failed", default="0"),
     _text("failed_host_id", nullable=True),
+    _text("variant", default=""),
 )
 
 allocations = _table(
@@ -123,6 +127,11 @@ allocations = _table(
     _text("stop_reason"),
     _real("stop_grace"),
     _text("stop_signal"),
+    _text("variant", default=""),
+    _real("share", default="1"),
+    _real("price", default="0"),
+    _real("held_since", default="0"),
+    _flag("ready", added=True),
 )
 
 gangs = _table(
@@ -152,6 +161,7 @@ hosts = _table(
     _text("agent_version"),
     _real("last_seen_at"),
     _text("drained", default=""),
+    _real("vacate_at", default="0"),
 )
 
 join_tokens = _table(

@@ -29,6 +29,9 @@ _PROGRESS = (
     "version",
     "avoids",
     "spares_taken",
+    "waiting_since",
+    "spent",
+    "starts_at",
 )
 _MANY = (32, 8, 1)
 _RECORDS = (

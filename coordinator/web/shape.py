@@ -11,10 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface
-from coordinator.core.spec import GpuRequest, JobSpec, Range, Resources, RetryPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
-
-Json = dict[str, Any]
+from coordinator.web.spec_shape import Json, spec_shape, times_ten
 
 
 def host(view: HostView) -> Json:
@@ -58,7 +56,7 @@ def job(view: JobView) -> Json:
             "state": record.state.value,
             "reason": view.reason,
             "exit_code": record.exit_code,
-            "spec": _spec(record.spec),
+            "spec": spec_shape(record.spec),
             "counts": asdict(view.counts),
             "submitted_at": record.submitted_at,
             "started_at": record.started_at,
@@ -165,7 +163,7 @@ def _gpu(gpu: Gpu) -> Json:
         "index": gpu.index,
         "name": gpu.name,
         "memory_bytes": gpu.memory_bytes,
-        "compute_capability": _times_ten(gpu.compute_capability),
+        "compute_capability": times_ten(gpu.compute_capability),
         "pci_bus": gpu.pci_bus,
         "power_limit_watts": gpu.power_limit_watts,
         "utilization_percent": gpu.utilization_percent,
@@ -177,70 +175,3 @@ def _gpu(gpu: Gpu) -> Json:
         "parent": gpu.parent,
         "nvlinks": gpu.nvlinks,
     }
-
-
-def _times_ten(capability: tuple[int, int] | None) -> int | None:
-    return None if capability is None else capability[0] * 10 + capability[1]
-
-
-def _spec(spec: JobSpec) -> Json:
-    return {
-        "name": spec.name,
-        "nodes": spec.nodes,
-        "placement": spec.placement.value,
-        "commands": list(spec.commands),
-        "argv": list(spec.argv),
-        "shell": spec.shell,
-        "env_names": sorted(spec.env),
-        "working_dir": spec.working_dir,
-        "resources": _resources(spec.resources),
-        "max_duration_seconds": spec.max_duration,
-        "stop_duration_seconds": spec.stop_duration,
-        "stop_signal": spec.stop_signal,
-        "stop_criteria": spec.stop_criteria.value,
-        "files": asdict(spec.files) if spec.files else None,
-        "retry": _retry(spec.retry) if spec.retry else None,
-        "on_node_failure": spec.on_node_failure.value,
-        "spread": spec.spread.value,
-        "priority": spec.priority,
-        "redundancy": spec.redundancy,
-        "spares": spec.spares,
-        "on_disconnect": {
-            "action": spec.on_disconnect.action.value,
-            "after_seconds": spec.on_disconnect.after,
-        },
-    }
-
-
-def _retry(policy: RetryPolicy) -> Json:
-    return {
-        "on_events": sorted(event.value for event in policy.on_events),
-        "duration_seconds": policy.duration,
-        "attempts": policy.attempts or 0,
-    }
-
-
-def _resources(resources: Resources) -> Json:
-    return {
-        "cpu_arch": resources.cpu_arch,
-        "cpus": _range(resources.cpus),
-        "memory_bytes": _range(resources.memory_bytes),
-        "disk_bytes": _range(resources.disk_bytes),
-        "shm_bytes": resources.shm_bytes or 0,
-        "gpu": _gpu_request(resources.gpu) if resources.gpu else None,
-    }
-
-
-def _gpu_request(gpu: GpuRequest) -> Json:
-    return {
-        "vendor": gpu.vendor,
-        "names": list(gpu.names),
-        "count": _range(gpu.count),
-        "memory_bytes": _range(gpu.memory_bytes),
-        "total_memory_bytes": _range(gpu.total_memory_bytes),
-        "min_compute_capability": _times_ten(gpu.min_compute_capability) or 0,
-    }
-
-
-def _range(limits: Range) -> Json:
-    return {"min": limits.min, "max": limits.max}

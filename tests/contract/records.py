@@ -53,6 +53,9 @@ _PROGRESS = (
     "version",
     "avoids",
     "spares_taken",
+    "waiting_since",
+    "spent",
+    "starts_at",
 )
 
 

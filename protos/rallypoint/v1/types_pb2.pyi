@@ -161,6 +161,114 @@ DISCONNECT_ACTION_KEEP: DisconnectAction.ValueType  # 2
 """Let it go on; it is never placed a second time."""
 Global___DisconnectAction: _TypeAlias = DisconnectAction  # noqa: Y015
 
+class _Optimize:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OptimizeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optimize.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPTIMIZE_UNSPECIFIED: _Optimize.ValueType  # 0
+    OPTIMIZE_COST: _Optimize.ValueType  # 1
+    OPTIMIZE_LATENCY: _Optimize.ValueType  # 2
+    OPTIMIZE_SPREAD: _Optimize.ValueType  # 3
+    OPTIMIZE_PACK: _Optimize.ValueType  # 4
+
+class Optimize(_Optimize, metaclass=_OptimizeEnumTypeWrapper):
+    """What makes one host better than another for a job."""
+
+OPTIMIZE_UNSPECIFIED: Optimize.ValueType  # 0
+OPTIMIZE_COST: Optimize.ValueType  # 1
+OPTIMIZE_LATENCY: Optimize.ValueType  # 2
+OPTIMIZE_SPREAD: Optimize.ValueType  # 3
+OPTIMIZE_PACK: Optimize.ValueType  # 4
+Global___Optimize: _TypeAlias = Optimize  # noqa: Y015
+
+class _SpotPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpotPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpotPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPOT_POLICY_UNSPECIFIED: _SpotPolicy.ValueType  # 0
+    SPOT_POLICY_AUTO: _SpotPolicy.ValueType  # 1
+    SPOT_POLICY_SPOT: _SpotPolicy.ValueType  # 2
+    SPOT_POLICY_ON_DEMAND: _SpotPolicy.ValueType  # 3
+
+class SpotPolicy(_SpotPolicy, metaclass=_SpotPolicyEnumTypeWrapper):
+    """Whether hosts that may be taken away at any time are wanted."""
+
+SPOT_POLICY_UNSPECIFIED: SpotPolicy.ValueType  # 0
+SPOT_POLICY_AUTO: SpotPolicy.ValueType  # 1
+SPOT_POLICY_SPOT: SpotPolicy.ValueType  # 2
+SPOT_POLICY_ON_DEMAND: SpotPolicy.ValueType  # 3
+Global___SpotPolicy: _TypeAlias = SpotPolicy  # noqa: Y015
+
+class _StartupOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StartupOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StartupOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STARTUP_ORDER_UNSPECIFIED: _StartupOrder.ValueType  # 0
+    STARTUP_ORDER_ANY: _StartupOrder.ValueType  # 1
+    STARTUP_ORDER_MASTER_FIRST: _StartupOrder.ValueType  # 2
+    STARTUP_ORDER_WORKERS_FIRST: _StartupOrder.ValueType  # 3
+
+class StartupOrder(_StartupOrder, metaclass=_StartupOrderEnumTypeWrapper):
+    """Which nodes of a group start first; the others follow when those say that they are ready."""
+
+STARTUP_ORDER_UNSPECIFIED: StartupOrder.ValueType  # 0
+STARTUP_ORDER_ANY: StartupOrder.ValueType  # 1
+STARTUP_ORDER_MASTER_FIRST: StartupOrder.ValueType  # 2
+STARTUP_ORDER_WORKERS_FIRST: StartupOrder.ValueType  # 3
+Global___StartupOrder: _TypeAlias = StartupOrder  # noqa: Y015
+
+class _MatrixSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MatrixSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatrixSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MATRIX_SOURCE_UNSPECIFIED: _MatrixSource.ValueType  # 0
+    MATRIX_SOURCE_MATRIX: _MatrixSource.ValueType  # 1
+    MATRIX_SOURCE_ARRAY: _MatrixSource.ValueType  # 2
+    MATRIX_SOURCE_LINES: _MatrixSource.ValueType  # 3
+
+class MatrixSource(_MatrixSource, metaclass=_MatrixSourceEnumTypeWrapper):
+    """Where the values of nodes come from; it decides the names of the variables that a node gets them in."""
+
+MATRIX_SOURCE_UNSPECIFIED: MatrixSource.ValueType  # 0
+MATRIX_SOURCE_MATRIX: MatrixSource.ValueType  # 1
+MATRIX_SOURCE_ARRAY: MatrixSource.ValueType  # 2
+MATRIX_SOURCE_LINES: MatrixSource.ValueType  # 3
+Global___MatrixSource: _TypeAlias = MatrixSource  # noqa: Y015
+
+class _AfterWhen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AfterWhenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AfterWhen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AFTER_WHEN_UNSPECIFIED: _AfterWhen.ValueType  # 0
+    AFTER_WHEN_OK: _AfterWhen.ValueType  # 1
+    """It is done."""
+    AFTER_WHEN_DONE: _AfterWhen.ValueType  # 2
+    """It has ended, in whatever way."""
+    AFTER_WHEN_FAILED: _AfterWhen.ValueType  # 3
+    """It failed."""
+
+class AfterWhen(_AfterWhen, metaclass=_AfterWhenEnumTypeWrapper):
+    """Which end of another job is waited for."""
+
+AFTER_WHEN_UNSPECIFIED: AfterWhen.ValueType  # 0
+AFTER_WHEN_OK: AfterWhen.ValueType  # 1
+"""It is done."""
+AFTER_WHEN_DONE: AfterWhen.ValueType  # 2
+"""It has ended, in whatever way."""
+AFTER_WHEN_FAILED: AfterWhen.ValueType  # 3
+"""It failed."""
+Global___AfterWhen: _TypeAlias = AfterWhen  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -285,6 +393,7 @@ class GpuRequest(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     MIN_COMPUTE_CAPABILITY_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     vendor: _builtins.str
     """Lower-case vendor ("nvidia"); empty: any."""
     min_compute_capability: _builtins.int
@@ -303,6 +412,10 @@ class GpuRequest(_message.Message):
     def total_memory_bytes(self) -> Global___IntRange:
         """Bytes over all GPUs of the node."""
 
+    @_builtins.property
+    def share(self) -> Global___Share:
+        """The part of one GPU that the node gets beside others; absent: its GPUs are its own."""
+
     def __init__(
         self,
         *,
@@ -312,14 +425,39 @@ class GpuRequest(_message.Message):
         memory_bytes: Global___IntRange | None = ...,
         total_memory_bytes: Global___IntRange | None = ...,
         min_compute_capability: _builtins.int = ...,
+        share: Global___Share | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "memory_bytes", b"memory_bytes", "total_memory_bytes", b"total_memory_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "memory_bytes", b"memory_bytes", "share", b"share", "total_memory_bytes", b"total_memory_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "memory_bytes", b"memory_bytes", "min_compute_capability", b"min_compute_capability", "names", b"names", "total_memory_bytes", b"total_memory_bytes", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "memory_bytes", b"memory_bytes", "min_compute_capability", b"min_compute_capability", "names", b"names", "share", b"share", "total_memory_bytes", b"total_memory_bytes", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GpuRequest: _TypeAlias = GpuRequest  # noqa: Y015
+
+@_typing.final
+class Share(_message.Message):
+    """A part of one GPU: 1/2."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMERATOR_FIELD_NUMBER: _builtins.int
+    DENOMINATOR_FIELD_NUMBER: _builtins.int
+    numerator: _builtins.int
+    denominator: _builtins.int
+    def __init__(
+        self,
+        *,
+        numerator: _builtins.int = ...,
+        denominator: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denominator", b"denominator", "numerator", b"numerator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
 
 @_typing.final
 class Resources(_message.Message):
@@ -442,6 +580,388 @@ class OnDisconnect(_message.Message):
 Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
 
 @_typing.final
+class HostFilter(_message.Message):
+    """Which hosts a job may use; what is empty admits all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    INSTANCE_TYPES_FIELD_NUMBER: _builtins.int
+    FLEETS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MAX_PRICE_FIELD_NUMBER: _builtins.int
+    SPOT_FIELD_NUMBER: _builtins.int
+    max_price: _builtins.float
+    """USD an hour for what one node holds of the host; absent: no limit."""
+    spot: Global___SpotPolicy.ValueType
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def instance_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def fleets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of hosts, with * and ? as in a shell."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        backends: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        instance_types: _abc.Iterable[_builtins.str] | None = ...,
+        fleets: _abc.Iterable[_builtins.str] | None = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        max_price: _builtins.float | None = ...,
+        spot: Global___SpotPolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_price", b"_max_price", "max_price", b"max_price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_price", b"_max_price", "backends", b"backends", "fleets", b"fleets", "hosts", b"hosts", "instance_types", b"instance_types", "labels", b"labels", "max_price", b"max_price", "regions", b"regions", "spot", b"spot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_price: _TypeAlias = _typing.Literal["max_price"]  # noqa: Y015
+    _WhichOneofArgType__max_price: _TypeAlias = _typing.Literal["_max_price", b"_max_price"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_price) -> _WhichOneofReturnType__max_price | None: ...
+
+Global___HostFilter: _TypeAlias = HostFilter  # noqa: Y015
+
+@_typing.final
+class Variant(_message.Message):
+    """One way to run a node, for one kind of hardware."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    ARGV_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    precision: _builtins.str
+    """"fp8", "bf16", …"""
+    speed: _builtins.float
+    """Work done in the time in which a variant of speed 1 does one; absent: it is measured."""
+    @_builtins.property
+    def resources(self) -> Global___Resources: ...
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Neither commands nor argv: the job's own."""
+
+    @_builtins.property
+    def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        resources: Global___Resources | None = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        commands: _abc.Iterable[_builtins.str] | None = ...,
+        argv: _abc.Iterable[_builtins.str] | None = ...,
+        precision: _builtins.str = ...,
+        speed: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_speed", b"_speed", "resources", b"resources", "speed", b"speed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speed", b"_speed", "argv", b"argv", "commands", b"commands", "env", b"env", "name", b"name", "precision", b"precision", "resources", b"resources", "speed", b"speed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__speed: _TypeAlias = _typing.Literal["speed"]  # noqa: Y015
+    _WhichOneofArgType__speed: _TypeAlias = _typing.Literal["_speed", b"_speed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__speed) -> _WhichOneofReturnType__speed | None: ...
+
+Global___Variant: _TypeAlias = Variant  # noqa: Y015
+
+@_typing.final
+class NodeGroup(_message.Message):
+    """Nodes of a `cluster` job that are alike; ranks are given in the order of the groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    nodes: _builtins.int
+    @_builtins.property
+    def resources(self) -> Global___Resources: ...
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+        resources: Global___Resources | None = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        commands: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "env", b"env", "name", b"name", "nodes", b"nodes", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeGroup: _TypeAlias = NodeGroup  # noqa: Y015
+
+@_typing.final
+class Axis(_message.Message):
+    """One parameter: its values, or (without any) the whole numbers from `first` to `last` by `step`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    first: _builtins.int
+    last: _builtins.int
+    step: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+        step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last", "name", b"name", "step", b"step", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Axis: _TypeAlias = Axis  # noqa: Y015
+
+@_typing.final
+class Span(_message.Message):
+    """A half-open range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    stop: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
+class Parameters(_message.Message):
+    """Values of a node by name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parameters: _TypeAlias = Parameters  # noqa: Y015
+
+@_typing.final
+class Matrix(_message.Message):
+    """The values of each node of an `any` job: all combinations of the axes, the last running fastest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    INCLUDED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: Global___MatrixSource.ValueType
+    @_builtins.property
+    def axes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Axis]: ...
+    @_builtins.property
+    def excluded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """Numbers of combinations that no node has, sorted and disjoint."""
+
+    @_builtins.property
+    def included(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameters]:
+        """Further nodes, after all others."""
+
+    def __init__(
+        self,
+        *,
+        axes: _abc.Iterable[Global___Axis] | None = ...,
+        excluded: _abc.Iterable[Global___Span] | None = ...,
+        included: _abc.Iterable[Global___Parameters] | None = ...,
+        source: Global___MatrixSource.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "excluded", b"excluded", "included", b"included", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Matrix: _TypeAlias = Matrix  # noqa: Y015
+
+@_typing.final
+class Dependency(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """A job's id, or a name."""
+    when: Global___AfterWhen.ValueType
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        when: Global___AfterWhen.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dependency: _TypeAlias = Dependency  # noqa: Y015
+
+@_typing.final
+class UtilizationPolicy(_message.Message):
+    """A node is stopped when all its GPUs are used less than this for so long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_GPU_PERCENT_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    min_gpu_percent: _builtins.float
+    window_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        min_gpu_percent: _builtins.float = ...,
+        window_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_gpu_percent", b"min_gpu_percent", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UtilizationPolicy: _TypeAlias = UtilizationPolicy  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """What a user submits, checked and complete."""
 
@@ -488,6 +1008,19 @@ class JobSpec(_message.Message):
     REDUNDANCY_FIELD_NUMBER: _builtins.int
     SPARES_FIELD_NUMBER: _builtins.int
     ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    OPTIMIZE_FIELD_NUMBER: _builtins.int
+    NEAR_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    STARTUP_ORDER_FIELD_NUMBER: _builtins.int
+    MATRIX_FIELD_NUMBER: _builtins.int
+    MAX_RUNNING_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    PREEMPTIBLE_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    UTILIZATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -509,6 +1042,17 @@ class JobSpec(_message.Message):
     """Copies of each node that run at once, in different backends (`any` only); 0: 1."""
     spares: _builtins.int
     """Hosts held ready beside the nodes (`cluster` only)."""
+    optimize: Global___Optimize.ValueType
+    near: _builtins.str
+    """A host or URL that the nodes' hosts should be close to."""
+    startup_order: Global___StartupOrder.ValueType
+    max_running: _builtins.int
+    """Most `any` nodes that hold hosts at once; 0: no limit."""
+    schedule: _builtins.str
+    """A cron expression, in UTC; empty: once, now."""
+    preemptible: _builtins.bool
+    budget: _builtins.float
+    """USD; absent: no limit."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Either commands, run by `shell`, or argv, executed as it is."""
@@ -529,6 +1073,20 @@ class JobSpec(_message.Message):
     def on_disconnect(self) -> Global___OnDisconnect:
         """Absent: nodes are stopped when their lease ends."""
 
+    @_builtins.property
+    def where(self) -> Global___HostFilter: ...
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variant]:
+        """With variants or groups `resources` is not used: each has its own."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeGroup]: ...
+    @_builtins.property
+    def matrix(self) -> Global___Matrix: ...
+    @_builtins.property
+    def after(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dependency]: ...
+    @_builtins.property
+    def utilization(self) -> Global___UtilizationPolicy: ...
     def __init__(
         self,
         *,
@@ -553,15 +1111,32 @@ class JobSpec(_message.Message):
         redundancy: _builtins.int = ...,
         spares: _builtins.int = ...,
         on_disconnect: Global___OnDisconnect | None = ...,
+        where: Global___HostFilter | None = ...,
+        optimize: Global___Optimize.ValueType = ...,
+        near: _builtins.str = ...,
+        variants: _abc.Iterable[Global___Variant] | None = ...,
+        groups: _abc.Iterable[Global___NodeGroup] | None = ...,
+        startup_order: Global___StartupOrder.ValueType = ...,
+        matrix: Global___Matrix | None = ...,
+        max_running: _builtins.int = ...,
+        after: _abc.Iterable[Global___Dependency] | None = ...,
+        schedule: _builtins.str = ...,
+        preemptible: _builtins.bool = ...,
+        budget: _builtins.float | None = ...,
+        utilization: Global___UtilizationPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "argv", b"argv", "commands", b"commands", "env", b"env", "files", b"files", "max_duration_seconds", b"max_duration_seconds", "name", b"name", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "placement", b"placement", "priority", b"priority", "redundancy", b"redundancy", "resources", b"resources", "retry", b"retry", "shell", b"shell", "spares", b"spares", "spread", b"spread", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "env", b"env", "files", b"files", "groups", b"groups", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "redundancy", b"redundancy", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
+    _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
     _WhichOneofReturnType__max_duration_seconds: _TypeAlias = _typing.Literal["max_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_duration_seconds: _TypeAlias = _typing.Literal["_max_duration_seconds", b"_max_duration_seconds"]  # noqa: Y015
     _WhichOneofReturnType__stop_duration_seconds: _TypeAlias = _typing.Literal["stop_duration_seconds"]  # noqa: Y015
     _WhichOneofArgType__stop_duration_seconds: _TypeAlias = _typing.Literal["_stop_duration_seconds", b"_stop_duration_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_duration_seconds) -> _WhichOneofReturnType__max_duration_seconds | None: ...
     @_typing.overload

@@ -14,7 +14,9 @@ from coordinator.core.ids import HostId
 from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint
 from coordinator.core.spec import FileArchive, GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
 from coordinator.store import StoreError, StoreTooNew
-from coordinator.store.codec import FACTS, GROUP, HARDWARE, PEER, SPEC, Shape
+from coordinator.store.codec import FACTS, GROUP, HARDWARE, PEER
+from coordinator.store.forms import Shape
+from coordinator.store.spec_form import SPEC
 from tests.contract.records import record
 
 SHAPES: list[Shape[Any]] = [SPEC, FACTS, HARDWARE, PEER, GROUP]

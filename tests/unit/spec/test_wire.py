@@ -13,20 +13,30 @@ from hypothesis import strategies as st
 from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.core.errors import Invalid
+from coordinator.core.matrix import Axis, Matrix, MatrixSource
 from coordinator.core.spec import (
+    AfterWhen,
+    Dependency,
     DisconnectAction,
     FileArchive,
     GpuRequest,
+    HostFilter,
     JobSpec,
+    NodeGroup,
     OnDisconnect,
     OnNodeFailure,
+    Optimize,
     Placement,
     Range,
     Resources,
     RetryEvent,
     RetryPolicy,
+    SpotPolicy,
     Spread,
+    StartupOrder,
     StopCriteria,
+    UtilizationPolicy,
+    Variant,
 )
 from coordinator.spec.rules import SIGNALS
 from coordinator.wire import spec_from_pb, spec_to_pb
@@ -46,6 +56,7 @@ def ranges(low: int) -> st.SearchStrategy[Range]:
     )
 
 
+names = st.lists(filled, max_size=2).map(tuple)
 gpus = st.builds(
     GpuRequest,
     vendor=st.sampled_from([None, "nvidia", "amd"]),
@@ -55,6 +66,57 @@ gpus = st.builds(
     total_memory_bytes=ranges(0),
     min_compute_capability=st.none() | st.tuples(st.integers(1, 12), st.integers(0, 9)),
 )
+shared_gpus = st.builds(GpuRequest, share=st.sampled_from([None, (1, 2), (2, 3), (99, 100)]))
+environments = st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), texts, max_size=3).map(
+    MappingProxyType
+)
+part_names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
+commands = st.lists(filled, max_size=2).map(tuple)
+variants = st.lists(
+    st.builds(
+        Variant,
+        name=part_names,
+        resources=st.builds(Resources, gpu=st.none() | gpus | shared_gpus),
+        env=environments,
+        commands=commands,
+        precision=texts,
+        speed=st.none() | st.floats(0.01, 100),
+    ),
+    max_size=3,
+    unique_by=lambda variant: variant.name,
+).map(tuple)
+groups = st.lists(
+    st.builds(NodeGroup, name=part_names, nodes=st.integers(1, 9), env=environments, commands=commands),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda group: group.name,
+).map(tuple)
+axes = st.lists(
+    st.builds(
+        Axis, st.from_regex(r"[A-Za-z_]{1,5}", fullmatch=True), st.lists(texts, min_size=1, max_size=3).map(tuple)
+    )
+    | st.builds(
+        lambda name, first, more, step: Axis(name, (), first, first + more, step),
+        st.from_regex(r"[A-Za-z_]{1,5}", fullmatch=True),
+        st.integers(-9, 9),
+        st.integers(0, 50),
+        st.integers(1, 3),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda axis: axis.name,
+).map(tuple)
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> Matrix:
+    """Matrices of a few axes, some of whose combinations are left out."""
+    whole = Matrix(draw(axes), included=tuple(draw(st.lists(st.just({"x": "1"}), max_size=2))))
+    ends = sorted(draw(st.sets(st.integers(0, whole.combinations()), max_size=6)))
+    spans = tuple(zip(ends[::2], ends[1::2], strict=False))
+    return replace(whole, excluded=spans, source=draw(st.sampled_from(MatrixSource)))
+
+
 specs = st.builds(
     JobSpec,
     name=st.none() | st.from_regex(r"[a-z][a-z-]{0,40}", fullmatch=True),
@@ -86,12 +148,50 @@ specs = st.builds(
     ),
     spread=st.sampled_from(Spread),
     priority=st.integers(0, 100),
+    where=st.builds(
+        HostFilter,
+        backends=names,
+        regions=names,
+        instance_types=names,
+        fleets=names,
+        hosts=names,
+        labels=st.dictionaries(filled, texts, max_size=2).map(MappingProxyType),
+        max_price=st.none() | st.floats(0, 1000),
+        spot=st.sampled_from(SpotPolicy),
+    ),
+    optimize=st.sampled_from(Optimize),
+    near=st.sampled_from([None, "data.example.org", "10.0.0.5:9000", "https://bucket.example.org/data", "[fd00::1]:9"]),
+    after=st.lists(st.builds(Dependency, filled, st.sampled_from(AfterWhen)), max_size=2).map(tuple),
+    schedule=st.sampled_from([None, "0 2 * * *"]),
+    preemptible=st.booleans(),
+    budget=st.none() | st.floats(0.01, 1e6),
+    utilization=st.none() | st.builds(UtilizationPolicy, st.floats(1, 100), st.floats(60, 6000)),
     on_disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.none() | seconds),
     files=st.none() | st.just(FileArchive("ab" * 32, 10)),
 )
 
 
 specs_of_each_placement = st.one_of(
+    st.builds(
+        lambda spec, groups, order: replace(
+            spec,
+            placement=Placement.CLUSTER,
+            groups=groups,
+            startup_order=order,
+            nodes=sum(group.nodes for group in groups),
+        ),
+        specs,
+        groups,
+        st.sampled_from(StartupOrder),
+    ),
+    st.builds(
+        lambda spec, matrix, variants: replace(
+            spec, placement=Placement.ANY, matrix=matrix, nodes=len(matrix), variants=variants, max_running=2
+        ),
+        specs,
+        matrices().filter(len),
+        variants,
+    ),
     st.builds(lambda spec, spares: replace(spec, placement=Placement.CLUSTER, spares=spares), specs, st.integers(0, 9)),
     st.builds(
         lambda spec, copies, failure: replace(

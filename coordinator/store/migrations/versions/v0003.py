@@ -1,0 +1,22 @@
+"""Prices and variants of allocations, what jobs cost, schedules, hosts that are vacated."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add columns, of which rows of before take the defaults."""
+    op.add_column("jobs", sa.Column("spent", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("jobs", sa.Column("starts_at", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("nodes", sa.Column("variant", sa.Text(), nullable=False, server_default=""))
+    op.add_column("allocations", sa.Column("variant", sa.Text(), nullable=False, server_default=""))
+    op.add_column("allocations", sa.Column("share", sa.Double(), nullable=False, server_default="1"))
+    op.add_column("allocations", sa.Column("price", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("allocations", sa.Column("held_since", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("allocations", sa.Column("ready", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("hosts", sa.Column("vacate_at", sa.Double(), nullable=False, server_default="0"))
