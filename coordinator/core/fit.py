@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from coordinator.core.costs import rate
 from coordinator.core.ids import allocation_id
 from coordinator.core.model import Allocation, Gpu, Hardware, Host, HostState, Job, Phase
 from coordinator.core.spec import GpuRequest, Range, Resources
@@ -35,11 +36,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Resources picked on one host for one node."""
+    """Resources picked on one host for one node; of each of its GPUs the part ``share``."""
 
     cpus: int
     memory_bytes: int
     gpus: tuple[str, ...]
+    share: float = 1.0
 
 
 def unusable(host: Host) -> str | None:
@@ -107,11 +109,20 @@ def hold(host: Host, usage: Usage, need: Need) -> Held | None:
         picked = pick_gpus(matching_gpus(idle, need.resources.gpu), need.resources.gpu)
         assert picked is not None
         gpus = tuple(gpu.uuid for gpu in picked)
-    return Held(need.cpus, need.memory_bytes, gpus)
+    return Held(need.cpus, need.memory_bytes, gpus, _share(need))
 
 
-def allocation(job: Job, rank: int, attempt: int, host: Host, held: Held, wanted: Phase) -> Allocation:
-    """What was picked on the host, held for one attempt of a node (or a spare) from now on."""
+def _share(need: Need) -> float:
+    """The part of each of its GPUs that a node holds."""
+    share = None if need.resources.gpu is None else need.resources.gpu.share
+    return 1.0 if share is None else share[0] / share[1]
+
+
+def allocation(job: Job, rank: int, attempt: int, host: Host, held: Held, wanted: Phase, served: float) -> Allocation:
+    """What was picked on the host, held for one attempt of a node (or a spare) from the moment ``served`` on.
+
+    Its price is that of now: what the host's owner states later is for what is held later.
+    """
     return Allocation(
         id=allocation_id(job.id, rank, attempt),
         job_id=job.id,
@@ -122,6 +133,9 @@ def allocation(job: Job, rank: int, attempt: int, host: Host, held: Held, wanted
         memory_bytes=held.memory_bytes,
         gpus=held.gpus,
         wanted=wanted,
+        share=held.share,
+        price=rate(host, held.cpus, held.memory_bytes, len(held.gpus), held.share),
+        held_since=served,
     )
 
 

@@ -199,7 +199,7 @@ def _take(state: State, job: Job, count: int) -> list[int]:
 
 
 def _reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted: Phase, attempt: int) -> None:
-    allocation = fit.allocation(job, rank, attempt, host, held, wanted)
+    allocation = fit.allocation(job, rank, attempt, host, held, wanted, turn.at.served)
     before = turn.state.nodes[job.id].get(rank)
     turn.record(AllocationReserved(allocation))
     turn.effect(DesiredChanged(host.id, allocation.id))

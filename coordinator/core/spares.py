@@ -95,7 +95,7 @@ def _take(turn: Turn, job: Job, host: Host) -> None:
     members = [a for a in _held(state, job) if not is_spare(job.spec, a)]
     # Counted over the job's whole life, also over restored backups: an id must never mean two allocations.
     rank, attempt = job.spec.nodes + job.spares_taken, state.next_attempt(job.generation - 1)
-    spare = fit.allocation(job, rank, attempt, host, held, Phase.PREPARED)
+    spare = fit.allocation(job, rank, attempt, host, held, Phase.PREPARED, turn.at.served)
     turn.record(JobUpdated(replace(job, spares_taken=job.spares_taken + 1)))
     turn.record(AllocationReserved(spare))
     turn.effect(DesiredChanged(host.id, spare.id))
