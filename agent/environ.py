@@ -78,7 +78,7 @@ def node_environment(
         "DSTACK_NODE_RANK": str(desired.rank),
         "DSTACK_NODES_NUM": str(desired.spec.nodes),
         "DSTACK_GPUS_PER_NODE": str(gpus),
-        "DSTACK_GPUS_NUM": str(gpus * desired.spec.nodes),
+        "DSTACK_GPUS_NUM": str(_gpus_of_all(desired)),
         "DSTACK_WORKING_DIR": working_dir,
         "CUDA_VISIBLE_DEVICES": ",".join(desired.gpu_uuids),
         "RALLYPOINT_ALLOCATION_ID": desired.id,
@@ -87,12 +87,20 @@ def node_environment(
         "RALLYPOINT_BACKEND": host.backend,
         "RALLYPOINT_REGION": host.region,
         "RALLYPOINT_PLACEMENT": "cluster" if desired.spec.cluster else "any",
+        **desired.spec.given,
     }
     if desired.group is None or files is None:
         return {**env, **desired.spec.env}
     # Shells and mpirun take over this name of the directory, where they would else find out its real one.
     env |= {"PWD": working_dir, **_group_environment(desired.group, desired, files), **desired.spec.env}
     return {**env, "PATH": f"{os.path.dirname(files.launcher)}:{env['PATH']}"}
+
+
+def _gpus_of_all(desired: Desired) -> int:
+    """Those of all nodes; of a group whose members hold different numbers the sum."""
+    gpus = len(desired.gpu_uuids)
+    members = desired.group.members if desired.group is not None else ()
+    return sum(member.gpus for member in members) or gpus * desired.spec.nodes
 
 
 def _group_environment(group: Group, desired: Desired, files: ClusterFiles) -> dict[str, str]:

@@ -51,6 +51,8 @@ class Cause(enum.IntEnum):
 class Spec:
     """What a user submitted, as far as a host needs it. ``argv`` goes before ``commands``.
 
+    ``given`` are variables of ours that hold for this node alone; ``env``, the user's own, wins over them.
+
     ``after``: seconds out of contact after which the host stops it, if the lease is not longer; None: never.
     """
 
@@ -60,6 +62,7 @@ class Spec:
     argv: tuple[str, ...] = ()
     shell: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
     working_dir: str = ""
     max_duration: float | None = None
     stop_duration: float | None = None
@@ -90,6 +93,7 @@ class GroupMember:
     address: str
     peer_port: int
     slots: int
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

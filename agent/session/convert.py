@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from rallypoint.v1 import agent_service_pb2 as pb
@@ -46,7 +47,7 @@ def _desired(a: pb.DesiredAllocation) -> Desired:
         rank=a.rank,
         attempt=a.attempt,
         phase=Wanted(a.phase),
-        spec=_spec(a.spec),
+        spec=_adapted(_spec(a.spec), a.program) if a.HasField("program") else _spec(a.spec),
         started=a.started,
         gpu_uuids=tuple(a.gpu_uuids),
         members=members(a.members),
@@ -76,6 +77,18 @@ def _spec(s: types.JobSpec) -> Spec:
     )
 
 
+def _adapted(spec: Spec, program: pb.Program) -> Spec:
+    """What this node runs, where the job's nodes are not alike."""
+    return replace(
+        spec,
+        commands=tuple(program.commands),
+        argv=tuple(program.argv),
+        env=dict(program.env),
+        given=dict(program.given),
+        memory_limit=program.memory_limit_bytes or None,
+    )
+
+
 def _after(rule: types.OnDisconnect) -> float | None:
     if rule.HasField("after_seconds"):
         return rule.after_seconds
@@ -88,7 +101,7 @@ def members(found: Iterable[pb.GangMember]) -> tuple[Member, ...]:
 
 
 def _group(g: pb.Group) -> Group:
-    found = (GroupMember(m.rank, m.host_id, m.host_name, m.address, m.peer_port, m.slots) for m in g.members)
+    found = (GroupMember(m.rank, m.host_id, m.host_name, m.address, m.peer_port, m.slots, m.gpus) for m in g.members)
     return Group(g.generation, g.master_address, g.master_port, tuple(found))
 
 

@@ -87,7 +87,10 @@ class SessionOpened:
 
 @dataclass(frozen=True, slots=True)
 class AllocationStatus:
-    """What an agent saw of an allocation. ``exit_code`` is 128 + signal when a signal ended it."""
+    """What an agent saw of an allocation. ``exit_code`` is 128 + signal when a signal ended it.
+
+    ``ready``: the node has announced that it is.
+    """
 
     id: AllocationId
     phase: Phase
@@ -98,6 +101,7 @@ class AllocationStatus:
     ended_at: float = 0.0
     log_bytes: int = 0
     master_port: int = 0
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -365,12 +365,13 @@ class GangPhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A member of a formed group and the address its peers use for it."""
+    """A member of a formed group and the address its peers use for it. ``gpus``: how many it holds."""
 
     rank: int
     host_id: HostId
     address: str
     slots: int
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

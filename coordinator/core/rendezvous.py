@@ -73,7 +73,9 @@ def _start(turn: Turn, gang: Gang, members: list[Allocation], addresses: dict[Ho
         generation=gang.generation,
         master_address=addresses[master.host_id],
         master_port=master.master_port,
-        members=tuple(GroupMember(m.rank, m.host_id, addresses[m.host_id], slots=max(1, len(m.gpus))) for m in members),
+        members=tuple(
+            GroupMember(m.rank, m.host_id, addresses[m.host_id], max(1, len(m.gpus)), len(m.gpus)) for m in members
+        ),
     )
     turn.record(DeadlineSet(gang_deadline(turn.state.jobs[gang.job_id]), None))
     turn.record(GangUpdated(replace(gang, phase=GangPhase.RUNNING, group=group)))

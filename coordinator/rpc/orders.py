@@ -11,6 +11,7 @@ from coordinator.core import model
 from coordinator.core.desired import Desired
 from coordinator.core.events import AllocationStatus
 from coordinator.core.ids import AllocationId, HostId
+from coordinator.core.program import Program
 from coordinator.wire import spec_to_pb
 
 _PHASE = {
@@ -78,7 +79,19 @@ def desired_to_proto(desired: Desired, specs: SpecCache) -> pb.DesiredAllocation
     )
     if desired.group is not None:
         message.group.CopyFrom(_group_to_proto(desired))
+    if desired.program is not None:
+        message.program.CopyFrom(_program_to_proto(desired.program))
     return message
+
+
+def _program_to_proto(program: Program) -> pb.Program:
+    return pb.Program(
+        commands=program.commands,
+        argv=program.argv,
+        env=program.env,
+        given=program.given,
+        memory_limit_bytes=program.resources.memory_bytes.max or 0,
+    )
 
 
 def member_to_proto(host: model.Host, rank: int = 0) -> pb.GangMember:
@@ -98,6 +111,7 @@ def _group_to_proto(desired: Desired) -> pb.Group:
             address=member.address,
             peer_port=host.peer_port,
             slots=member.slots,
+            gpus=member.gpus,
         )
         for member, host in zip(group.members, desired.group_hosts, strict=True)
     ]
@@ -134,6 +148,7 @@ def _status(message: pb.AllocationStatus, wall: float) -> AllocationStatus:
         ended_at=ended_at,
         log_bytes=message.log_bytes,
         master_port=message.master_port,
+        ready=message.ready,
     )
 
 

@@ -76,7 +76,7 @@ HARDWARE = Shape(
 
 PEER = Shape(PeerEndpoint, {"addresses": TUPLE, "port": PLAIN})
 
-_MEMBER = Shape(GroupMember, {"rank": PLAIN, "host_id": PLAIN, "address": PLAIN, "slots": PLAIN})
+_MEMBER = Shape(GroupMember, {"rank": PLAIN, "host_id": PLAIN, "address": PLAIN, "slots": PLAIN, "gpus": PLAIN})
 GROUP = Shape(Group, {"generation": PLAIN, "master_address": PLAIN, "master_port": PLAIN, "members": _MEMBER.many})
 
 

@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rallypoint/v1/agent_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\xd9\x01\n\x12OpenSessionRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12)\n\x08hardware\x18\x03 \x01(\x0b\x32\x17.rallypoint.v1.Hardware\x12\'\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x18.rallypoint.v1.HostFacts\x12)\n\x04peer\x18\x05 \x01(\x0b\x32\x1b.rallypoint.v1.PeerEndpoint\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\"/\n\x0cPeerEndpoint\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\xa7\x01\n\x13OpenSessionResponse\x12)\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.WelcomeH\x00\x12.\n\x07\x64\x65sired\x18\x02 \x01(\x0b\x32\x1b.rallypoint.v1.DesiredStateH\x00\x12*\n\x05probe\x18\x03 \x01(\x0b\x32\x19.rallypoint.v1.ProbeOrderH\x00\x42\t\n\x07message\"\xb6\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x04 \x01(\x01\x12\x15\n\rlease_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13lease_grace_seconds\x18\x06 \x01(\x01\x12\x18\n\x10protocol_version\x18\x07 \x01(\t\x12\x0f\n\x07\x64rained\x18\x08 \x01(\t\"\x89\x01\n\x0c\x44\x65siredState\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x35\n\x0b\x61llocations\x18\x03 \x03(\x0b\x32 .rallypoint.v1.DesiredAllocation\x12\x1e\n\x16removed_allocation_ids\x18\x04 \x03(\t\"\x9c\x03\n\x11\x44\x65siredAllocation\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12*\n\x05phase\x18\x05 \x01(\x0e\x32\x1b.rallypoint.v1.DesiredPhase\x12\x10\n\x08job_name\x18\x06 \x01(\t\x12\x0f\n\x07started\x18\x07 \x01(\x08\x12$\n\x04spec\x18\x08 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x0c\n\x04\x63pus\x18\t \x01(\r\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\x12\x11\n\tgpu_uuids\x18\x0b \x03(\t\x12*\n\x07members\x18\x0c \x03(\x0b\x32\x19.rallypoint.v1.GangMember\x12#\n\x05group\x18\r \x01(\x0b\x32\x14.rallypoint.v1.Group\x12\x13\n\x0bstop_reason\x18\x0e \x01(\t\x12\x1a\n\x12stop_grace_seconds\x18\x0f \x01(\x01\x12\x13\n\x0bstop_signal\x18\x10 \x01(\t\"m\n\nGangMember\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12-\n\x08\x65ndpoint\x18\x04 \x01(\x0b\x32\x1b.rallypoint.v1.PeerEndpoint\"u\n\x05Group\x12\x12\n\ngeneration\x18\x01 \x01(\r\x12\x16\n\x0emaster_address\x18\x02 \x01(\t\x12\x13\n\x0bmaster_port\x18\x03 \x01(\r\x12+\n\x07members\x18\x04 \x03(\x0b\x32\x1a.rallypoint.v1.GroupMember\"r\n\x0bGroupMember\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x11\n\tpeer_port\x18\x05 \x01(\r\x12\r\n\x05slots\x18\x06 \x01(\r\"8\n\nProbeOrder\x12*\n\x07targets\x18\x01 \x03(\x0b\x32\x19.rallypoint.v1.GangMember\"v\n\x0bProbeResult\x12\x16\n\x0etarget_host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0f\n\x07reached\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\"\x9e\x03\n\x10\x41llocationStatus\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12+\n\x05phase\x18\x02 \x01(\x0e\x32\x1c.rallypoint.v1.ObservedPhase\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x17.rallypoint.v1.EndCause\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nstarted_at\x18\x06 \x01(\x01\x12\x10\n\x08\x65nded_at\x18\x07 \x01(\x01\x12\x11\n\tlog_bytes\x18\x08 \x01(\x03\x12\x13\n\x0bmaster_port\x18\t \x01(\r\x12*\n\x06probes\x18\n \x03(\x0b\x32\x1a.rallypoint.v1.ProbeResult\x12 \n\x13started_seconds_ago\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x65nded_seconds_ago\x18\x0c \x01(\x01H\x02\x88\x01\x01\x42\x0c\n\n_exit_codeB\x16\n\x14_started_seconds_agoB\x14\n\x12_ended_seconds_ago\"\xcb\x01\n\rReportRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x31\n\x08statuses\x18\x03 \x03(\x0b\x32\x1f.rallypoint.v1.AllocationStatus\x12*\n\x06probes\x18\x04 \x03(\x0b\x32\x1a.rallypoint.v1.ProbeResult\x12)\n\x08hardware\x18\x05 \x01(\x0b\x32\x17.rallypoint.v1.Hardware\x12\x0f\n\x07goodbye\x18\x06 \x01(\x08\"=\n\x0eReportResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\x14\n\x0c\x63oordinators\x18\x02 \x03(\t\"=\n\x12PublishLogsRequest\x12\'\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x17.rallypoint.v1.LogChunk\"k\n\x08LogChunk\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x64rop_reason\x18\x05 \x01(\t\"D\n\x13PublishLogsResponse\x12-\n\tpositions\x18\x01 \x03(\x0b\x32\x1a.rallypoint.v1.LogPosition\"E\n\x0bLogPosition\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07unknown\x18\x03 \x01(\x08\"%\n\x13\x46\x65tchArchiveRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"$\n\x14\x46\x65tchArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"C\n\x18RenewCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c*\x7f\n\x0c\x44\x65siredPhase\x12\x1d\n\x19\x44\x45SIRED_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45SIRED_PHASE_PREPARED\x10\x01\x12\x19\n\x15\x44\x45SIRED_PHASE_RUNNING\x10\x02\x12\x19\n\x15\x44\x45SIRED_PHASE_STOPPED\x10\x03*\xbd\x01\n\rObservedPhase\x12\x1e\n\x1aOBSERVED_PHASE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OBSERVED_PHASE_PREPARING\x10\x01\x12\x1b\n\x17OBSERVED_PHASE_PREPARED\x10\x02\x12\x1a\n\x16OBSERVED_PHASE_RUNNING\x10\x03\x12\x1b\n\x17OBSERVED_PHASE_STOPPING\x10\x04\x12\x18\n\x14OBSERVED_PHASE_ENDED\x10\x05*\xd4\x01\n\x08\x45ndCause\x12\x19\n\x15\x45ND_CAUSE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45ND_CAUSE_EXIT\x10\x01\x12\x15\n\x11\x45ND_CAUSE_STOPPED\x10\x02\x12\x1a\n\x16\x45ND_CAUSE_MAX_DURATION\x10\x03\x12\x1a\n\x16\x45ND_CAUSE_START_FAILED\x10\x04\x12\x12\n\x0e\x45ND_CAUSE_HOST\x10\x05\x12\x19\n\x15\x45ND_CAUSE_UNREACHABLE\x10\x06\x12\x1b\n\x17\x45ND_CAUSE_OUT_OF_MEMORY\x10\x07\x32\xc3\x03\n\x0c\x41gentService\x12V\n\x0bOpenSession\x12!.rallypoint.v1.OpenSessionRequest\x1a\".rallypoint.v1.OpenSessionResponse0\x01\x12\x45\n\x06Report\x12\x1c.rallypoint.v1.ReportRequest\x1a\x1d.rallypoint.v1.ReportResponse\x12T\n\x0bPublishLogs\x12!.rallypoint.v1.PublishLogsRequest\x1a\".rallypoint.v1.PublishLogsResponse\x12Y\n\x0c\x46\x65tchArchive\x12\".rallypoint.v1.FetchArchiveRequest\x1a#.rallypoint.v1.FetchArchiveResponse0\x01\x12\x63\n\x10RenewCertificate\x12&.rallypoint.v1.RenewCertificateRequest\x1a\'.rallypoint.v1.RenewCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rallypoint/v1/agent_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\xd9\x01\n\x12OpenSessionRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12)\n\x08hardware\x18\x03 \x01(\x0b\x32\x17.rallypoint.v1.Hardware\x12\'\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x18.rallypoint.v1.HostFacts\x12)\n\x04peer\x18\x05 \x01(\x0b\x32\x1b.rallypoint.v1.PeerEndpoint\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\"/\n\x0cPeerEndpoint\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\xa7\x01\n\x13OpenSessionResponse\x12)\n\x07welcome\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.WelcomeH\x00\x12.\n\x07\x64\x65sired\x18\x02 \x01(\x0b\x32\x1b.rallypoint.v1.DesiredStateH\x00\x12*\n\x05probe\x18\x03 \x01(\x0b\x32\x19.rallypoint.v1.ProbeOrderH\x00\x42\t\n\x07message\"\xb6\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x04 \x01(\x01\x12\x15\n\rlease_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13lease_grace_seconds\x18\x06 \x01(\x01\x12\x18\n\x10protocol_version\x18\x07 \x01(\t\x12\x0f\n\x07\x64rained\x18\x08 \x01(\t\"\x89\x01\n\x0c\x44\x65siredState\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x35\n\x0b\x61llocations\x18\x03 \x03(\x0b\x32 .rallypoint.v1.DesiredAllocation\x12\x1e\n\x16removed_allocation_ids\x18\x04 \x03(\t\"\xc5\x03\n\x11\x44\x65siredAllocation\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\x12*\n\x05phase\x18\x05 \x01(\x0e\x32\x1b.rallypoint.v1.DesiredPhase\x12\x10\n\x08job_name\x18\x06 \x01(\t\x12\x0f\n\x07started\x18\x07 \x01(\x08\x12$\n\x04spec\x18\x08 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x0c\n\x04\x63pus\x18\t \x01(\r\x12\x14\n\x0cmemory_bytes\x18\n \x01(\x03\x12\x11\n\tgpu_uuids\x18\x0b \x03(\t\x12*\n\x07members\x18\x0c \x03(\x0b\x32\x19.rallypoint.v1.GangMember\x12#\n\x05group\x18\r \x01(\x0b\x32\x14.rallypoint.v1.Group\x12\x13\n\x0bstop_reason\x18\x0e \x01(\t\x12\x1a\n\x12stop_grace_seconds\x18\x0f \x01(\x01\x12\x13\n\x0bstop_signal\x18\x10 \x01(\t\x12\'\n\x07program\x18\x11 \x01(\x0b\x32\x16.rallypoint.v1.Program\"\xff\x01\n\x07Program\x12\x10\n\x08\x63ommands\x18\x01 \x03(\t\x12\x0c\n\x04\x61rgv\x18\x02 \x03(\t\x12,\n\x03\x65nv\x18\x03 \x03(\x0b\x32\x1f.rallypoint.v1.Program.EnvEntry\x12\x30\n\x05given\x18\x04 \x03(\x0b\x32!.rallypoint.v1.Program.GivenEntry\x12\x1a\n\x12memory_limit_bytes\x18\x05 \x01(\x03\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a,\n\nGivenEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\nGangMember\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12-\n\x08\x65ndpoint\x18\x04 \x01(\x0b\x32\x1b.rallypoint.v1.PeerEndpoint\"u\n\x05Group\x12\x12\n\ngeneration\x18\x01 \x01(\r\x12\x16\n\x0emaster_address\x18\x02 \x01(\t\x12\x13\n\x0bmaster_port\x18\x03 \x01(\r\x12+\n\x07members\x18\x04 \x03(\x0b\x32\x1a.rallypoint.v1.GroupMember\"\x80\x01\n\x0bGroupMember\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\thost_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x11\n\tpeer_port\x18\x05 \x01(\r\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x0c\n\x04gpus\x18\x07 \x01(\r\"8\n\nProbeOrder\x12*\n\x07targets\x18\x01 \x03(\x0b\x32\x19.rallypoint.v1.GangMember\"v\n\x0bProbeResult\x12\x16\n\x0etarget_host_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x0f\n\x07reached\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\"\xad\x03\n\x10\x41llocationStatus\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12+\n\x05phase\x18\x02 \x01(\x0e\x32\x1c.rallypoint.v1.ObservedPhase\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12&\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32\x17.rallypoint.v1.EndCause\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nstarted_at\x18\x06 \x01(\x01\x12\x10\n\x08\x65nded_at\x18\x07 \x01(\x01\x12\x11\n\tlog_bytes\x18\x08 \x01(\x03\x12\x13\n\x0bmaster_port\x18\t \x01(\r\x12*\n\x06probes\x18\n \x03(\x0b\x32\x1a.rallypoint.v1.ProbeResult\x12 \n\x13started_seconds_ago\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x65nded_seconds_ago\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05ready\x18\r \x01(\x08\x42\x0c\n\n_exit_codeB\x16\n\x14_started_seconds_agoB\x14\n\x12_ended_seconds_ago\"\xcb\x01\n\rReportRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x31\n\x08statuses\x18\x03 \x03(\x0b\x32\x1f.rallypoint.v1.AllocationStatus\x12*\n\x06probes\x18\x04 \x03(\x0b\x32\x1a.rallypoint.v1.ProbeResult\x12)\n\x08hardware\x18\x05 \x01(\x0b\x32\x17.rallypoint.v1.Hardware\x12\x0f\n\x07goodbye\x18\x06 \x01(\x08\"=\n\x0eReportResponse\x12\x15\n\rlease_seconds\x18\x01 \x01(\x01\x12\x14\n\x0c\x63oordinators\x18\x02 \x03(\t\"=\n\x12PublishLogsRequest\x12\'\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x17.rallypoint.v1.LogChunk\"k\n\x08LogChunk\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x64rop_reason\x18\x05 \x01(\t\"D\n\x13PublishLogsResponse\x12-\n\tpositions\x18\x01 \x03(\x0b\x32\x1a.rallypoint.v1.LogPosition\"E\n\x0bLogPosition\x12\x15\n\rallocation_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07unknown\x18\x03 \x01(\x08\"%\n\x13\x46\x65tchArchiveRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"$\n\x14\x46\x65tchArchiveResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"C\n\x18RenewCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c*\x7f\n\x0c\x44\x65siredPhase\x12\x1d\n\x19\x44\x45SIRED_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45SIRED_PHASE_PREPARED\x10\x01\x12\x19\n\x15\x44\x45SIRED_PHASE_RUNNING\x10\x02\x12\x19\n\x15\x44\x45SIRED_PHASE_STOPPED\x10\x03*\xbd\x01\n\rObservedPhase\x12\x1e\n\x1aOBSERVED_PHASE_UNSPECIFIED\x10\x00\x12\x1c\n\x18OBSERVED_PHASE_PREPARING\x10\x01\x12\x1b\n\x17OBSERVED_PHASE_PREPARED\x10\x02\x12\x1a\n\x16OBSERVED_PHASE_RUNNING\x10\x03\x12\x1b\n\x17OBSERVED_PHASE_STOPPING\x10\x04\x12\x18\n\x14OBSERVED_PHASE_ENDED\x10\x05*\xd4\x01\n\x08\x45ndCause\x12\x19\n\x15\x45ND_CAUSE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45ND_CAUSE_EXIT\x10\x01\x12\x15\n\x11\x45ND_CAUSE_STOPPED\x10\x02\x12\x1a\n\x16\x45ND_CAUSE_MAX_DURATION\x10\x03\x12\x1a\n\x16\x45ND_CAUSE_START_FAILED\x10\x04\x12\x12\n\x0e\x45ND_CAUSE_HOST\x10\x05\x12\x19\n\x15\x45ND_CAUSE_UNREACHABLE\x10\x06\x12\x1b\n\x17\x45ND_CAUSE_OUT_OF_MEMORY\x10\x07\x32\xc3\x03\n\x0c\x41gentService\x12V\n\x0bOpenSession\x12!.rallypoint.v1.OpenSessionRequest\x1a\".rallypoint.v1.OpenSessionResponse0\x01\x12\x45\n\x06Report\x12\x1c.rallypoint.v1.ReportRequest\x1a\x1d.rallypoint.v1.ReportResponse\x12T\n\x0bPublishLogs\x12!.rallypoint.v1.PublishLogsRequest\x1a\".rallypoint.v1.PublishLogsResponse\x12Y\n\x0c\x46\x65tchArchive\x12\".rallypoint.v1.FetchArchiveRequest\x1a#.rallypoint.v1.FetchArchiveResponse0\x01\x12\x63\n\x10RenewCertificate\x12&.rallypoint.v1.RenewCertificateRequest\x1a\'.rallypoint.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rallypoint.v1.agent_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DESIREDPHASE']._serialized_start=2971
-  _globals['_DESIREDPHASE']._serialized_end=3098
-  _globals['_OBSERVEDPHASE']._serialized_start=3101
-  _globals['_OBSERVEDPHASE']._serialized_end=3290
-  _globals['_ENDCAUSE']._serialized_start=3293
-  _globals['_ENDCAUSE']._serialized_end=3505
+  _globals['_PROGRAM_ENVENTRY']._loaded_options = None
+  _globals['_PROGRAM_ENVENTRY']._serialized_options = b'8\001'
+  _globals['_PROGRAM_GIVENENTRY']._loaded_options = None
+  _globals['_PROGRAM_GIVENENTRY']._serialized_options = b'8\001'
+  _globals['_DESIREDPHASE']._serialized_start=3300
+  _globals['_DESIREDPHASE']._serialized_end=3427
+  _globals['_OBSERVEDPHASE']._serialized_start=3430
+  _globals['_OBSERVEDPHASE']._serialized_end=3619
+  _globals['_ENDCAUSE']._serialized_start=3622
+  _globals['_ENDCAUSE']._serialized_end=3834
   _globals['_OPENSESSIONREQUEST']._serialized_start=80
   _globals['_OPENSESSIONREQUEST']._serialized_end=297
   _globals['_PEERENDPOINT']._serialized_start=299
@@ -49,39 +53,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESIREDSTATE']._serialized_start=704
   _globals['_DESIREDSTATE']._serialized_end=841
   _globals['_DESIREDALLOCATION']._serialized_start=844
-  _globals['_DESIREDALLOCATION']._serialized_end=1256
-  _globals['_GANGMEMBER']._serialized_start=1258
-  _globals['_GANGMEMBER']._serialized_end=1367
-  _globals['_GROUP']._serialized_start=1369
-  _globals['_GROUP']._serialized_end=1486
-  _globals['_GROUPMEMBER']._serialized_start=1488
-  _globals['_GROUPMEMBER']._serialized_end=1602
-  _globals['_PROBEORDER']._serialized_start=1604
-  _globals['_PROBEORDER']._serialized_end=1660
-  _globals['_PROBERESULT']._serialized_start=1662
-  _globals['_PROBERESULT']._serialized_end=1780
-  _globals['_ALLOCATIONSTATUS']._serialized_start=1783
-  _globals['_ALLOCATIONSTATUS']._serialized_end=2197
-  _globals['_REPORTREQUEST']._serialized_start=2200
-  _globals['_REPORTREQUEST']._serialized_end=2403
-  _globals['_REPORTRESPONSE']._serialized_start=2405
-  _globals['_REPORTRESPONSE']._serialized_end=2466
-  _globals['_PUBLISHLOGSREQUEST']._serialized_start=2468
-  _globals['_PUBLISHLOGSREQUEST']._serialized_end=2529
-  _globals['_LOGCHUNK']._serialized_start=2531
-  _globals['_LOGCHUNK']._serialized_end=2638
-  _globals['_PUBLISHLOGSRESPONSE']._serialized_start=2640
-  _globals['_PUBLISHLOGSRESPONSE']._serialized_end=2708
-  _globals['_LOGPOSITION']._serialized_start=2710
-  _globals['_LOGPOSITION']._serialized_end=2779
-  _globals['_FETCHARCHIVEREQUEST']._serialized_start=2781
-  _globals['_FETCHARCHIVEREQUEST']._serialized_end=2818
-  _globals['_FETCHARCHIVERESPONSE']._serialized_start=2820
-  _globals['_FETCHARCHIVERESPONSE']._serialized_end=2856
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=2858
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=2900
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=2902
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=2969
-  _globals['_AGENTSERVICE']._serialized_start=3508
-  _globals['_AGENTSERVICE']._serialized_end=3959
+  _globals['_DESIREDALLOCATION']._serialized_end=1297
+  _globals['_PROGRAM']._serialized_start=1300
+  _globals['_PROGRAM']._serialized_end=1555
+  _globals['_PROGRAM_ENVENTRY']._serialized_start=1467
+  _globals['_PROGRAM_ENVENTRY']._serialized_end=1509
+  _globals['_PROGRAM_GIVENENTRY']._serialized_start=1511
+  _globals['_PROGRAM_GIVENENTRY']._serialized_end=1555
+  _globals['_GANGMEMBER']._serialized_start=1557
+  _globals['_GANGMEMBER']._serialized_end=1666
+  _globals['_GROUP']._serialized_start=1668
+  _globals['_GROUP']._serialized_end=1785
+  _globals['_GROUPMEMBER']._serialized_start=1788
+  _globals['_GROUPMEMBER']._serialized_end=1916
+  _globals['_PROBEORDER']._serialized_start=1918
+  _globals['_PROBEORDER']._serialized_end=1974
+  _globals['_PROBERESULT']._serialized_start=1976
+  _globals['_PROBERESULT']._serialized_end=2094
+  _globals['_ALLOCATIONSTATUS']._serialized_start=2097
+  _globals['_ALLOCATIONSTATUS']._serialized_end=2526
+  _globals['_REPORTREQUEST']._serialized_start=2529
+  _globals['_REPORTREQUEST']._serialized_end=2732
+  _globals['_REPORTRESPONSE']._serialized_start=2734
+  _globals['_REPORTRESPONSE']._serialized_end=2795
+  _globals['_PUBLISHLOGSREQUEST']._serialized_start=2797
+  _globals['_PUBLISHLOGSREQUEST']._serialized_end=2858
+  _globals['_LOGCHUNK']._serialized_start=2860
+  _globals['_LOGCHUNK']._serialized_end=2967
+  _globals['_PUBLISHLOGSRESPONSE']._serialized_start=2969
+  _globals['_PUBLISHLOGSRESPONSE']._serialized_end=3037
+  _globals['_LOGPOSITION']._serialized_start=3039
+  _globals['_LOGPOSITION']._serialized_end=3108
+  _globals['_FETCHARCHIVEREQUEST']._serialized_start=3110
+  _globals['_FETCHARCHIVEREQUEST']._serialized_end=3147
+  _globals['_FETCHARCHIVERESPONSE']._serialized_start=3149
+  _globals['_FETCHARCHIVERESPONSE']._serialized_end=3185
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=3187
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=3229
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=3231
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=3298
+  _globals['_AGENTSERVICE']._serialized_start=3837
+  _globals['_AGENTSERVICE']._serialized_end=4288
 # @@protoc_insertion_point(module_scope)

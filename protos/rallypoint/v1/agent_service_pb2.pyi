@@ -299,6 +299,7 @@ class DesiredAllocation(_message.Message):
     STOP_REASON_FIELD_NUMBER: _builtins.int
     STOP_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     """"JOB.RANK.ATTEMPT" """
     job_id: _builtins.str
@@ -327,6 +328,10 @@ class DesiredAllocation(_message.Message):
     def group(self) -> Global___Group:
         """RUNNING of a cluster node: the group."""
 
+    @_builtins.property
+    def program(self) -> Global___Program:
+        """RUNNING: what this node runs, where that is not just what the spec says."""
+
     def __init__(
         self,
         *,
@@ -346,14 +351,95 @@ class DesiredAllocation(_message.Message):
         stop_reason: _builtins.str = ...,
         stop_grace_seconds: _builtins.float = ...,
         stop_signal: _builtins.str = ...,
+        program: Global___Program | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "program", b"program", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "program", b"program", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DesiredAllocation: _TypeAlias = DesiredAllocation  # noqa: Y015
+
+@_typing.final
+class Program(_message.Message):
+    """Takes the place of the spec's commands, argv, env and memory limit for one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class GivenEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    ARGV_FIELD_NUMBER: _builtins.int
+    ENV_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    memory_limit_bytes: _builtins.int
+    """Bytes; 0: no limit."""
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def given(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Variables that the user's own, in env, win over."""
+
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[_builtins.str] | None = ...,
+        argv: _abc.Iterable[_builtins.str] | None = ...,
+        env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        given: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        memory_limit_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "commands", b"commands", "env", b"env", "given", b"given", "memory_limit_bytes", b"memory_limit_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Program: _TypeAlias = Program  # noqa: Y015
 
 @_typing.final
 class GangMember(_message.Message):
@@ -427,6 +513,7 @@ class GroupMember(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     PEER_PORT_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     host_id: _builtins.str
     host_name: _builtins.str
@@ -434,6 +521,8 @@ class GroupMember(_message.Message):
     peer_port: _builtins.int
     """Where its agent answers."""
     slots: _builtins.int
+    gpus: _builtins.int
+    """GPUs that it holds."""
     def __init__(
         self,
         *,
@@ -443,10 +532,11 @@ class GroupMember(_message.Message):
         address: _builtins.str = ...,
         peer_port: _builtins.int = ...,
         slots: _builtins.int = ...,
+        gpus: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "host_id", b"host_id", "host_name", b"host_name", "peer_port", b"peer_port", "rank", b"rank", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "gpus", b"gpus", "host_id", b"host_id", "host_name", b"host_name", "peer_port", b"peer_port", "rank", b"rank", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,6 +616,7 @@ class AllocationStatus(_message.Message):
     PROBES_FIELD_NUMBER: _builtins.int
     STARTED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
     ENDED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     phase: Global___ObservedPhase.ValueType
     exit_code: _builtins.int
@@ -541,6 +632,8 @@ class AllocationStatus(_message.Message):
     started_seconds_ago: _builtins.float
     """The same moments as started_at and ended_at, as seconds before this report: no wall clock is needed to read them."""
     ended_seconds_ago: _builtins.float
+    ready: _builtins.bool
+    """RUNNING: the node has announced that it is ready (see JobSpec.startup_order)."""
     @_builtins.property
     def probes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeResult]:
         """PREPARED: what was probed."""
@@ -560,10 +653,11 @@ class AllocationStatus(_message.Message):
         probes: _abc.Iterable[Global___ProbeResult] | None = ...,
         started_seconds_ago: _builtins.float | None = ...,
         ended_seconds_ago: _builtins.float | None = ...,
+        ready: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "probes", b"probes", "reason", b"reason", "started_at", b"started_at", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "probes", b"probes", "ready", b"ready", "reason", b"reason", "started_at", b"started_at", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_seconds_ago: _TypeAlias = _typing.Literal["ended_seconds_ago"]  # noqa: Y015
     _WhichOneofArgType__ended_seconds_ago: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago"]  # noqa: Y015

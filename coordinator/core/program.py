@@ -1,0 +1,124 @@
+"""What one node runs and needs, where the nodes of a job are not alike: its variant and its group, and what is filled
+in for ``${{ … }}`` in its commands and environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+from coordinator.core.model import Allocation, Group, Job
+from coordinator.core.spec import JobSpec, NodeGroup, Resources, Variant
+
+_EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+_ADDRESS = re.compile(r"groups\[(\d+)\]\.nodes\[(\d+)\]\.IP_ADDRESS")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a node runs in place of its job's ``commands``, ``argv``, ``env`` and ``resources``.
+
+    ``given`` are variables that are ours: the user's ``env`` wins over them.
+    """
+
+    commands: tuple[str, ...]
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    given: Mapping[str, str]
+    resources: Resources
+
+
+def is_alike(spec: JobSpec) -> bool:
+    """Whether all nodes of the job run just what it says: there is no ``Program`` then."""
+    return not (spec.variants or spec.groups or _has_expressions(spec))
+
+
+def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> Program | None:
+    """What the node of an allocation runs; ``group`` is the one that was formed, whose addresses it may ask for.
+
+    None: what the job says, as it stands.
+    """
+    spec = job.spec
+    if is_alike(spec):
+        return None
+    variant, (number, part) = variant_of(spec, allocation.variant), group_of(spec, allocation.rank)
+    commands, argv = spec.commands, spec.argv
+    env, given = dict(spec.env), dict[str, str]()
+    if variant is not None:
+        if variant.commands or variant.argv:
+            commands, argv = variant.commands, variant.argv
+        env |= variant.env
+        given |= {"RALLYPOINT_VARIANT": variant.name, "RALLYPOINT_PRECISION": variant.precision}
+    if part is not None:
+        commands, argv = (part.commands, ()) if part.commands else (commands, argv)
+        env |= part.env
+        given |= _place_in_group(spec, number, part, allocation.rank)
+    fill = _filler(spec, group)
+    return Program(
+        commands=tuple(_EXPRESSION.sub(fill, text) for text in commands),
+        argv=tuple(_EXPRESSION.sub(fill, text) for text in argv),
+        env={name: _EXPRESSION.sub(fill, text) for name, text in env.items()},
+        given=given,
+        resources=resources_of(spec, allocation.rank, allocation.variant),
+    )
+
+
+def resources_of(spec: JobSpec, rank: int, variant: str = "") -> Resources:
+    """What the node of this rank holds, in this variant of the job."""
+    chosen = variant_of(spec, variant)
+    if chosen is not None:
+        return chosen.resources
+    part = group_of(spec, rank)[1]
+    return spec.resources if part is None else part.resources
+
+
+def variant_of(spec: JobSpec, name: str) -> Variant | None:
+    """The job's variant of this name; None where there is none."""
+    return next((variant for variant in spec.variants if variant.name == name), None)
+
+
+def group_of(spec: JobSpec, rank: int) -> tuple[int, NodeGroup | None]:
+    """The group of nodes that a rank is in, and its number; None for a job without groups, or a rank beyond them."""
+    for number, (part, end) in enumerate(zip(spec.groups, accumulate(g.nodes for g in spec.groups), strict=True)):
+        if rank < end:
+            return number, part
+    return 0, None
+
+
+def rank_of(spec: JobSpec, group: int, node: int) -> int | None:
+    """The rank of a group's node, both counted from 0; None when there is no such node.
+
+    A job without groups is one group.
+    """
+    sizes = [part.nodes for part in spec.groups] or [spec.nodes]
+    if group >= len(sizes) or node >= sizes[group]:
+        return None
+    return sum(sizes[:group]) + node
+
+
+def _place_in_group(spec: JobSpec, number: int, part: NodeGroup, rank: int) -> dict[str, str]:
+    first = rank_of(spec, number, 0) or 0
+    return {
+        "RALLYPOINT_GROUP_NAME": part.name,
+        "RALLYPOINT_GROUP_INDEX": str(number),
+        "RALLYPOINT_GROUP_RANK": str(rank - first),
+        "RALLYPOINT_GROUP_NODES": str(part.nodes),
+    }
+
+
+def _has_expressions(spec: JobSpec) -> bool:
+    return any("${{" in text for text in (*spec.commands, *spec.argv, *spec.env.values()))
+
+
+def _filler(spec: JobSpec, group: Group | None) -> Callable[[re.Match[str]], str]:
+    """What stands for an expression; one that means nothing here stays as it is, for submission refuses those."""
+
+    def fill(match: re.Match[str]) -> str:
+        address = _ADDRESS.fullmatch(match[1])
+        if address is None or group is None:
+            return match[0]
+        rank = rank_of(spec, int(address[1]), int(address[2]))
+        return match[0] if rank is None else group.members[rank].address
+
+    return fill

@@ -1,0 +1,89 @@
+"""What a node runs where the nodes of a job are not alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from coordinator.core.ids import HostId, JobId, allocation_id
+from coordinator.core.model import Allocation, Group, GroupMember, Job, Phase
+from coordinator.core.program import Program, group_of, program_of, rank_of, resources_of
+from coordinator.core.spec import JobSpec, NodeGroup, Range, Resources, Variant
+
+SMALL, LARGE = Resources(cpus=Range(1, 1)), Resources(cpus=Range(8, 8))
+
+
+def program(spec: JobSpec, rank: int = 0, variant: str = "") -> Program | None:
+    job = Job(JobId("j-1"), 1, "a", "ann", "", spec, 0.0)
+    held = Allocation(allocation_id(job.id, rank, 1), job.id, rank, 1, HostId("h-1"), 1, 0, (), Phase.RUNNING)
+    members = tuple(GroupMember(r, HostId(f"h-{r}"), f"10.0.0.{r}", 1) for r in range(spec.nodes))
+    return program_of(job, replace(held, variant=variant), Group(1, "10.0.0.0", 29500, members))
+
+
+def test_a_job_of_nodes_that_are_alike_needs_none() -> None:
+    assert program(JobSpec(commands=("echo ${HOME}",), env={"A": "$B"})) is None
+
+
+def test_a_variant_has_its_own_commands_and_adds_to_the_environment() -> None:
+    spec = JobSpec(
+        commands=("train",),
+        env={"A": "1", "B": "1"},
+        variants=(
+            Variant("h100", LARGE, {"B": "2"}, ("train --fp8",), precision="fp8"),
+            Variant("cpu", SMALL),
+        ),
+    )
+    assert program(spec, variant="h100") == Program(
+        commands=("train --fp8",),
+        argv=(),
+        env={"A": "1", "B": "2"},
+        given={"RALLYPOINT_VARIANT": "h100", "RALLYPOINT_PRECISION": "fp8"},
+        resources=LARGE,
+    )
+    cpu = program(spec, variant="cpu")
+    assert cpu is not None
+    assert (cpu.commands, cpu.resources) == (("train",), SMALL)
+
+
+def groups() -> JobSpec:
+    serve = "serve --workers ${{ groups[1].nodes[0].IP_ADDRESS }},${{groups[1].nodes[1].IP_ADDRESS}}"
+    return JobSpec(
+        nodes=3,
+        env={"SERVER": "${{ groups[0].nodes[0].IP_ADDRESS }}:80"},
+        groups=(
+            NodeGroup("servers", 1, SMALL, {"ROLE": "server"}, (serve,)),
+            NodeGroup("workers", 2, LARGE, {}, ("work ${{ groups[7].nodes[0].IP_ADDRESS }}",)),
+        ),
+    )
+
+
+def test_ranks_are_given_in_the_order_of_the_groups() -> None:
+    spec = groups()
+    assert [group_of(spec, rank)[0] for rank in range(3)] == [0, 1, 1]
+    assert [resources_of(spec, rank) for rank in range(3)] == [SMALL, LARGE, LARGE]
+    assert [rank_of(spec, *place) for place in ((0, 0), (1, 0), (1, 1), (0, 1), (2, 0))] == [0, 1, 2, None, None]
+    assert group_of(spec, 3)[1] is None, "a spare is in no group"
+
+
+def test_a_node_of_a_group_is_told_the_addresses_that_it_asks_for_and_its_place() -> None:
+    server, worker = program(groups(), 0), program(groups(), 2)
+    assert server is not None
+    assert worker is not None
+    assert server.commands == ("serve --workers 10.0.0.1,10.0.0.2",)
+    assert dict(server.env) == {"SERVER": "10.0.0.0:80", "ROLE": "server"}
+    assert worker.commands == ("work ${{ groups[7].nodes[0].IP_ADDRESS }}",), "there is no such group"
+    assert dict(worker.given) == {
+        "RALLYPOINT_GROUP_NAME": "workers",
+        "RALLYPOINT_GROUP_INDEX": "1",
+        "RALLYPOINT_GROUP_RANK": "1",
+        "RALLYPOINT_GROUP_NODES": "2",
+    }
+
+
+@pytest.mark.parametrize("field", ["commands", "argv"])
+def test_the_nodes_of_a_job_without_groups_are_one_group(field: str) -> None:
+    spec = JobSpec(nodes=2, **{field: ("ping", "${{ groups[0].nodes[1].IP_ADDRESS }}")})  # type: ignore[arg-type]
+    found = program(spec)
+    assert found is not None
+    assert getattr(found, field) == ("ping", "10.0.0.1")
