@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from coordinator.core import copies, fit, regroup, score, spares
+from coordinator.core import copies, fit, regroup, reservations, score, spares
 from coordinator.core.changes import (
     AllocationReserved,
     DeadlineSet,
@@ -21,6 +21,7 @@ from coordinator.core.changes import (
 from coordinator.core.effects import DesiredChanged, ProbesWanted
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Gang, GangPhase, Host, Job, JobState, Node, NodeState, Phase
+from coordinator.core.reservations import Walk
 from coordinator.core.spec import Placement
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
@@ -36,18 +37,21 @@ def plan(turn: Turn) -> None:
         return
     jobs: set[JobId] = set()
     hosts: set[HostId] = set()
-    # Again for what a gang gave up that can't be formed anew: others may have waited for it.
-    while state.fresh_jobs or state.changed_hosts:
-        fresh, changed = state.fresh_jobs, state.changed_hosts
+    behind = reservations.begin(state, turn.at.served)
+    # Again for what a gang gave up that can't be formed anew, and for hosts that are kept for nobody any more.
+    while state.fresh_jobs or state.changed_hosts or behind:
+        fresh, changed, behind = state.fresh_jobs, state.changed_hosts, False
         state.fresh_jobs, state.changed_hosts = set(), set()
-        formed = _place(turn, fresh, changed)
+        walk = Walk(state, turn.at.served)
+        formed = _place(turn, walk, fresh, changed)
+        state.changed_hosts |= walk.close()
         jobs, hosts = jobs | fresh | formed, hosts | changed
     if jobs or hosts:
         for job_id in _queue(state, [job for job in state.unfinished if state.jobs[job].spec.spares]):
-            spares.fill(turn, state.jobs[job_id], state.hosts if job_id in jobs else hosts)
+            spares.fill(turn, state.jobs[job_id], state.hosts if job_id in jobs else hosts, walk)
 
 
-def _place(turn: Turn, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
+def _place(turn: Turn, walk: Walk, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
     """Place jobs, those that are ``fresh`` on any host, the others where something ``changed``; the gangs formed."""
     state = turn.state
     formed: set[JobId] = set()
@@ -58,9 +62,14 @@ def _place(turn: Turn, fresh: set[JobId], changed: set[HostId]) -> set[JobId]:
         if not (state.pending[job_id] or state.short.get(job_id)) or job.state is JobState.STOPPING:
             continue
         if job.spec.placement is Placement.ANY:
-            _place_any(turn, job, state.hosts if job_id in fresh else changed)
-        elif None not in state.resting.get(job_id, ()) and _may_be_formed(state, job_id) and _place_gang(turn, job):
-            formed.add(job_id)
+            _place_any(turn, walk, job, state.hosts if job_id in fresh else changed)
+            if _take(state, job, 1):
+                walk.blocked(job)
+        elif None not in state.resting.get(job_id, ()) and _may_be_formed(state, job_id):
+            if _place_gang(turn, walk, job):
+                formed.add(job_id)
+            elif job_id not in state.gangs:
+                walk.blocked(job)
     return formed
 
 
@@ -96,15 +105,15 @@ def usable_hosts(state: State, need: fit.Need) -> Iterator[Host]:
 # ---------------------------------------------------------------- any
 
 
-def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
+def _place_any(turn: Turn, walk: Walk, job: Job, among: Iterable[HostId]) -> None:
     state, need = turn.state, fit.Need.of(job.spec.resources)
     waiting = len(state.pending[job.id])
-    offers = _offers(state, need, among, waiting) if waiting else []
+    offers = _offers(state, walk, job, need, among, waiting) if waiting else []
     for rank in _take(state, job, sum(room for _, room, _ in offers)):
         _take_offer(turn, job, rank, need, _best_offer(state, job, state.nodes[job.id].get(rank), offers), offers)
     if state.short.get(job.id):
         # Copies of nodes that were placed just now may go where nothing has changed.
-        _place_copies(turn, job, need, among if len(state.pending[job.id]) == waiting else state.hosts)
+        _place_copies(turn, walk, job, need, among if len(state.pending[job.id]) == waiting else state.hosts)
     if state.job_allocations[job.id] and state.jobs[job.id].state is JobState.QUEUED:
         turn.record(JobUpdated(replace(state.jobs[job.id], state=JobState.STARTING, reason="")))
 
@@ -112,14 +121,14 @@ def _place_any(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
 _Room = tuple[tuple[float, float, int], int, HostId]
 
 
-def _offers(state: State, need: fit.Need, among: Iterable[HostId], limit: int) -> list[_Room]:
+def _offers(state: State, walk: Walk, job: Job, need: fit.Need, among: Iterable[HostId], limit: int) -> list[_Room]:
     """Hosts with room now, as a heap with the best first."""
     offers: list[_Room] = []
     for host_id in among:
         host = state.hosts.get(host_id)
         if host is None or fit.unusable(host) or fit.never(host, need):
             continue
-        room = fit.room(host, state.usage[host_id], need, limit)
+        room = walk.allowed(job, need, host, fit.room(host, state.usage[host_id], need, limit))
         if room:
             offers.append((score.preference(host, state.usage[host_id]), room, host_id))
     heapq.heapify(offers)
@@ -139,12 +148,12 @@ def _take_offer(turn: Turn, job: Job, rank: int, need: fit.Need, offer: _Room, o
         heapq.heappush(offers, (score.preference(host, usage), room - 1, host_id))
 
 
-def _place_copies(turn: Turn, job: Job, need: fit.Need, among: Iterable[HostId]) -> None:
+def _place_copies(turn: Turn, walk: Walk, job: Job, need: fit.Need, among: Iterable[HostId]) -> None:
     """Place further copies of nodes that have one, in backends where they have none; all second ones before third."""
     state = turn.state
     short, resting = state.short[job.id], state.resting.get(job.id, {})
     backends: dict[str, list[_Room]] = {}
-    for offer in _offers(state, need, among, len(short)):
+    for offer in _offers(state, walk, job, need, among, len(short)):
         backends.setdefault(state.hosts[offer[2]].facts.backend, []).append(offer)
     for have in range(1, job.spec.redundancy):
         for rank in [r for r in short if r not in resting and len(copies.held(state, job.id, r)) == have]:
@@ -242,11 +251,11 @@ def group_candidates(state: State, need: fit.Need) -> list[Host]:
     return sorted(hosts, key=lambda host: score.preference(host, state.usage[host.id]))
 
 
-def _place_gang(turn: Turn, job: Job) -> bool:
+def _place_gang(turn: Turn, walk: Walk, job: Job) -> bool:
     """Hold hosts for the job's next generation, if a group can be formed; what an older one kept is given up for it, or
     because there is none."""
     state, need = turn.state, fit.Need.of(job.spec.resources)
-    choice = regroup.choose(state, job)
+    choice = regroup.choose(state, job, walk.bars)
     if job.id in state.gangs:
         if (choice is None or choice.strayed) and regroup.awaited(state, job):
             return False

@@ -6,7 +6,7 @@ the survivors' places. They are given up when it is formed, or when it can't be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -36,12 +36,14 @@ class Choice:
     strayed: bool = False
 
 
-def choose(state: State, job: Job) -> Choice | None:
-    """The best group for the job's next generation; None when none can be formed now."""
+def choose(state: State, job: Job, bars: Callable[[Job, fit.Need, Host], bool]) -> Choice | None:
+    """The best group for the job's next generation, without hosts that somebody else ``bars``; None when none can be
+    formed now."""
     need = fit.Need.of(job.spec.resources)
     held = {a.host_id: a for a in _held(state, job)}
     last = {node.host_id: node.rank for node in state.nodes[job.id].values() if node.host_id is not None}
-    able = [host for host in state.hosts.values() if _unable(state, host, held.get(host.id), need) is None]
+    fits = (host for host in state.hosts.values() if _unable(state, host, held.get(host.id), need) is None)
+    able = [host for host in fits if not bars(job, need, host)]
     stay = frozenset(host.id for host in able if host.id in last and host.id not in job.avoids)
     rank_of = {host: last[host] for host in stay}
     able.sort(key=lambda host: _order(state, job, host, rank_of, held))

@@ -14,6 +14,7 @@ from coordinator.core.changes import AllocationFreed, AllocationReserved, Deadli
 from coordinator.core.effects import DesiredChanged, ProbesWanted
 from coordinator.core.ids import HostId
 from coordinator.core.model import Allocation, GangPhase, Host, HostState, Job, JobState, Phase
+from coordinator.core.reservations import Walk
 from coordinator.core.retry import LONGEST_DELAY
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State
@@ -63,9 +64,9 @@ def drop_useless(turn: Turn, job: Job, changed: Iterable[HostId]) -> None:
                 let_go(turn, spare)
 
 
-def fill(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
-    """Hold the best of these hosts as spares, as far as some are missing."""
-    state = turn.state
+def fill(turn: Turn, job: Job, among: Iterable[HostId], walk: Walk) -> None:
+    """Hold the best of these hosts as spares, as far as some are missing. Who waits for a host comes first."""
+    state, need = turn.state, fit.Need.of(job.spec.resources)
     gang = state.gangs.get(job.id)
     if gang is None or gang.phase not in (GangPhase.PREPARING, GangPhase.RUNNING) or job.state is JobState.STOPPING:
         return
@@ -73,7 +74,7 @@ def fill(turn: Turn, job: Job, among: Iterable[HostId]) -> None:
     if missing <= 0 or job.spec.nodes in state.resting.get(job.id, ()):
         return
     for host in candidates(state, job.spec, _held_hosts(state, job), among, job.avoids):
-        if missing and network.joins(state, host, _held_hosts(state, job)):
+        if missing and not walk.bars(job, need, host) and network.joins(state, host, _held_hosts(state, job)):
             _take(turn, state.jobs[job.id], host)
             missing -= 1
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.core import lifecycle
+from coordinator.core.book import Book
 from coordinator.core.changes import (
     AllocationFreed,
     AllocationReserved,
@@ -32,7 +33,7 @@ from coordinator.core.changes import (
     TryDelayed,
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import Allocation, Gang, Host, Job, Node, NodeState
+from coordinator.core.model import Allocation, Gang, Host, Job, JobState, Node, NodeState
 from coordinator.core.ranks import RankSet
 from coordinator.core.reachability import ReachMap
 
@@ -106,6 +107,8 @@ class State:
         # What planning has to look at again: see placement.plan.
         self.fresh_jobs: set[JobId] = set()
         self.changed_hosts: set[HostId] = set()
+        # What is kept for whom, and the hosts that changed for it: see reservations.
+        self.book = Book()
 
     def apply(self, change: Change) -> None:
         """Take one change in. Raises lifecycle.Forbidden when the table of transitions forbids it."""
@@ -145,6 +148,9 @@ class State:
             self.unfinished.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
             self.resting.pop(job.id, None)
+        if job.state.ended or job.state is JobState.STOPPING:
+            for host in self.book.forget(job.id):
+                self._changed(host)
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
@@ -197,12 +203,15 @@ class State:
         usage.allocations.add(allocation.id)
         for gpu in allocation.gpus:
             usage.gpus[gpu] = allocation.id
+        self.book.changed.add(allocation.host_id)
 
     def _allocation_updated(self, change: AllocationUpdated) -> None:
         new = change.allocation
         old = self.allocations[new.id]
         lifecycle.check_phases((old.wanted, old.observed), (new.wanted, new.observed))
         self.allocations[new.id] = new
+        if old.wanted is not new.wanted:
+            self.book.changed.add(new.host_id)
 
     def _allocation_freed(self, change: AllocationFreed) -> None:
         allocation = self.allocations.pop(change.id)
@@ -215,7 +224,7 @@ class State:
         usage.allocations.discard(allocation.id)
         for gpu in allocation.gpus:
             usage.gpus.pop(gpu, None)
-        self.changed_hosts.add(allocation.host_id)
+        self._changed(allocation.host_id)
         job = self.jobs[allocation.job_id]
         if job.spec.spares and allocation.rank >= job.spec.nodes:
             # Another one may stand ready already.
@@ -247,14 +256,19 @@ class State:
         self._touch_jobs_on(host.id)
         self.reach.set_best(host.id, host.peer.addresses[0] if host.peer.addresses else None)
         self.last_host_number = max(self.last_host_number, int(host.id.removeprefix("h-")))
-        self.changed_hosts.add(host.id)
+        self._changed(host.id)
 
     def _host_seen(self, change: HostSeen) -> None:
         host, known = change.host, self.hosts[change.host.id]
         if known.state is not host.state or _troubles(known) != _troubles(host):
-            self.changed_hosts.add(host.id)
+            self._changed(host.id)
             self._touch_jobs_on(host.id)
         self.hosts[host.id] = host
+
+    def _changed(self, host: HostId) -> None:
+        """Work may go there now that could not, or what was worked out about the host holds no longer."""
+        self.changed_hosts.add(host)
+        self.book.changed.add(host)
 
     def _host_silent(self, change: HostSilent) -> None:
         self.version -= 1  # Readers see the host's state, which changes with it.
@@ -274,6 +288,7 @@ class State:
         self.silent.pop(change.id, None)
         self.reach.forget(change.id)
         self.changed_hosts.discard(change.id)
+        self.book.changed.add(change.id)
 
     def _numbers_skipped(self, change: NumbersSkipped) -> None:
         self.last_job_number = max(self.last_job_number, change.jobs)
@@ -282,7 +297,8 @@ class State:
 
     def _reach_seen(self, change: ReachSeen) -> None:
         if self.reach.record(change.reach):
-            self.changed_hosts.update((change.reach.source, change.reach.target))
+            self._changed(change.reach.source)
+            self._changed(change.reach.target)
 
     def _try_delayed(self, change: TryDelayed) -> None:
         resting = self.resting.setdefault(change.job_id, {})

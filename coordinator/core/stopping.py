@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated, NodeUpdated
 from coordinator.core.effects import DesiredChanged
+from coordinator.core.expected import DEFAULT_STOP_GRACE
 from coordinator.core.model import Allocation, Gang, GangPhase, Job, NodeState, Phase
 from coordinator.core.placement import gang_deadline
 from coordinator.core.regroup import dissolve, is_kept
 from coordinator.core.spares import is_spare, let_go
 from coordinator.core.turn import Turn
 
-# Seconds between the stop signal and the kill when the user asked for no other.
-DEFAULT_STOP_GRACE = 10.0
 # The same for the members of a gang that lost one: they can do no more useful work, and hold up the next generation.
 GANG_STOP_GRACE = 3.0
 

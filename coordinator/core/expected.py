@@ -1,0 +1,92 @@
+"""When what is held is expected to end, and so when a host could hold more. All times are served seconds.
+
+An end is known from the job's ``max_duration``; without one it is estimated, and only a guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from statistics import median
+
+from coordinator.core import fit
+from coordinator.core.book import FREE, Expected
+from coordinator.core.model import Allocation, Host, Job, NodeState, Phase
+from coordinator.core.spec import JobSpec
+from coordinator.core.state import State, Usage
+
+# Seconds between the stop signal and the kill when the user asked for no other.
+DEFAULT_STOP_GRACE = 10.0
+# What should have ended, and of what nothing is known yet, is given so many seconds more.
+AT_LEAST = 10.0
+# So many of a job's own ended nodes are looked at for how long the others will take.
+SAMPLE = 101
+
+
+def longest(spec: JobSpec) -> float | None:
+    """Seconds after which a node of the job is gone for certain, its grace included; None: it may stay for ever."""
+    if spec.max_duration is None:
+        return None
+    return spec.max_duration + (DEFAULT_STOP_GRACE if spec.stop_duration is None else spec.stop_duration)
+
+
+def end_of(state: State, allocation: Allocation, now: float) -> Expected:
+    """When what the allocation holds is expected to be free."""
+    if allocation.wanted is Phase.STOPPING:
+        wait = state.timing.lost if allocation.observed is Phase.ENDED else allocation.stop_grace
+        return Expected(now + max(wait, 1.0), True)
+    job = state.jobs[allocation.job_id]
+    seconds = longest(job.spec)
+    if seconds is not None and allocation.held_since + seconds > now:
+        return Expected(allocation.held_since + seconds)
+    if seconds is None:
+        done = state.counts[job.id][NodeState.DONE]
+        typical = state.book.typical(job.id, done, lambda: _took(state, job))
+        if typical is not None and allocation.held_since + typical > now:
+            return Expected(allocation.held_since + typical, True)
+    # As long again as it has taken so far; what outlives its max_duration is about to be killed.
+    age = now - allocation.held_since if seconds is None else 0.0
+    return Expected(now + max(age, AT_LEAST), True)
+
+
+def _took(state: State, job: Job) -> float | None:
+    """The median of how long the job's nodes that are done took."""
+    done = (n for n in state.nodes[job.id].values() if n.state is NodeState.DONE and n.ended_at >= n.started_at > 0.0)
+    took = [node.ended_at - node.started_at for node in islice(done, SAMPLE)]
+    return median(took) if took else None
+
+
+def free_at(state: State, host: Host, need: fit.Need, now: float) -> Expected | None:
+    """When the host could hold such a node; ``FREE``: now. None: never, or it takes no work as things are."""
+    if fit.unusable(host) or fit.never(host, need):
+        return None
+    usage = state.usage[host.id]
+    if fit.not_now(host, usage, need) is None:
+        return FREE
+    held = [state.allocations[allocation] for allocation in usage.allocations]
+    ends = sorted(((end_of(state, a, now), a) for a in held), key=lambda end: (end[0], end[1].id))
+    low, high = 1, len(ends)
+    while low < high:
+        middle = (low + high) // 2
+        if fit.not_now(host, usage_of(a for _, a in ends[middle:]), need) is None:
+            high = middle
+        else:
+            low = middle + 1
+    if not ends:
+        return None
+    at = ends[low - 1][0].at
+    # Others than those whose ends are known may end before, but need not.
+    sure = usage_of(a for end, a in ends if end.estimated or end.at > at)
+    return Expected(at, fit.not_now(host, sure, need) is not None)
+
+
+def usage_of(allocations: Iterable[Allocation]) -> Usage:
+    """What these would hold of their host."""
+    usage = Usage()
+    for allocation in allocations:
+        usage.cpus += allocation.cpus
+        usage.memory_bytes += allocation.memory_bytes
+        usage.allocations.add(allocation.id)
+        for gpu in allocation.gpus:
+            usage.gpus[gpu] = allocation.id
+    return usage

@@ -1,0 +1,245 @@
+"""Reservations: small work never starves a gang and never puts off its start, and idle hosts are used meanwhile."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coordinator.core import reservations
+from coordinator.core.events import StopRequested
+from coordinator.core.ids import AllocationId, JobId
+from coordinator.core.model import Allocation, Job, Phase
+from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
+from coordinator.core.state import State, Timing
+from tests.fakes.world import World, hardware
+
+# Hosts never call here: leases that outlast everything.
+CALM = Timing(suspect=1e9, lease=1e9, prepare=1e9, probe_interval=1e9)
+
+
+def spec(
+    cpus: int, most: float | None, *, nodes: int = 1, gang: bool = False, gpus: int = 0, priority: int = 0
+) -> JobSpec:
+    """A job whose nodes end at once when they are told to, and run for ``most`` seconds at most."""
+    return JobSpec(
+        argv=("x",),
+        nodes=nodes,
+        placement=Placement.CLUSTER if gang else Placement.ANY,
+        resources=Resources(cpus=Range(cpus), gpu=GpuRequest(count=Range(gpus, gpus)) if gpus else None),
+        max_duration=most,
+        stop_duration=0.0,
+        priority=priority,
+    )
+
+
+@dataclass
+class Days:
+    """A world in which every attempt takes as long as its job is going to, and time goes from event to event."""
+
+    world: World = field(default_factory=lambda: World(State(CALM)))
+    takes: dict[JobId, float] = field(default_factory=dict)
+    began: dict[AllocationId, float] = field(default_factory=dict)
+
+    def hosts(self, *cpus: int, gpus: int = 0) -> None:
+        for number, count in enumerate(cpus):
+            self.world.add_host(f"host{number}", hardware(count, gpus, prefix=f"host{number}"))
+
+    def submit(self, wanted: JobSpec, takes: float) -> JobId:
+        job: Job = self.world.submit(wanted)
+        self.takes[job.id] = takes
+        self._begin()
+        return job.id
+
+    def until(self, moment: float) -> None:
+        """End whatever ends by then, in order."""
+        while True:
+            ends = [(began + self.takes[JobId(a.job_id)], a.id) for a, began in self._running()]
+            heapq.heapify(ends)
+            if not ends or ends[0][0] > moment:
+                break
+            self.world.now = ends[0][0]
+            self.world.end(ends[0][1])
+            self._begin()
+        self.world.now = max(self.world.now, moment)
+
+    def _running(self) -> list[tuple[Allocation, float]]:
+        return [(a, self.began[a.id]) for a in self.world.held() if a.id in self.began]
+
+    def _begin(self) -> None:
+        while waiting := [a for a in self.world.held() if a.id not in self.began or a.wanted is Phase.PREPARED]:
+            for allocation in waiting:
+                self.began.setdefault(allocation.id, self.world.now)
+                if allocation.id in self.world.state.allocations:
+                    self.world.obey(self.world.state.allocations[allocation.id])
+
+    def started(self, job: JobId) -> float | None:
+        """When the job's first nodes were held; None: not yet."""
+        return min((began for a, began in self.began.items() if a.startswith(f"{job}.")), default=None)
+
+    def start_of(self, job: JobId) -> float:
+        """The moment that the job's reservation promises."""
+        return self.world.state.book.reservations[job].start.at
+
+
+def test_a_gang_keeps_idle_hosts_from_work_of_unknown_length() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    gang = days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    assert days.start_of(gang) == 1100.0
+    endless = days.submit(spec(1, None), 1e6)
+    assert days.started(endless) is None
+    days.until(1100.0)
+    assert days.started(gang) == 1100.0
+    days.until(1150.0)
+    assert days.started(endless) == 1150.0
+
+
+def test_what_ends_in_time_is_placed_on_a_kept_host() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    gang = days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    short, late = days.submit(spec(1, 100.0), 90.0), days.submit(spec(1, 101.0), 1.0)
+    assert days.started(short) == 1000.0
+    assert days.started(late) is None
+    days.until(1100.0)
+    assert days.started(gang) == 1100.0
+
+
+def test_what_the_gang_does_not_need_of_its_hosts_is_used_for_as_long_as_one_likes() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    gang = days.submit(spec(3, 50.0, nodes=2, gang=True), 50.0)
+    beside, too_much = days.submit(spec(1, None), 1e6), days.submit(spec(1, None), 1e6)
+    assert days.started(beside) == 1000.0
+    assert days.started(too_much) is None
+    days.until(1100.0)
+    assert days.started(gang) == 1100.0
+
+
+def test_gpus_beside_those_that_are_kept_are_used() -> None:
+    days = Days()
+    days.hosts(16, 16, gpus=8)
+    days.submit(spec(1, 100.0, gpus=8), 100.0)
+    gang = days.submit(spec(1, 50.0, nodes=2, gang=True, gpus=6), 50.0)
+    beside, too_many = days.submit(spec(1, None, gpus=2), 1e6), days.submit(spec(1, None, gpus=1), 1e6)
+    assert days.started(beside) == 1000.0
+    assert days.started(too_many) is None
+    days.until(1100.0)
+    assert days.started(gang) == 1100.0
+
+
+def test_hosts_that_nobody_needs_are_not_kept() -> None:
+    days = Days()
+    days.hosts(4, 4, 4)
+    for _ in range(2):
+        days.submit(spec(4, 100.0), 100.0)
+    days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    # Two get free at once: the one that is idle is for others until then.
+    assert days.started(days.submit(spec(4, None), 1e6)) == 1000.0
+
+
+def test_a_large_node_is_not_starved_by_small_ones_that_fill_every_gap() -> None:
+    days = Days()
+    days.hosts(4)
+    days.submit(spec(2, 100.0), 100.0)
+    days.submit(spec(2, 50.0), 50.0)
+    large = days.submit(spec(4, None), 10.0)
+    small = [days.submit(spec(2, None), 30.0) for _ in range(20)]
+    days.until(1100.0)
+    assert days.started(large) == 1100.0
+    assert all(days.started(job) is None for job in small)
+
+
+def test_hosts_of_a_job_that_is_stopped_while_it_waits_are_open_at_once() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    gang = days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    endless = days.submit(spec(4, None), 1e6)
+    assert days.started(endless) is None
+    days.world.post(StopRequested(gang, "ann"))
+    assert [a.job_id for a in days.world.held(endless)] == [endless]
+
+
+def test_what_no_hosts_could_hold_keeps_none() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    wide = days.submit(spec(4, None, nodes=3, gang=True), 1.0)
+    assert days.started(days.submit(spec(4, None), 1.0)) == 1000.0
+    assert reservations.expected_start(days.world.state, days.world.job(wide)) is None
+
+
+def test_the_expected_start_is_known_from_max_duration_and_otherwise_an_estimate() -> None:
+    days = Days()
+    days.hosts(2, 2)
+    known, unknown = days.submit(spec(2, 300.0), 300.0), days.submit(spec(2, None), 1e6)
+    assert days.started(known) == days.started(unknown) == 1000.0
+    days.until(1200.0)
+    one, two = days.submit(spec(2, 10.0), 10.0), days.submit(spec(2, 10.0, nodes=2, gang=True), 10.0)
+    state = days.world.state
+    assert reservations.expected_start(state, days.world.job(one)) == (100.0, False)
+    # The other one has run for 200 s, and is taken to be half through.
+    assert reservations.expected_start(state, days.world.job(two)) == (200.0, True)
+
+
+def test_jobs_of_many_nodes_tell_by_those_that_are_done_how_long_one_takes() -> None:
+    days = Days()
+    days.hosts(2)
+    days.submit(spec(1, None, nodes=9), 40.0)
+    days.until(1100.0)
+    waiting = days.submit(spec(2, None), 1.0)
+    # Each takes 40 s; at 1080 two began, and one job of two CPUs waits for both.
+    seconds, estimated = reservations.expected_start(days.world.state, days.world.job(waiting)) or (0.0, False)
+    assert (seconds, estimated) == (20.0, True)
+
+
+small_work = st.builds(
+    lambda cpus, most, share, nodes, gang, wait: (spec(cpus, most, nodes=nodes, gang=gang), share, wait),
+    cpus=st.integers(1, 4),
+    most=st.none() | st.sampled_from([5.0, 20.0, 60.0, 200.0]),
+    share=st.floats(0.1, 1.0),
+    nodes=st.integers(1, 2),
+    gang=st.booleans(),
+    wait=st.sampled_from([0.0, 0.0, 1.0, 10.0, 50.0]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cpus=st.lists(st.integers(2, 6), min_size=2, max_size=4),
+    before=st.lists(st.tuples(st.integers(1, 6), st.sampled_from([10.0, 40.0, 100.0, 150.0]), st.floats(0.1, 1.0))),
+    width=st.integers(1, 4),
+    need=st.integers(1, 6),
+    after=st.lists(small_work, max_size=12),
+)
+def test_backfill_never_delays_the_gang_that_waits(
+    cpus: list[int],
+    before: list[tuple[int, float, float]],
+    width: int,
+    need: int,
+    after: list[tuple[JobSpec, float, float]],
+) -> None:
+    """Of known length is what runs when the gang comes; nothing that comes later puts off its first promise."""
+    days = Days()
+    days.hosts(*cpus)
+    for wanted, most, share in before:
+        if wanted <= max(cpus):
+            days.submit(spec(wanted, most), most * share)
+    gang = days.submit(spec(need, None, nodes=width, gang=True), 10.0)
+    promised = days.world.state.book.reservations.get(gang)
+    if days.started(gang) is not None or promised is None or not promised.hosts:
+        return
+    for wanted, share, wait in after:
+        days.until(days.world.now + wait)
+        days.submit(wanted, (wanted.max_duration or 500.0) * share)
+    days.until(promised.start.at)
+    began = days.started(gang)
+    assert began is not None
+    assert began <= promised.start.at
