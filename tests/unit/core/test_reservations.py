@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core import reservations
-from coordinator.core.events import StopRequested
+from coordinator.core.events import CordonRequested, StopRequested
 from coordinator.core.ids import AllocationId, JobId
-from coordinator.core.model import Allocation, Job, Phase
+from coordinator.core.model import Allocation, Job, JobState, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
 from coordinator.core.state import State, Timing
 from tests.fakes.world import World, hardware
@@ -174,6 +174,32 @@ def test_what_no_hosts_could_hold_keeps_none() -> None:
     wide = days.submit(spec(4, None, nodes=3, gang=True), 1.0)
     assert days.started(days.submit(spec(4, None), 1.0)) == 1000.0
     assert reservations.expected_start(days.world.state, days.world.job(wide)) is None
+
+
+def test_a_gang_that_can_not_be_formed_any_more_keeps_nothing_from_others() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    endless = days.submit(spec(4, None), 1e6)
+    (busy,) = {a.host_id for a in days.world.held()}
+    days.world.post(CordonRequested(busy, True))
+    assert [a.job_id for a in days.world.held(endless)] == [endless]
+
+
+def test_a_reservation_moves_to_hosts_that_are_free_sooner_and_away_from_those_that_are_not() -> None:
+    days = Days()
+    days.hosts(4, 4, 4)
+    first, second = days.submit(spec(4, 100.0), 100.0), days.submit(spec(4, 200.0), 50.0)
+    days.submit(spec(4, 300.0), 300.0)
+    gang = days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    assert days.start_of(gang) == 1200.0
+    (host,) = (a.host_id for a in days.world.held(first))
+    days.until(1050.0)
+    assert days.world.job(second).state is JobState.DONE
+    assert days.start_of(gang) == 1100.0
+    days.world.post(CordonRequested(host, True))
+    assert days.start_of(gang) == 1300.0
 
 
 def test_the_expected_start_is_known_from_max_duration_and_otherwise_an_estimate() -> None:
