@@ -140,8 +140,7 @@ class Walk:
             return False
         if any(host in self.kept or not self._by(need, host, start) for host in found.hosts):
             return False
-        own = set(found.hosts)
-        if not any(host in times and times[host].at < start for host in stale - own):
+        if not any(host in times and times[host].at < start for host in stale):
             return True
         return sum(at.at < start for host, at in times.items() if host not in self.kept) < nodes
 
