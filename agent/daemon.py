@@ -20,6 +20,7 @@ from agent.archive import ArchiveCache
 from agent.containment import Containment, containment
 from agent.core.outflow import Limits
 from agent.disks import Disks
+from agent.distances import Meter
 from agent.endpoint import peer_addresses
 from agent.hardware import NvmlProbe, read_hardware
 from agent.identity import load_identity, load_pems, needs_renewal, save_record
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from agent.config import Settings
-    from agent.core.model import Member, Probe
+    from agent.core.model import Distance, Member, Probe
     from agent.hardware import HardwareReport
     from agent.identity import Identity
     from agent.spawner.wire import Message
@@ -93,6 +94,7 @@ class Daemon:
         self._peer_port = 0
         self._peer = PeerPort(PeerIdentity(identity.cluster_id, identity.host_id), identity.peer_files)
         options = () if settings.cgroups else (NO_CGROUPS,)
+        self._meter = Meter()
         self._runner = Runner(settings.state_dir, self._hear, options)
         self._containment = Containment()
         nodes = self._node_maker()
@@ -209,6 +211,10 @@ class Daemon:
     async def probe(self, members: Sequence[Member]) -> list[Probe]:
         """Try to reach hosts that the coordinator asks about."""
         return await self._peer.probe_all(members)
+
+    async def measure(self, targets: Sequence[str]) -> list[Distance]:
+        """See how far what jobs want to be near to is."""
+        return await self._meter.measure(targets)
 
     async def introduce(self) -> Introduction:
         """The host as it is now; hardware that was read a moment ago is not read again."""

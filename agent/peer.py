@@ -19,6 +19,7 @@ import structlog
 from rallypoint.tls import NotAHost, PeerFiles, PeerIdentity, peer_client_context, peer_identity, peer_server_context
 
 from agent.core.model import Probe
+from agent.tcpinfo import kernel_round_trip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -125,12 +126,13 @@ class PeerPort:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await self.ask(host_id, address, port, {"op": "probe"})
+                    _, round_trip = await self._exchange(host_id, address, port, {"op": "probe"})
             except PeerError as error:
                 return Probe(host_id, address, port, False, str(error), time.monotonic() - began)
             except TimeoutError:
                 return Probe(host_id, address, port, False, "timed out", time.monotonic() - began)
-            return Probe(host_id, address, port, True, "", time.monotonic() - began)
+            # Many probes at once take turns here; the kernel's figure has none of that in it.
+            return Probe(host_id, address, port, True, "", round_trip or time.monotonic() - began)
 
     async def ask(self, host_id: str, address: str, port: int, request: Frame) -> Frame:
         """Send ``request`` to the host ``host_id`` and return its answer; the handshake proves that it is that host.
@@ -138,6 +140,11 @@ class PeerPort:
         Raises:
             PeerError: refused, unreachable, another host, or no Rallypoint agent.
         """
+        answer, _ = await self._exchange(host_id, address, port, request)
+        return answer
+
+    async def _exchange(self, host_id: str, address: str, port: int, request: Frame) -> tuple[Frame, float | None]:
+        """The answer, and the least round trip (seconds) that the kernel saw on the way to it."""
         try:
             reader, writer = await asyncio.open_connection(address, port, ssl=self._client_context, limit=MAX_FRAME)
         except ssl.SSLError as error:
@@ -148,7 +155,7 @@ class PeerPort:
             self._check(writer, host_id)
             _write(writer, request)
             await writer.drain()
-            return await _read(reader)
+            return await _read(reader), kernel_round_trip(writer.get_extra_info("socket"))
         except (OSError, asyncio.IncompleteReadError) as error:
             # TLS 1.3: a server that refuses the client's certificate says so only after the handshake.
             reason = getattr(error, "reason", None) or "connection closed"

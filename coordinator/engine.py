@@ -21,7 +21,14 @@ from coordinator import snapshots
 from coordinator.core.changes import VOLATILE, DeadlineSet
 from coordinator.core.decide import decide, next_deadline, settle
 from coordinator.core.desired import Desired, desired_of
-from coordinator.core.effects import DesiredChanged, Effect, OutputObsolete, ProbesWanted, SessionSuperseded
+from coordinator.core.effects import (
+    DesiredChanged,
+    DistancesWanted,
+    Effect,
+    OutputObsolete,
+    ProbesWanted,
+    SessionSuperseded,
+)
 from coordinator.core.errors import Refused
 from coordinator.core.events import CoordinatorStarted, Event, Ticked
 from coordinator.core.ids import AllocationId, HostId, JobId
@@ -47,6 +54,10 @@ class Agents(Protocol):
 
     def probe(self, host_id: HostId, targets: tuple[Host, ...]) -> None:
         """The host shall probe these others."""
+        ...
+
+    def measure(self, host_id: HostId, targets: tuple[str, ...]) -> None:
+        """The host shall measure how far these are."""
         ...
 
     def supersede(self, host_id: HostId, epoch: int | None) -> None:
@@ -307,6 +318,8 @@ class Engine:
             if isinstance(effect, ProbesWanted):
                 hosts = tuple(self._state.hosts[t] for t in effect.targets if t in self._state.hosts)
                 self._agents.probe(effect.host_id, hosts)
+            elif isinstance(effect, DistancesWanted):
+                self._agents.measure(effect.host_id, effect.targets)
             elif isinstance(effect, SessionSuperseded):
                 self._agents.supersede(effect.host_id, effect.epoch)
             elif isinstance(effect, OutputObsolete):

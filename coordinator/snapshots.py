@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import absence, backends, copies, explain, network
+from coordinator.core import absence, backends, copies, explain, nearness, network
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
@@ -132,6 +132,7 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
         warning=_silence(state, host) or _closed(host) or network.stated_but_denied(state, host) or _said(host),
+        round_trip=nearness.round_trip(state, host_id),
     )
 
 

@@ -62,7 +62,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """A host, what is held of it, and the network it was seen to belong to."""
+    """A host, what is held of it, the network it was seen to belong to, and how many seconds its calls take."""
 
     host: Host
     cpus_used: int
@@ -71,6 +71,7 @@ class HostView:
     allocations: tuple[str, ...]
     network: str
     warning: str
+    round_trip: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,15 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Distance:
+    """How many seconds a TCP connection to ``target`` took; None: none was made, and ``reason`` says why."""
+
+    target: str
+    seconds: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What has become of an allocation on this host. Its times are of the clock that nobody sets, 0 for "not yet".
 

@@ -15,14 +15,15 @@ from agent.archive import FetchCut
 from agent.logs import PublishFailed
 from agent.session import convert
 from agent.session.link import ContactLost, Introduction, Link, Report, StandsBy
+from agent.session.roundtrip import RoundTrip
 from agent.spawner.wire import now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from rallypoint.v1 import agent_service_pb2 as pb
 
-    from agent.core.model import Member, Probe
+    from agent.core.model import Distance, Member, Probe
     from agent.core.outflow import Position
     from agent.hardware import HardwareReport
     from agent.logs import Chunk
@@ -66,6 +67,10 @@ class Owner(Protocol):
         """Try to reach these hosts."""
         ...
 
+    async def measure(self, targets: Sequence[str]) -> list[Distance]:
+        """See how far these are."""
+        ...
+
     def connect(self, address: str) -> Link:
         """A new link with the certificate of the day."""
         ...
@@ -100,6 +105,8 @@ class Session:
         self._lease_grace = 10.0
         self._report_limit = times.report
         self._probes: list[Probe] = []
+        self._distances: list[Distance] = []
+        self._round_trip = RoundTrip()
         self._hardware: HardwareReport | None = None
         self._probing: set[asyncio.Task[None]] = set()
 
@@ -210,6 +217,8 @@ class Session:
                 reach("agent.after-desired")
             elif message.HasField("probe"):
                 self._probe(convert.members(message.probe.targets))
+            elif message.HasField("measure"):
+                self._measure(tuple(message.measure.targets))
         raise ContactLost("the coordinator ended the session")
 
     def _welcome(self, link: Link, welcome: pb.Welcome, sent_at: float) -> None:
@@ -230,7 +239,17 @@ class Session:
             self._probes += await self._owner.probe(targets)
             self.wake()
 
-        task = asyncio.create_task(probe())
+        self._look_around(probe())
+
+    def _measure(self, targets: Sequence[str]) -> None:
+        async def measure() -> None:
+            self._distances += await self._owner.measure(targets)
+            self.wake()
+
+        self._look_around(measure())
+
+    def _look_around(self, looking: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(looking)
         self._probing.add(task)
         task.add_done_callback(self._probing.discard)
 
@@ -257,14 +276,27 @@ class Session:
             self._soon = None
         statuses = self._work.everything() if complete else self._work.unreported(REPORT_STATUSES)
         probes, self._probes = self._probes, []
+        distances, self._distances = self._distances, []
         hardware, self._hardware = self._hardware, None
         reach("agent.before-report")
         sent_at = now()
         try:
-            answer = await link.report(Report(self._epoch, complete, statuses, probes, hardware), self._report_limit)
+            report = Report(
+                self._epoch,
+                complete,
+                statuses,
+                probes,
+                hardware,
+                distances=distances,
+                round_trip=self._round_trip.seconds,
+            )
+            answer = await link.report(report, self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
+            self._distances = distances + self._distances
             raise
+        if not (statuses or probes or distances or hardware):
+            self._round_trip.took(now() - sent_at)
         reach("agent.after-report")
         self._add(answer.coordinators)
         self._owner.learn(answer.coordinators)
@@ -272,7 +304,7 @@ class Session:
             raise ContactLost("the lease ended before a report was answered")
         self._work.acknowledge(statuses)
         reach("agent.after-acknowledge")
-        if self._probes:
+        if self._probes or self._distances:
             self.wake()
         elif self._work.unreported(1):
             self.wake(self._work.urgent())

@@ -12,6 +12,7 @@ from agent.core.model import (
     AllocationId,
     Desired,
     DesiredUpdate,
+    Distance,
     Group,
     GroupMember,
     Member,
@@ -143,6 +144,11 @@ def probe(result: Probe) -> pb.ProbeResult:
         reason=result.reason,
         seconds=result.seconds,
     )
+
+
+def distance(result: Distance) -> pb.DistanceResult:
+    """How far one target is, for a report."""
+    return pb.DistanceResult(target=result.target, seconds=result.seconds, reason=result.reason)
 
 
 def facts(given: HostFacts) -> types.HostFacts:

@@ -26,7 +26,7 @@ from agent.spawner.wire import now
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from agent.core.model import Observed, Probe
+    from agent.core.model import Distance, Observed, Probe
     from agent.facts import HostFacts
     from agent.hardware import HardwareReport
     from agent.identity import Pems
@@ -65,7 +65,7 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report's content."""
+    """One report's content. ``round_trip``: seconds that reports take, if that is known."""
 
     epoch: int
     complete: bool
@@ -73,6 +73,8 @@ class Report:
     probes: Sequence[Probe] = ()
     hardware: HardwareReport | None = None
     goodbye: bool = False
+    distances: Sequence[Distance] = ()
+    round_trip: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Link:
             statuses=[convert.status(seen, now(), time.time()) for seen in report.statuses],
             probes=[convert.probe(result) for result in report.probes],
             goodbye=report.goodbye,
+            distances=[convert.distance(result) for result in report.distances],
+            round_trip_seconds=report.round_trip,
         )
         if report.hardware is not None:
             request.hardware.CopyFrom(convert.hardware(report.hardware, self._cpus))

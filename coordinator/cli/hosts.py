@@ -11,8 +11,8 @@ from coordinator.cli.common import client_options, connect, document, say
 if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
 
-
-_FACTS_AT = 4
+# Most owners state neither, and the table is wide enough: shown where a host has one.
+_OPTIONAL = ("TYPE", "FLEET", "RTT")
 
 
 @click.command("hosts")
@@ -26,32 +26,37 @@ def command(context: str | None, as_json: bool) -> None:
         return
     from coordinator.cli.table import print_table
 
-    header = ["NAME", "STATE", "NETWORK", "BACKEND/REGION", "CPUS", "MEMORY", "GPUS", "PRICE", "WARNING"]
-    rows = [_row(host) for host in answer.hosts]
-    for title, stated in (("FLEET", "fleet"), ("TYPE", "instance_type")):
-        # Most owners state neither, and the table is wide enough.
-        texts = [getattr(host.facts, stated) for host in answer.hosts]
-        if any(texts):
-            header.insert(_FACTS_AT, title)
-            rows = [[*row[:_FACTS_AT], text, *row[_FACTS_AT:]] for row, text in zip(rows, texts, strict=True)]
-    print_table(header, rows)
+    cells = [_cells(host) for host in answer.hosts]
+    titles = [title for title in _cells_of_nobody() if title not in _OPTIONAL or any(row[title] for row in cells)]
+    print_table(titles, [[row[title] for title in titles] for row in cells])
     for network in answer.networks:
         for link in network.broken_links:
             say(f"network {network.name}: {link}")
 
 
-def _row(host: pb.Host) -> list[str]:
+def _cells_of_nobody() -> dict[str, str]:
+    from rallypoint.v1 import types_pb2 as pb
+
+    return _cells(pb.Host())
+
+
+def _cells(host: pb.Host) -> dict[str, str]:
+    """A host's row, by the titles of the columns."""
     from coordinator.cli import words
 
     hardware, facts = host.hardware, host.facts
-    return [
-        host.name,
-        words.host_state(host),
-        host.network,
-        "/".join(part for part in (facts.backend, facts.region) if part),
-        f"{host.cpus_used}/{hardware.cpus}" if hardware.cpus else "",
-        f"{words.size(host.memory_used_bytes)}/{words.size(hardware.memory_bytes)}" if hardware.memory_bytes else "",
-        words.gpus(host),
-        words.price(facts.price_per_hour) if facts.HasField("price_per_hour") else "",
-        host.warning,
-    ]
+    memory = f"{words.size(host.memory_used_bytes)}/{words.size(hardware.memory_bytes)}"
+    return {
+        "NAME": host.name,
+        "STATE": words.host_state(host),
+        "NETWORK": host.network,
+        "BACKEND/REGION": "/".join(part for part in (facts.backend, facts.region) if part),
+        "TYPE": facts.instance_type,
+        "FLEET": facts.fleet,
+        "CPUS": f"{host.cpus_used}/{hardware.cpus}" if hardware.cpus else "",
+        "MEMORY": memory if hardware.memory_bytes else "",
+        "GPUS": words.gpus(host),
+        "PRICE": words.price(facts.price_per_hour) if facts.HasField("price_per_hour") else "",
+        "RTT": words.round_trip(host.round_trip_seconds) if host.HasField("round_trip_seconds") else "",
+        "WARNING": host.warning,
+    }

@@ -62,6 +62,11 @@ def price(an_hour: float) -> str:
     return f"${an_hour:.2f}/h" if an_hour >= 0.1 or an_hour == 0 else f"${an_hour:.4f}/h"
 
 
+def round_trip(seconds: float) -> str:
+    """``0.3ms``, ``42ms``."""
+    return f"{seconds * 1000:.1f}ms" if seconds < 0.01 else f"{seconds * 1000:.0f}ms"
+
+
 def gpus(host: pb.Host) -> str:
     """``8×H100 (3 used)``: GPUs by name; those that can't be used are named as such."""
     if not host.hardware.gpus:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import Allocation, Gang, Host, Job, Node, Reach
+from coordinator.core.model import Allocation, Distance, Gang, Host, Job, Node, Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,43 @@ class ReachSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DistancesAsked:
+    """Volatile: these hosts are to measure how far a target is."""
+
+    target: str
+    hosts: tuple[HostId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceSeen:
+    """Volatile: a host has measured."""
+
+    distance: Distance
+
+
+@dataclass(frozen=True, slots=True)
+class DistancesLate:
+    """Volatile: nobody waits any longer for those who have not answered."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistancesDropped:
+    """Volatile: what was measured of a target is too old."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTripSeen:
+    """Volatile: what the host's calls take, in seconds."""
+
+    host_id: HostId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeadlineSet:
     """Volatile: wake up at ``at`` (monotonic seconds) for ``key``; None clears it."""
 
@@ -160,6 +197,28 @@ Durable = (
     | TimeServed
     | NumbersSkipped
 )
-Volatile = HostSeen | HostSilent | ReachSeen | DeadlineSet | TryDelayed
+Volatile = (
+    HostSeen
+    | HostSilent
+    | ReachSeen
+    | DistancesAsked
+    | DistanceSeen
+    | DistancesLate
+    | DistancesDropped
+    | RoundTripSeen
+    | DeadlineSet
+    | TryDelayed
+)
 Change = Durable | Volatile
-VOLATILE = (HostSeen, HostSilent, ReachSeen, DeadlineSet, TryDelayed)
+VOLATILE = (
+    HostSeen,
+    HostSilent,
+    ReachSeen,
+    DistancesAsked,
+    DistanceSeen,
+    DistancesLate,
+    DistancesDropped,
+    RoundTripSeen,
+    DeadlineSet,
+    TryDelayed,
+)

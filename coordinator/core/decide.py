@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import jobs, leases, placement, regroup, rendezvous, restored, sessions
+from coordinator.core import jobs, leases, nearness, placement, regroup, rendezvous, restored, sessions
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
@@ -16,6 +16,7 @@ from coordinator.core.events import (
     HostJoined,
     HostReported,
     JobSubmitted,
+    PlanAsked,
     RemovalRequested,
     SessionOpened,
     StopRequested,
@@ -82,6 +83,10 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             state.fresh_jobs.add(JobId(name))
         if kind == "capacity" and JobId(name) in state.jobs:
             jobs.on_no_capacity(turn, state.jobs[JobId(name)])
+        if kind == "near":
+            nearness.on_impatient(turn, name)
+        if kind == "fresh":
+            nearness.on_stale(turn, name)
         host = state.hosts.get(HostId(name))
         if kind == "lease" and host is not None:
             leases.on_lease_deadline(turn, host)
@@ -99,6 +104,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     CoordinatorStarted: _on_started,
     BackupRestored: restored.on_restored,
     JobSubmitted: jobs.on_submitted,
+    PlanAsked: nearness.on_asked,
     StopRequested: jobs.on_stop_requested,
     HostJoined: sessions.on_joined,
     CordonRequested: sessions.on_cordon,

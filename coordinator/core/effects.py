@@ -24,6 +24,14 @@ class ProbesWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class DistancesWanted:
+    """The host is to measure how far these targets are."""
+
+    host_id: HostId
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSuperseded:
     """Sessions of the host with an older epoch are over; every one, when the host was removed (epoch None)."""
 
@@ -38,4 +46,4 @@ class OutputObsolete:
     job_id: JobId
 
 
-Effect = DesiredChanged | ProbesWanted | SessionSuperseded | OutputObsolete
+Effect = DesiredChanged | ProbesWanted | DistancesWanted | SessionSuperseded | OutputObsolete

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
+from coordinator.core.model import Distance, EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
 from coordinator.core.spec import JobSpec
 
 
@@ -32,6 +32,13 @@ class JobSubmitted:
     spec: JobSpec
     user: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAsked:
+    """Where a job would go that wants to be near ``near``, is about to be asked."""
+
+    near: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,10 @@ class AllocationStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostReported:
-    """One report of a session. Repeating it is harmless."""
+    """One report of a session. Repeating it is harmless.
+
+    ``round_trip``: seconds that the host's calls take, in the middle; None: it has not called often enough.
+    """
 
     host_id: HostId
     epoch: int
@@ -114,6 +124,8 @@ class HostReported:
     probes: tuple[Reach, ...] = ()
     hardware: Hardware | None = None
     goodbye: bool = False
+    distances: tuple[Distance, ...] = ()
+    round_trip: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,7 @@ Event = (
     CoordinatorStarted
     | BackupRestored
     | JobSubmitted
+    | PlanAsked
     | StopRequested
     | HostJoined
     | CordonRequested

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import absence, backends, fit, network, placement, score, spares
+from coordinator.core import absence, backends, fit, nearness, network, placement, score, spares
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -112,7 +112,7 @@ def summary(state: State, job: Job) -> str:
         begins = _rests(state, job) or "is about to be formed again"
         return f"{begins}, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
-        waiting = waiting_for(state, job.spec, placed=job.spec.nodes - pending)
+        waiting = nearness.waiting(state, job) or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
         return (waiting or _rests(state, job) or "is about to be placed") + before + also
     ready = spare_hosts(state, job)

@@ -139,5 +139,7 @@ def _check_jobs(state: State) -> None:
         _require((job.id in state.unfinished) != job.state.ended, f"{job.id} is {job.state.value} but indexed wrongly")
         if job.state.ended:
             _require(not state.job_allocations[job.id], f"{job.id} has ended but still holds something")
+        indexed = job.spec.near is not None and job.id in state.near.get(job.spec.near, ())
+        _require(indexed == (job.spec.near is not None and not job.state.ended), f"{job.id} is indexed wrongly by near")
         if job.state is JobState.QUEUED:
             _require(bool(state.pending[job.id]), f"{job.id} is queued but has no pending node")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import absence, explain
+from coordinator.core import absence, explain, nearness
 from coordinator.core.changes import DeadlineSet, JobCreated, JobUpdated
 from coordinator.core.ends import finish_job, settle_job
 from coordinator.core.errors import Conflict, NotFound
@@ -53,6 +53,8 @@ def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
     )
     turn.record(JobCreated(job))
     watch_capacity(turn, job)
+    if job.spec.near is not None:
+        nearness.ask(turn, job.spec.near)
     return job
 
 

@@ -412,3 +412,13 @@ class Reach:
     reached: bool
     reason: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How long a TCP connection from a host to ``target`` (see ``nearness``) took; None: ``reason`` says why not."""
+
+    host_id: HostId
+    target: str
+    seconds: float | None
+    reason: str = ""

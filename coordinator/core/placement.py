@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from coordinator.core import copies, fit, regroup, reservations, score, spares
+from coordinator.core import copies, fit, nearness, regroup, reservations, score, spares
 from coordinator.core.changes import (
     AllocationReserved,
     DeadlineSet,
@@ -61,6 +61,8 @@ def _place(turn: Turn, walk: Walk, fresh: set[JobId], changed: set[HostId]) -> s
             spares.drop_useless(turn, job, changed)
         if not (state.pending[job_id] or state.short.get(job_id)) or job.state is JobState.STOPPING:
             continue
+        if nearness.measuring(state, job.spec.near):
+            continue  # It becomes fresh again when the answers are there, or late.
         if job.spec.placement is Placement.ANY:
             _place_any(turn, walk, job, state.hosts if job_id in fresh else changed)
             if _take(state, job, 1):

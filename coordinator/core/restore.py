@@ -58,12 +58,16 @@ def restore(records: Records, timing: Timing) -> State:
 
 def carry_over(old: State, new: State) -> None:
     """Keep what was never stored when stored records are read again: who is in contact, until when, and who reaches
-    whom. Sessions stay valid, because every order that was sent is on disk.
+    whom, how far they are. Sessions stay valid, because every order that was sent is on disk.
 
     ``new`` has just started. The failed turn may have used deadlines of ``old`` up, and set others for sessions that
     never were: only a host whose session stands keeps its own, every other has the fresh lease of a start.
     """
     new.reach = old.reach
+    new.distances = old.distances
+    for key, at in old.deadlines.items():
+        if key.startswith(("near:", "fresh:")):
+            new.apply(DeadlineSet(key, at))
     new.version = old.version + 1
     if HOLD in old.deadlines:
         new.apply(DeadlineSet(HOLD, old.deadlines[HOLD]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 
-from coordinator.core import copies
+from coordinator.core import copies, nearness
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -16,6 +16,7 @@ from coordinator.core.changes import (
     JobUpdated,
     NodeUpdated,
     ReachSeen,
+    RoundTripSeen,
 )
 from coordinator.core.effects import ProbesWanted, SessionSuperseded
 from coordinator.core.ends import on_end
@@ -145,6 +146,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
     _probe_what_is_new(turn, host)
+    nearness.on_online(turn, host)
     return host
 
 
@@ -167,6 +169,9 @@ def on_report(turn: Turn, event: HostReported) -> float:
     for reach in event.probes:
         if reach.source == host.id != reach.target and reach.target in state.hosts:
             turn.record(ReachSeen(reach))
+    for distance in event.distances:
+        if distance.host_id == host.id:
+            nearness.on_measured(turn, distance)
     for status in event.statuses:
         on_status(turn, host.id, status)
     return state.timing.lease
@@ -184,9 +189,16 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
     stale = abs(turn.at.wall - host.last_seen_at) >= 1.0
     if host.state is not HostState.ONLINE or event.hardware is not None or stale:
         turn.record(HostSeen(replace(host, state=HostState.ONLINE, hardware=hardware, last_seen_at=turn.at.wall)))
+    if event.round_trip is not None and _differs(event.round_trip, turn.state.distances.round_trip(host.id)):
+        turn.record(RoundTripSeen(host.id, event.round_trip))
     if host.id in turn.state.silent:
         turn.record(HostSilent(host.id, None))
     renew_lease(turn, host.id)
+
+
+def _differs(seconds: float, known: float | None) -> bool:
+    """By so much that it matters to anybody: heartbeats by the thousand say nearly the same again."""
+    return known is None or abs(seconds - known) > max(0.0005, 0.2 * known)
 
 
 # ---------------------------------------------------------------- statuses

@@ -17,6 +17,10 @@ from coordinator.core.changes import (
     AllocationUpdated,
     Change,
     DeadlineSet,
+    DistancesAsked,
+    DistancesDropped,
+    DistanceSeen,
+    DistancesLate,
     GangDissolved,
     GangUpdated,
     HostRemoved,
@@ -29,9 +33,11 @@ from coordinator.core.changes import (
     NodeUpdated,
     NumbersSkipped,
     ReachSeen,
+    RoundTripSeen,
     TimeServed,
     TryDelayed,
 )
+from coordinator.core.distances import DistanceMap
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, JobState, Node, NodeState
 from coordinator.core.ranks import RankSet
@@ -88,6 +94,8 @@ class State:
         # Of jobs with redundancy: what each node holds, and the ranks of nodes that run with too few copies.
         self.copies: dict[tuple[JobId, int], set[AllocationId]] = {}
         self.short: dict[JobId, RankSet] = {}
+        # Jobs that have not ended, by what they want to be near to.
+        self.near: dict[str, set[JobId]] = {}
         self.last_job_number = 0
         self.last_host_number = 0
         # The coordinator's own time when it was last written down: see model.Instant.
@@ -96,6 +104,7 @@ class State:
         self.attempt_floor = 0
         # Volatile.
         self.reach = ReachMap()
+        self.distances = DistanceMap()
         self.deadlines: dict[str, float] = {}
         # Hosts out of contact, and when (monotonic seconds) they were last heard of; at the latest.
         self.silent: dict[HostId, float] = {}
@@ -138,6 +147,8 @@ class State:
         if not job.state.ended:
             self.unfinished[job.id] = None
             self.fresh_jobs.add(job.id)
+            if job.spec.near is not None:
+                self.near.setdefault(job.spec.near, set()).add(job.id)
 
     def _job_updated(self, change: JobUpdated) -> None:
         job = change.job
@@ -148,9 +159,17 @@ class State:
             self.unfinished.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
             self.resting.pop(job.id, None)
+            self._near_no_more(job)
         if job.state.ended or job.state is JobState.STOPPING:
             for host in self.book.forget(job.id):
                 self._changed(host)
+
+    def _near_no_more(self, job: Job) -> None:
+        near = job.spec.near
+        if near is not None and near in self.near:
+            self.near[near].discard(job.id)
+            if not self.near[near]:
+                del self.near[near]
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
@@ -287,6 +306,7 @@ class State:
         del self.usage[change.id]
         self.silent.pop(change.id, None)
         self.reach.forget(change.id)
+        self.distances.forget_host(change.id)
         self.changed_hosts.discard(change.id)
         self.book.changed.add(change.id)
 
@@ -299,6 +319,21 @@ class State:
         if self.reach.record(change.reach):
             self._changed(change.reach.source)
             self._changed(change.reach.target)
+
+    def _distances_asked(self, change: DistancesAsked) -> None:
+        self.distances.ask(change.target, change.hosts)
+
+    def _distance_seen(self, change: DistanceSeen) -> None:
+        self.distances.record(change.distance)
+
+    def _distances_late(self, change: DistancesLate) -> None:
+        self.distances.give_up(change.target)
+
+    def _distances_dropped(self, change: DistancesDropped) -> None:
+        self.distances.forget(change.target)
+
+    def _round_trip_seen(self, change: RoundTripSeen) -> None:
+        self.distances.set_round_trip(change.host_id, change.seconds)
 
     def _try_delayed(self, change: TryDelayed) -> None:
         resting = self.resting.setdefault(change.job_id, {})
@@ -346,6 +381,11 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostRemoved: State._host_removed,
     NumbersSkipped: State._numbers_skipped,
     ReachSeen: State._reach_seen,
+    DistancesAsked: State._distances_asked,
+    DistanceSeen: State._distance_seen,
+    DistancesLate: State._distances_late,
+    DistancesDropped: State._distances_dropped,
+    RoundTripSeen: State._round_trip_seen,
     DeadlineSet: State._deadline_set,
     TimeServed: State._time_served,
     TryDelayed: State._try_delayed,

@@ -29,7 +29,14 @@ from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.identity import calling_host_id
-from coordinator.rpc.orders import SpecCache, all_probes, desired_to_proto, member_to_proto, statuses_from_proto
+from coordinator.rpc.orders import (
+    SpecCache,
+    all_probes,
+    desired_to_proto,
+    distances_from_proto,
+    member_to_proto,
+    statuses_from_proto,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +129,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         # The first message is complete even when it is empty: it tells what is *not* wanted any more.
         session.begin()
         while True:
-            orders, probes = await session.take()
+            orders, probes, targets = await session.take()
             if session.closed:
                 return
             if orders or revision == 0:
@@ -132,6 +139,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 reach("coordinator.after-send")
             if probes:
                 yield pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes]))
+            if targets:
+                yield pb.OpenSessionResponse(measure=pb.MeasureOrder(targets=targets))
 
     def _desired(self, orders: dict[AllocationId, Desired | None], revision: int) -> pb.DesiredState:
         return pb.DesiredState(
@@ -151,6 +160,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
             probes=all_probes(host_id, request),
             hardware=hardware_from_proto(request.hardware) if request.HasField("hardware") else None,
             goodbye=request.goodbye,
+            distances=distances_from_proto(host_id, request.distances),
+            round_trip=request.round_trip_seconds if request.HasField("round_trip_seconds") else None,
         )
         lease: float = await self._parts.engine.post(reported)
         answering(context, "coordinator.before-report-answer", "coordinator.after-report-answer")

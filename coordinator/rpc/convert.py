@@ -103,6 +103,7 @@ def host_to_proto(view: HostView) -> pb.Host:
         joined_at=host.joined_at,
         last_seen_at=host.last_seen_at,
         peer_endpoint=host.peer.text(),
+        round_trip_seconds=view.round_trip,
     )
     if host.hardware is not None:
         message.hardware.CopyFrom(hardware_to_proto(host.hardware))

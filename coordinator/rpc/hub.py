@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import structlog
 
@@ -28,6 +29,14 @@ def _later(seconds: float, call: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_later(seconds, call)
 
 
+class Orders(NamedTuple):
+    """What is to be sent: desired allocations (None: gone), hosts to probe, targets to measure the distance to."""
+
+    desired: dict[AllocationId, Desired | None]
+    probes: list[Host]
+    targets: list[str]
+
+
 class Session:
     """One contact of an agent: orders wait here until its stream takes them. A newer order replaces an older one."""
 
@@ -40,6 +49,7 @@ class Session:
         self.complete = True
         self._orders: dict[AllocationId, Desired | None] = {}
         self._probes: dict[HostId, Host] = {}
+        self._targets: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._gathering = False
 
@@ -55,6 +65,12 @@ class Session:
             self._gathering = True
             self._later(within, self._gathered)
 
+    def measure(self, targets: Iterable[str]) -> None:
+        """Put an order to measure how far these are."""
+        self._targets.update(dict.fromkeys(targets))
+        if self._targets:
+            self._wake.set()
+
     def _gathered(self) -> None:
         self._gathering = False
         self._wake.set()
@@ -68,15 +84,16 @@ class Session:
         self.closed = True
         self._wake.set()
 
-    async def take(self) -> tuple[dict[AllocationId, Desired | None], list[Host]]:
+    async def take(self) -> Orders:
         """Orders that wait, and probes that are due, as soon as there are any or the session is closed."""
         await self._wake.wait()
         self._wake.clear()
         orders, self._orders = self._orders, {}
+        targets, self._targets = list(self._targets), {}
         if self._gathering:
-            return orders, []
+            return Orders(orders, [], targets)
         probes, self._probes = list(self._probes.values()), {}
-        return orders, probes
+        return Orders(orders, probes, targets)
 
 
 class Hub:
@@ -87,6 +104,7 @@ class Hub:
         self._later = later or _later
         self._sessions: dict[HostId, Session] = {}
         self._early_probes: dict[HostId, dict[HostId, Host]] = {}
+        self._early_targets: dict[HostId, dict[str, None]] = {}
 
     def open(
         self,
@@ -111,6 +129,7 @@ class Hub:
         for allocation_id, desired in orders:
             session.order(allocation_id, desired)
         session.probe(self._early_probes.pop(host_id, {}).values(), self._gathering())
+        session.measure(self._early_targets.pop(host_id, {}))
         return session
 
     def leave(self, host_id: HostId, session: Session) -> None:
@@ -138,6 +157,14 @@ class Hub:
             session.probe(targets, self._gathering())
         else:
             self._early_probes.setdefault(host_id, {}).update((host.id, host) for host in targets)
+
+    def measure(self, host_id: HostId, targets: tuple[str, ...]) -> None:
+        """Pass an order to measure on; the first ones come before the session is open, and wait for it."""
+        session = self._sessions.get(host_id)
+        if session is not None:
+            session.measure(targets)
+        else:
+            self._early_targets.setdefault(host_id, {}).update(dict.fromkeys(targets))
 
     def _gathering(self) -> float:
         return min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions))

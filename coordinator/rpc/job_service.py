@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from rallypoint.v1 import types_pb2
 
 from coordinator import snapshots
 from coordinator.archives import ArchiveStore
-from coordinator.core import absence, backends, explain, network
+from coordinator.core import absence, backends, explain, nearness, network
 from coordinator.core.errors import Conflict, Invalid
-from coordinator.core.events import JobSubmitted, StopRequested
+from coordinator.core.events import JobSubmitted, PlanAsked, StopRequested
 from coordinator.core.ids import JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
@@ -63,7 +64,18 @@ class JobService(pb_grpc.JobServiceServicer):
         """What would happen to a job if it were submitted now."""
         check_understood(request.spec, context.invocation_metadata() or ())
         spec = spec_from_pb(request.spec)
+        if spec.near is not None:
+            await self._measured(spec.near)
         return await self._engine.read(lambda state: _plan(state, spec))
+
+    async def _measured(self, near: str) -> None:
+        """Have hosts measure how far ``near`` is, until all have answered or time is up."""
+        await self._engine.post(PlanAsked(near))
+        version = await self._engine.next_version(-1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(nearness.PATIENCE):
+                while await self._engine.read(lambda state: nearness.measuring(state, near)):
+                    version = await self._engine.next_version(version)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
         """One job with its nodes."""

@@ -39,6 +39,8 @@ _CAUSE = {
 
 # So many jobs' specifications are kept converted: a thousand nodes of one job convert theirs once.
 KEPT_SPECS = 256
+# Of what an agent says about a target, so many characters are kept.
+MAX_REASON = 200
 
 
 class SpecCache:
@@ -174,3 +176,13 @@ def all_probes(source: HostId, report: pb.ReportRequest) -> tuple[model.Reach, .
     for status in report.statuses:
         found += probes_from_proto(source, status.probes)
     return found
+
+
+def distances_from_proto(host_id: HostId, messages: Iterable[pb.DistanceResult]) -> tuple[model.Distance, ...]:
+    """How far an agent found targets to be."""
+    return tuple(_distance(host_id, message) for message in messages)
+
+
+def _distance(host_id: HostId, message: pb.DistanceResult) -> model.Distance:
+    seconds = message.seconds if message.HasField("seconds") else None
+    return model.Distance(host_id, message.target, seconds, message.reason[:MAX_REASON])

@@ -36,6 +36,7 @@ def host(view: HostView) -> Json:
             "joined_at": record.joined_at,
             "last_seen_at": record.last_seen_at,
             "peer_endpoint": record.peer.text() or None,
+            "round_trip_seconds": view.round_trip,
         }
     )
 

@@ -137,7 +137,7 @@ class Coordinator:
         session.begin()
         revision = 0
         while not stream.closed:
-            orders, probes = await session.take()
+            orders, probes, _ = await session.take()
             if session.closed:
                 break
             if orders or revision == 0:

@@ -82,6 +82,7 @@ function held(host) {
 function facts(host) {
   const { hardware } = host;
   const rows = [["Id", host.id], ["Agent", host.agent_version || "unknown"], ["Peers reach it at", host.peer_endpoint || "not known"]];
+  if (host.round_trip_seconds !== null) rows.push(["Its calls take", `${(host.round_trip_seconds * 1000).toFixed(1)} ms`]);
   if (hardware) {
     const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
     rows.push(["System", [hardware.os, hardware.kernel, hardware.arch].filter(Boolean).join(" · ") || "unknown"], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);

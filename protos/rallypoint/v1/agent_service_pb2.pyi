@@ -177,24 +177,28 @@ class OpenSessionResponse(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
     def desired(self) -> Global___DesiredState: ...
     @_builtins.property
     def probe(self) -> Global___ProbeOrder: ...
+    @_builtins.property
+    def measure(self) -> Global___MeasureOrder: ...
     def __init__(
         self,
         *,
         welcome: Global___Welcome | None = ...,
         desired: Global___DesiredState | None = ...,
         probe: Global___ProbeOrder | None = ...,
+        measure: Global___MeasureOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe", "measure"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -565,6 +569,61 @@ class ProbeOrder(_message.Message):
 Global___ProbeOrder: _TypeAlias = ProbeOrder  # noqa: Y015
 
 @_typing.final
+class MeasureOrder(_message.Message):
+    """Asks how far targets are: what a job wants to be near to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"HOST", "HOST:PORT" or an http(s) URL, of which host and port count."""
+
+    def __init__(
+        self,
+        *,
+        targets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasureOrder: _TypeAlias = MeasureOrder  # noqa: Y015
+
+@_typing.final
+class DistanceResult(_message.Message):
+    """What the host found, by TCP connections that carry nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    seconds: _builtins.float
+    """Seconds that a connection took; absent: none was made."""
+    reason: _builtins.str
+    """Why not: "timed out", "connection refused", …"""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        seconds: _builtins.float | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "reason", b"reason", "seconds", b"seconds", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+
+Global___DistanceResult: _TypeAlias = DistanceResult  # noqa: Y015
+
+@_typing.final
 class ProbeResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -581,7 +640,7 @@ class ProbeResult(_message.Message):
     reason: _builtins.str
     """Why not: "timed out", "answered by host h-3", …"""
     seconds: _builtins.float
-    """Seconds for connect and handshake."""
+    """Seconds to the target and back, the least of what the connection showed."""
     def __init__(
         self,
         *,
@@ -684,11 +743,15 @@ class ReportRequest(_message.Message):
     PROBES_FIELD_NUMBER: _builtins.int
     HARDWARE_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    DISTANCES_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     complete: _builtins.bool
     """All allocations that the agent knows, not only changed ones (first report of a session)."""
     goodbye: _builtins.bool
     """The agent is leaving on purpose; it will not renew its lease."""
+    round_trip_seconds: _builtins.float
+    """What this host's reports take, in the middle of the last ones."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___AllocationStatus]: ...
     @_builtins.property
@@ -696,6 +759,10 @@ class ReportRequest(_message.Message):
     @_builtins.property
     def hardware(self) -> _types_pb2.Hardware:
         """Live values, sent now and then."""
+
+    @_builtins.property
+    def distances(self) -> _containers.RepeatedCompositeFieldContainer[Global___DistanceResult]:
+        """Answers to a MeasureOrder."""
 
     def __init__(
         self,
@@ -706,12 +773,16 @@ class ReportRequest(_message.Message):
         probes: _abc.Iterable[Global___ProbeResult] | None = ...,
         hardware: _types_pb2.Hardware | None = ...,
         goodbye: _builtins.bool = ...,
+        distances: _abc.Iterable[Global___DistanceResult] | None = ...,
+        round_trip_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hardware", b"hardware"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "probes", b"probes", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "complete", b"complete", "distances", b"distances", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "probes", b"probes", "round_trip_seconds", b"round_trip_seconds", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
+    _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_seconds) -> _WhichOneofReturnType__round_trip_seconds | None: ...
 
 Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
 

@@ -157,7 +157,7 @@ def test_orders_go_out_after_the_commit_and_a_new_session_gets_them_all() -> Non
         session = hub.open(host.id, host.epoch, ())
         await engine.post(JobSubmitted(ANY, "ann", "r1"))
         committed = store.commits
-        orders, _ = await session.take()
+        orders, *_ = await session.take()
         assert sorted(orders) == ["j-1.0.1", "j-1.1.1", "j-1.2.1"]
         assert store.commits == committed
         older = hub.open(host.id, host.epoch - 1, ())

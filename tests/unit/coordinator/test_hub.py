@@ -41,9 +41,9 @@ def test_many_hosts_that_come_at_once_are_probed_by_one_order_and_hold_up_no_oth
             hub.probe(host_id(1), (host(number),))
         assert len(clock.planned) == 1
         hub.desired(host_id(1), HELD, None)
-        assert await first.take() == ({HELD: None}, [])
+        assert (await first.take()).desired == {HELD: None}
         clock.ring()
-        orders, probes = await first.take()
+        orders, probes, _ = await first.take()
         assert orders == {}
         assert [target.id for target in probes] == [HostId(f"h-{number}") for number in range(2, 500)]
 
@@ -71,8 +71,21 @@ def test_what_a_host_shall_probe_before_its_session_is_open_waits_for_it() -> No
         hub.probe(host_id(1), (host(2),))
         session = hub.open(host_id(1), 1, [])
         session.begin()
-        assert await session.take() == ({}, []), "the first orders do not wait for probes"
+        assert await session.take() == ({}, [], []), "the first orders do not wait for probes"
         clock.ring()
         assert [target.id for target in (await session.take())[1]] == [host_id(2)]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_host_shall_measure_goes_down_at_once_and_only_once() -> None:
+    async def scenario() -> None:
+        hub = Hub(Clock().later)
+        hub.measure(host_id(1), ("a", "b"))
+        session = hub.open(host_id(1), 1, [])
+        assert (await session.take()).targets == ["a", "b"], "an order from before the session was lost"
+        hub.measure(host_id(1), ("c",))
+        hub.measure(host_id(1), ("c",))
+        assert (await session.take()).targets == ["c"]
 
     asyncio.run(scenario())
