@@ -24,13 +24,16 @@ from coordinator.core.model import Host, Job
 from coordinator.core.spec import Placement, Range
 from coordinator.core.state import State, Usage
 
-# So many jobs that wait have a reservation at a time, the first in the queue.
-MAX_HEADS = 16
+# So many jobs that wait have a reservation at a time, the first in the queue. More keep small work waiting for longer
+# and start gangs no sooner: see docs/performance.md.
+MAX_HEADS = 4
 # So many are looked at for one; those that no hosts could hold as things are have none.
-MAX_TRIED = 32
+MAX_TRIED = 16
 # So many hosts are looked at anew in one pass, to keep a turn short; the next pass goes on with the others.
 MAX_LOOKS = 1000
 
+# Of the time until an estimated start, so much must be saved by hosts that are to be kept in place of others.
+SOONER = 0.1
 NEVER = Expected(math.inf, True)
 
 
@@ -102,11 +105,11 @@ class Walk:
             self.kept.update(dict.fromkeys(found.hosts, Kept(need, found.start.at)))
 
     def close(self) -> set[HostId]:
-        """The pass is over. The hosts that are kept no longer, or from another moment on: others may use them now."""
+        """The pass is over. The hosts that are kept no longer, or certainly for later: others may use them now."""
         before = _starts(self._book.reservations.values())
         now = _starts(self._made.values())
         self._book.keep(self._made, self._needs)
-        return {host for host, start in before.items() if now.get(host) != start}
+        return {host for host, start in before.items() if host not in now or start.known_by(now[host].at - 1.0)}
 
     # ------------------------------------------------------------ working it out
 
@@ -140,9 +143,11 @@ class Walk:
             return False
         if any(host in self.kept or not self._by(need, host, start) for host in found.hosts):
             return False
-        if not any(host in times and times[host].at < start for host in stale):
+        # Estimates move with every node that ends: only one that is much sooner is worth a search.
+        sooner = start - (start - self._now) * SOONER if found.start.estimated else start
+        if not any(host in times and times[host].at < sooner for host in stale):
             return True
-        return sum(at.at < start for host, at in times.items() if host not in self.kept) < nodes
+        return sum(at.at < sooner for host, at in times.items() if host not in self.kept) < nodes
 
     def _by(self, need: fit.Need, host: HostId, moment: float) -> bool:
         known = self._book.free[need]
@@ -182,8 +187,8 @@ def _soonest(state: State, times: Mapping[HostId, Expected], nodes: int) -> tupl
     return group, Expected(start, any(times[host].estimated for host in group))
 
 
-def _starts(made: Iterable[Reservation]) -> dict[HostId, float]:
-    return {host: found.start.at for found in made for host in found.hosts}
+def _starts(made: Iterable[Reservation]) -> dict[HostId, Expected]:
+    return {host: found.start for found in made for host in found.hosts}
 
 
 def _beside(host: Host, staying: Usage, first: fit.Need, need: fit.Need, room: int) -> int:
