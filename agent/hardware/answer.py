@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.hardware import problems
@@ -46,7 +46,7 @@ class Answer:
         if "driver" in said:
             self._hear_driver(_mapping(said["driver"]))
         elif "gpu" in said:
-            self.gpus.append(_gpu(_mapping(said["gpu"])))
+            self.gpus += _gpus(_mapping(said["gpu"]))
         elif "error" in said:
             self.error, self.done = _failure(_mapping(said["error"])), True
         elif said.get("done") is True:
@@ -81,6 +81,31 @@ def _mapping(value: object) -> dict[str, Any]:
     return value
 
 
+def _gpus(said: dict[str, Any]) -> list[Gpu]:
+    """The GPU, or what it is divided into."""
+    gpu, instances = _gpu(said), said.get("instances")
+    if not isinstance(instances, list) or gpu.problem is not None:
+        return [gpu]
+    found = [_instance(gpu, _mapping(instance)) for instance in instances]
+    named = [instance for instance in found if instance.uuid]
+    return named or [replace(gpu, problem=problems.no_instance())]
+
+
+def _instance(gpu: Gpu, said: dict[str, Any]) -> Gpu:
+    return Gpu(
+        # Without one it could be given to nobody.
+        uuid=_text(said.get("uuid")) or "",
+        index=gpu.index,
+        name=_text(said.get("name")) or (f"{gpu.name} MIG" if gpu.name else None),
+        memory_bytes=_integer(said.get("memory_bytes")) or None,
+        memory_used_bytes=_integer(said.get("memory_used_bytes")),
+        # Drivers tell it of the whole alone.
+        compute_capability=_pair(said.get("compute_capability")) or gpu.compute_capability,
+        pci_bus=gpu.pci_bus,
+        parent=gpu.uuid,
+    )
+
+
 def _gpu(said: dict[str, Any]) -> Gpu:
     index = _integer(said.get("index"))
     if index is None:
@@ -98,6 +123,7 @@ def _gpu(said: dict[str, Any]) -> Gpu:
         memory_used_bytes=_integer(said.get("memory_used_bytes")),
         temperature_c=_integer(said.get("temperature_c"), least=-273),
         power_watts=_watts(said.get("power_milliwatts")),
+        nvlinks=_integer(said.get("nvlinks")),
         problem=None if error is None else problems.gpu_problem(_failure(_mapping(error))),
     )
 

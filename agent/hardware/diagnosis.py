@@ -108,12 +108,13 @@ def _driver(report: HardwareReport, facts: DriverFacts) -> Iterator[Finding]:
 
 
 def _uncounted(report: HardwareReport, facts: DriverFacts) -> Iterator[Finding]:
-    if len(facts.pci_gpus) > len(report.gpus):
+    cards = {gpu.parent or gpu.uuid for gpu in report.gpus}
+    if len(facts.pci_gpus) > len(cards):
         held = ", ".join(f"{gpu.address} ({gpu.driver or 'no driver'})" for gpu in facts.pci_gpus)
         yield Finding(
             "warn",
             "driver",
-            f"the PCI bus has {len(facts.pci_gpus)} NVIDIA GPUs but the driver reports {len(report.gpus)}: {held}",
+            f"the PCI bus has {len(facts.pci_gpus)} NVIDIA GPUs but the driver reports {len(cards)}: {held}",
             "nothing to do if this container was given only some of them; "
             "otherwise see 'dmesg | grep -i nvrm', and free those held by vfio-pci",
         )
@@ -148,8 +149,10 @@ def _gpu(gpu: Gpu) -> Finding:
     if lacking:
         way_out = "jobs that ask for these are not placed on it; a newer driver may tell them"
         return Finding("warn", "gpu", f"{who} does not tell its {lacking}", way_out)
-    silent = _unknown(gpu, _LIVE)
-    return Finding("ok", "gpu", f"{who}, does not tell its {silent}" if silent else who)
+    # Of a part of a GPU drivers tell little.
+    silent = "" if gpu.parent else _unknown(gpu, _LIVE)
+    linked = f", {gpu.nvlinks} NVLinks up" if gpu.nvlinks else ""
+    return Finding("ok", "gpu", f"{who}{linked}, does not tell its {silent}" if silent else f"{who}{linked}")
 
 
 def _named(gpu: Gpu) -> str:

@@ -51,20 +51,12 @@ class Device:
         return None
 
     def read(self, index: int) -> dict[str, Any]:
-        nvml = self.nvml
-        memory = (
-            ("nvmlDeviceGetMemoryInfo", getattr(nvml, "nvmlMemory_v2", None)),
-            ("nvmlDeviceGetMemoryInfo",),
-        )
-        sensor = nvml.NVML_TEMPERATURE_GPU
+        sensor = self.nvml.NVML_TEMPERATURE_GPU
         fields = {
             "index": index,
-            "uuid": self.get(text, ("nvmlDeviceGetUUID",)),
-            "name": self.get(text, ("nvmlDeviceGetName",)),
+            **self.identity(),
             "pci_bus": self.get(lambda pci: text(pci.busId), ("nvmlDeviceGetPciInfo",)),
-            "compute_capability": self.get(capability, ("nvmlDeviceGetCudaComputeCapability",)),
-            "memory_bytes": self.get(lambda info: positive(info.total), *memory),
-            "memory_used_bytes": self.get(lambda info: number(info.used) if info.total else None, *memory),
+            "nvlinks": self.nvlinks(),
             "power_limit_milliwatts": self.get(
                 positive, ("nvmlDeviceGetPowerManagementLimit",), ("nvmlDeviceGetEnforcedPowerLimit",)
             ),
@@ -74,7 +66,39 @@ class Device:
                 number, ("nvmlDeviceGetTemperatureV", sensor), ("nvmlDeviceGetTemperature", sensor)
             ),
         }
-        return {**fields, "error": self.error}
+        instances = self.instances()
+        return {**fields, "error": self.error, **({} if instances is None else {"instances": instances})}
+
+    def identity(self) -> dict[str, Any]:
+        """What a GPU and a MIG instance both tell."""
+        memory = (
+            ("nvmlDeviceGetMemoryInfo", getattr(self.nvml, "nvmlMemory_v2", None)),
+            ("nvmlDeviceGetMemoryInfo",),
+        )
+        return {
+            "uuid": self.get(text, ("nvmlDeviceGetUUID",)),
+            "name": self.get(text, ("nvmlDeviceGetName",)),
+            "compute_capability": self.get(capability, ("nvmlDeviceGetCudaComputeCapability",)),
+            "memory_bytes": self.get(lambda info: positive(info.total), *memory),
+            "memory_used_bytes": self.get(lambda info: number(info.used) if info.total else None, *memory),
+        }
+
+    def nvlinks(self) -> int | None:
+        """How many are up; None where there are none to ask about."""
+        links = range(getattr(self.nvml, "NVML_NVLINK_MAX_LINKS", 18))
+        states = [self.get(number, ("nvmlDeviceGetNvLinkState", 0))]
+        if states[0] is not None:
+            states += [self.get(number, ("nvmlDeviceGetNvLinkState", link)) for link in links[1:]]
+        up = [state for state in states if state is not None]
+        return sum(up) if up else None
+
+    def instances(self) -> list[dict[str, Any]] | None:
+        """The MIG instances that the GPU is divided into; None when it is not in MIG mode."""
+        if self.get(lambda modes: modes[0], ("nvmlDeviceGetMigMode",)) != 1:
+            return None
+        places = range(self.get(number, ("nvmlDeviceGetMaxMigDeviceCount",)) or 0)
+        handles = [self.get(lambda handle: handle, ("nvmlDeviceGetMigDeviceHandleByIndex", place)) for place in places]
+        return [Device(self.nvml, handle).identity() for handle in handles if handle is not None]
 
 
 def number(value: int) -> int | None:

@@ -90,6 +90,15 @@ def unlisted() -> Problem:
     return Problem("gpu-lost", "it has fallen off the bus: the driver no longer lists it", REBOOT_GPU)
 
 
+def no_instance() -> Problem:
+    """A GPU in MIG mode of which no instance was made, or none is visible here."""
+    return Problem(
+        "mig-empty",
+        "it is in MIG mode, and has no instance that could be used here",
+        "make some ('nvidia-smi mig -i INDEX -cgi 19 -C'), or end the mode ('nvidia-smi -i INDEX -mig 0')",
+    )
+
+
 def hung(seconds: float, index: int | None) -> Problem:
     """NVML did not answer; ``index`` is the GPU it was asked about, ``None`` for the driver as a whole."""
     whom = "the NVIDIA driver" if index is None else f"the NVIDIA driver, asked about GPU {index},"

@@ -4,6 +4,7 @@
     scenario = tmp_path / "gpus"
     write_scenario(scenario, eight_h100())               # write it again at any time: every call reads it anew
     env = os.environ | stub_env(library, scenario)       # for an agent or a probe
+    env = host_env(tmp_path / "h100", eight_h100())      # the three steps at once; also one_a100(), one_t4() and ()
 
 A field may be ``None`` (not supported), ``fail(N)`` (NVML error N), ``HANG`` or ``CRASH``.
 """
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support import missing
 
@@ -36,8 +37,22 @@ def fail(number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class StubMig:
+    """One MIG instance. Real drivers tell no compute capability of it."""
+
+    uuid: Value
+    name: Value
+    memory: Value
+    memory_used: Value = 0
+    compute_capability: Value = None
+
+
+@dataclass(frozen=True, slots=True)
 class StubGpu:
-    """One GPU as NVML tells it: bytes, milliwatts, percent, degrees. ``handle`` is the call that finds it."""
+    """One GPU as NVML tells it: bytes, milliwatts, percent, degrees. ``handle`` is the call that finds it.
+
+    ``nvlinks`` of its 18 links are up; ``mig_mode`` is 1 when it is divided into ``mig``.
+    """
 
     uuid: Value
     name: Value
@@ -51,6 +66,9 @@ class StubGpu:
     power: Value = 70_000
     enforced_limit: Value = None
     handle: Value = "yes"
+    nvlinks: Value = None
+    mig_mode: Value = None
+    mig: tuple[StubMig, ...] = ()
 
 
 def h100(number: int) -> StubGpu:
@@ -63,6 +81,19 @@ def a100(number: int) -> StubGpu:
 
 def t4(number: int) -> StubGpu:
     return _gpu(number, "Tesla T4", 15360, "7.5", 70)
+
+
+def divided(gpu: StubGpu, *profiles: str) -> StubGpu:
+    """``gpu`` in MIG mode, with an instance of each profile, like ``1g.5gb``."""
+    made = tuple(
+        StubMig(
+            uuid=f"MIG-{place:08x}{str(gpu.uuid).removeprefix('GPU-')[8:]}",
+            name=f"{gpu.name} MIG {profile}",
+            memory=int(profile.partition(".")[2].removesuffix("gb")) * 1024 * MIB,
+        )
+        for place, profile in enumerate(profiles)
+    )
+    return replace(gpu, mig_mode=1, mig=made)
 
 
 def _gpu(number: int, name: str, mebibytes: int, capability: str, watts: int) -> StubGpu:
@@ -78,7 +109,17 @@ def _gpu(number: int, name: str, mebibytes: int, capability: str, watts: int) ->
 
 def eight_h100() -> tuple[StubGpu, ...]:
     """The usual training host."""
-    return tuple(h100(number) for number in range(8))
+    return tuple(replace(h100(number), nvlinks=18) for number in range(8))
+
+
+def one_a100() -> tuple[StubGpu, ...]:
+    """A rented machine."""
+    return (replace(a100(0x100), nvlinks=12),)
+
+
+def one_t4() -> tuple[StubGpu, ...]:
+    """A small one."""
+    return (t4(0x200),)
 
 
 def mixed() -> tuple[StubGpu, ...]:
@@ -88,13 +129,13 @@ def mixed() -> tuple[StubGpu, ...]:
 
 def unsupported() -> tuple[StubGpu, ...]:
     """A GPU that tells who it is and nothing else."""
-    silent: dict[str, Value] = dict.fromkeys((*_MEASURED, "memory", "compute_capability", "pci_bus", "power_limit"))
+    silent: dict[str, Any] = dict.fromkeys((*_MEASURED, "memory", "compute_capability", "pci_bus", "power_limit"))
     return (replace(t4(0), **silent),)
 
 
 def lost(gpu: StubGpu) -> StubGpu:
     """``gpu`` after it fell off the bus: the driver still has its handle, and nothing behind it answers."""
-    return replace(gpu, **{name: fail(GPU_IS_LOST) for name in asdict(gpu) if name != "handle"})
+    return replace(gpu, **{name: fail(GPU_IS_LOST) for name in asdict(gpu) if name not in ("handle", "mig")})
 
 
 def hanging(gpu: StubGpu) -> StubGpu:
@@ -119,7 +160,11 @@ def write_scenario(
     top = {"init": init, "driver": driver, "cuda": cuda, "count": len(listed) if count is None else count}
     lines = [*_lines("", top)]
     for index, gpu in enumerate(listed):
-        lines += _lines(f"gpu.{index}.", asdict(gpu))
+        told = asdict(gpu)
+        del told["mig"]
+        lines += _lines(f"gpu.{index}.", told)
+        for place, instance in enumerate(gpu.mig):
+            lines += _lines(f"gpu.{index}.mig.{place}.", asdict(instance))
     # Renamed into place: the library may be reading it just now.
     new = path.with_name(f".{path.name}.new")
     new.write_text("".join(lines))
@@ -130,15 +175,28 @@ def _lines(prefix: str, values: Mapping[str, Value]) -> list[str]:
     return [f"{prefix}{key}={value}\n" for key, value in values.items() if value is not None]
 
 
-def build_stub(folder: Path) -> Path:
-    """Compile the stub into ``folder`` (once) and return that, for ``LD_LIBRARY_PATH``."""
+def build_stub(folder: Path, *, old: bool = False) -> Path:
+    """Compile the stub into ``folder`` (once) and return that, for ``LD_LIBRARY_PATH``.
+
+    ``old``: as a driver from before MIG and NVLink, whose library lacks their functions.
+    """
     library = folder / "libnvidia-ml.so.1"
     if not library.exists():
         compiler = shutil.which("gcc") or missing("gcc", "install it, for example with 'apt-get install gcc libc6-dev'")
         source = Path(__file__).with_name("stub.c")
         flags = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Werror", "-shared", "-fPIC", f"-Wl,-soname,{library.name}"]
+        flags += ["-DOLD"] if old else []
         subprocess.run([compiler, *flags, "-o", str(library), str(source)], check=True)
     return folder
+
+
+def host_env(folder: Path, gpus: Iterable[StubGpu]) -> dict[str, str]:
+    """The variables of an agent on a host with these GPUs; none for a host without any. ``folder`` is made for it."""
+    listed = tuple(gpus)
+    if not listed:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    return stub_env(build_stub(folder), write_scenario(folder / "gpus", listed))
 
 
 def stub_env(library: Path, scenario: Path) -> dict[str, str]:

@@ -75,10 +75,12 @@ static int get_unsigned(const char *key, unsigned *out) {
     return status;
 }
 
-/* Handles are the index plus one, so that index 0 is no null pointer. */
+/* Handles are the index plus one, so that index 0 is no null pointer; a MIG instance has its own number above that. */
 static const char *field(device_t device, const char *name) {
     static _Thread_local char key[64];
-    snprintf(key, sizeof key, "gpu.%lu.%s", (unsigned long)device - 1, name);
+    unsigned long gpu = ((unsigned long)device & 0xffff) - 1, mig = (unsigned long)device >> 16;
+    if (mig) snprintf(key, sizeof key, "gpu.%lu.mig.%lu.%s", gpu, mig - 1, name);
+    else snprintf(key, sizeof key, "gpu.%lu.%s", gpu, name);
     return key;
 }
 
@@ -162,3 +164,26 @@ int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *out) {
     out->memory = 0;
     return get_unsigned(field(device, "utilization"), &out->gpu);
 }
+
+#ifndef OLD /* a driver from before these */
+int nvmlDeviceGetMigMode(device_t device, unsigned *current, unsigned *pending) {
+    int status = get_unsigned(field(device, "mig_mode"), current);
+    *pending = *current;
+    return status;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(device_t device, unsigned *out) { (void)device; *out = 7; return SUCCESS; }
+
+int nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned index, device_t *out) {
+    char value[VALUE_SIZE];
+    *out = (device_t)((unsigned long)device | (unsigned long)(index + 1) << 16);
+    return find(field(*out, "uuid"), value) == SUCCESS ? SUCCESS : NOT_FOUND;
+}
+
+int nvmlDeviceGetNvLinkState(device_t device, unsigned link, unsigned *active) {
+    unsigned up = 0;
+    int status = get_unsigned(field(device, "nvlinks"), &up);
+    *active = link < up;
+    return status == SUCCESS && link >= 18 ? INVALID_ARGUMENT : status;
+}
+#endif

@@ -30,6 +30,7 @@ FIELDS = (
     "power_milliwatts",
     "utilization_percent",
     "temperature_c",
+    "nvlinks",
 )
 SIZES = ("memory_bytes", "memory_used_bytes", "utilization_percent", "power_watts", "power_limit_watts")
 
@@ -105,3 +106,13 @@ def test_an_error_ends_the_answer_with_its_number_and_text() -> None:
 
 def test_a_gpu_with_nothing_but_an_index_is_all_unknown() -> None:
     assert heard({"gpu": {"index": 4}}).gpus == [Gpu("unknown-4", 4)]
+
+
+@UNHURRIED
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(("uuid", "name", "memory_bytes"), ANYTHING))))
+def test_instances_are_told_by_uuid_or_not_at_all(instances: list[dict[str, Any]]) -> None:
+    gpus = heard({"gpu": {"index": 2, "uuid": "GPU-2", "instances": instances}}).gpus
+    named = [i["uuid"] for i in instances if isinstance(i.get("uuid"), str) and i["uuid"]]
+    assert [gpu.uuid for gpu in gpus] == (named or ["GPU-2"])
+    assert all((gpu.index, gpu.parent) == (2, "GPU-2") for gpu in gpus if named)
+    assert all(gpu.problem is None for gpu in gpus) == bool(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,25 @@ from tests.fakes.nvml import (
     NO_PERMISSION,
     RESET_REQUIRED,
     Value,
+    a100,
+    build_stub,
+    divided,
     eight_h100,
     fail,
     h100,
     lost,
     mixed,
+    stub_env,
+    t4,
     unsupported,
+    write_scenario,
 )
-from tests.unit.agent.hardware.conftest import code_of
+from tests.unit.agent.hardware.conftest import Rig, code_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.hardware.nvml import NvmlProbe
-    from tests.unit.agent.hardware.conftest import Rig
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -39,6 +47,7 @@ SOURCES = {
     "utilization": {"utilization_percent"},
     "temperature": {"temperature_c"},
     "power": {"power_watts"},
+    "nvlinks": {"nvlinks"},
 }
 
 
@@ -90,7 +99,7 @@ def test_what_is_not_supported_is_unknown_and_no_problem(rig: Rig) -> None:
 @pytest.mark.parametrize("refused", [None, fail(NO_PERMISSION), fail(999)])
 @pytest.mark.parametrize("source", SOURCES)
 def test_one_missing_field_is_none_and_costs_no_other(rig: Rig, source: str, refused: str | None) -> None:
-    gpu = replace(h100(0), utilization=5, memory_used=MIB)
+    gpu = replace(h100(0), utilization=5, memory_used=MIB, nvlinks=4)
     rig.gpus([gpu, replace(gpu, uuid="GPU-other", **{source: refused})])
     whole, partly = (asdict(gpu) for gpu in rig.read().gpus)
     differing = {name for name in whole if whole[name] != partly[name]} - {"index", "uuid"}
@@ -107,9 +116,9 @@ def test_values_that_mean_not_available_are_unknown(rig: Rig) -> None:
         "compute_capability": "0.0",
         "memory": 0,
     }
-    rig.gpus([replace(h100(0), name="", **odd)])
+    rig.gpus([replace(h100(0), name="", nvlinks=0, **odd)])
     (gpu,) = rig.read().gpus
-    unknown = {f.name for f in fields(gpu) if getattr(gpu, f.name) is None} - {"problem"}
+    unknown = {f.name for f in fields(gpu) if getattr(gpu, f.name) is None} - {"problem", "parent"}
     assert unknown == {
         "name",
         "power_watts",
@@ -186,3 +195,78 @@ def test_a_lost_gpu_makes_nvml_start_anew_now_and_then(rig: Rig) -> None:
         assert (await probe.read()).gpus[0].problem is None
 
     rig.run(steps)
+
+
+# ---------------------------------------------------------------- links and instances
+
+
+def test_links_that_are_up_are_counted(rig: Rig) -> None:
+    rig.gpus([replace(a100(0), nvlinks=12), replace(a100(1), nvlinks=0), t4(2)])
+    assert [gpu.nvlinks for gpu in rig.read().gpus] == [12, 0, None]
+
+
+def test_a_divided_gpu_is_not_offered_but_its_instances_are(rig: Rig) -> None:
+    rig.gpus([a100(0), divided(a100(1), "1g.5gb", "3g.20gb")])
+    whole, small, large = rig.read().gpus
+    assert (whole.name, whole.parent) == ("NVIDIA A100-SXM4-40GB", None)
+    assert small == Gpu(
+        uuid="MIG-00000000-0000-4000-8000-000000000000",
+        index=1,
+        name="NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        memory_bytes=5 << 30,
+        memory_used_bytes=0,
+        compute_capability=(8, 0),
+        pci_bus="00000000:11:00.0",
+        parent="GPU-00000001-0000-4000-8000-000000000000",
+    )
+    assert (large.name, large.memory_bytes) == ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", 20 << 30)
+    assert large.uuid != small.uuid
+
+
+def test_a_gpu_in_mig_mode_without_instances_is_told_of_and_unusable(rig: Rig) -> None:
+    rig.gpus([divided(a100(0))])
+    (gpu,) = rig.read().gpus
+    assert code_of(gpu) == "mig-empty"
+    assert gpu.uuid == a100(0).uuid
+
+
+def test_a_gpu_that_is_divided_anew_leaves_nothing_behind(rig: Rig) -> None:
+    steps_taken = (
+        ([a100(0)], ["NVIDIA A100-SXM4-40GB"]),
+        ([divided(a100(0), "1g.5gb")], ["NVIDIA A100-SXM4-40GB MIG 1g.5gb"]),
+        ([divided(a100(0))], ["NVIDIA A100-SXM4-40GB"]),
+        ([replace(a100(0), mig_mode=0)], ["NVIDIA A100-SXM4-40GB"]),
+    )
+
+    async def steps(probe: NvmlProbe) -> None:
+        for gpus, names in steps_taken:
+            rig.gpus(gpus)
+            assert [gpu.name for gpu in (await probe.read()).gpus] == names
+
+    rig.run(steps)
+
+
+@pytest.mark.parametrize("how", ["lost", "unlisted", "no-handle"])
+def test_instances_of_a_gpu_that_fails_stay_in_the_list_with_the_problem(rig: Rig, how: str) -> None:
+    split = divided(a100(0), "1g.5gb", "2g.10gb")
+    rig.gpus([split, t4(1)])
+
+    async def steps(probe: NvmlProbe) -> None:
+        before = (await probe.read()).gpus
+        broken = {"lost": [lost(split)], "no-handle": [replace(split, handle=fail(GPU_IS_LOST))], "unlisted": []}
+        rig.gpus([*broken[how], t4(1)])
+        after = (await probe.read()).gpus
+        assert {gpu.uuid for gpu in after} == {gpu.uuid for gpu in before}
+        problems = {gpu.uuid: code_of(gpu) for gpu in after}
+        assert problems == {gpu.uuid: "gpu-lost" if gpu.parent else None for gpu in before}
+        rig.gpus([split, t4(1)])
+        assert (await probe.read()).gpus == before
+
+    rig.run(steps)
+
+
+def test_a_library_from_before_these_functions_serves_as_well(tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path / "gpus", [replace(divided(a100(0), "1g.5gb"), nvlinks=12)])
+    rig = Rig(env=os.environ | stub_env(build_stub(tmp_path, old=True), scenario), scenario=scenario)
+    (gpu,) = rig.read().gpus
+    assert (gpu.name, gpu.nvlinks, gpu.parent, gpu.problem) == ("NVIDIA A100-SXM4-40GB", None, None, None)
