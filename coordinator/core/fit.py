@@ -153,6 +153,8 @@ def gpu_mismatch(gpu: Gpu, wanted: GpuRequest | None) -> str | None:
         return None
     if gpu.problem:
         return gpu.problem
+    if gpu.parent and _low(wanted.count, 1) > 1:
+        return "is a MIG instance, of which a program can use only one at a time"
     if wanted.vendor and gpu.vendor != wanted.vendor:
         return f"is by {gpu.vendor}, not {wanted.vendor}"
     if wanted.names and not any(gpu_is(gpu.name, name) for name in wanted.names):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.nvml import build_stub, eight_h100, stub_env, write_scenario
+from tests.fakes.nvml import a100, divided, eight_h100, host_env
 from tests.multihost.cluster import Agent, Cluster
 from tests.multihost.net import Site
 from tests.support import eventually
@@ -18,8 +19,7 @@ pytestmark = [pytest.mark.multihost, pytest.mark.timeout(60)]
 @pytest.fixture(scope="module")
 def big(shared: Cluster, site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """One more agent on host ``b1``, with eight H100 and CPUs for all of them."""
-    folder = tmp_path_factory.mktemp("driver")
-    stub = stub_env(build_stub(folder), write_scenario(folder / "gpus", eight_h100()))
+    stub = host_env(tmp_path_factory.mktemp("driver"), eight_h100())
     agent = shared.add("big", site.hosts["b1"].enter, run=["--cpus", "8", "--peer-listen", "0.0.0.0:7500"], env=stub)
     eventually(lambda: shared.hosts()["big"]["state"] == "online", what="the host with GPUs online")
     yield agent
@@ -75,3 +75,23 @@ def test_mpi_slots_are_the_nodes_gpus(cluster: Cluster) -> None:
     job = cluster.shell('cat "$DSTACK_MPI_HOSTFILE"', "--gpus", "H100:4", "--placement", "cluster")
     assert cluster.wait(job) == 0
     assert cluster.logs(job, 0) == b"10.7.2.11 slots=4\n"
+
+
+def test_mig_instances_are_gpus_by_their_own_uuids(shared: Cluster, site: Site, tmp_path: Path) -> None:
+    split = divided(a100(9), "1g.5gb", "1g.5gb", "2g.10gb")
+    run = ["--cpus", "3", "--peer-listen", "0.0.0.0:7501"]
+    shared.add("split", site.hosts["b2"].enter, run=run, env=host_env(tmp_path / "driver", [split]))
+    try:
+        eventually(lambda: shared.hosts()["split"]["state"] == "online", what="the host with MIG instances online")
+        listed = shared.hosts()["split"]["hardware"]["gpus"]
+        assert {gpu["parent"] for gpu in listed} == {split.uuid}
+        job = shared.shell('echo "$CUDA_VISIBLE_DEVICES"', "--placement", "any", "--nodes", "3", "--gpus", "A100:1")
+        assert shared.wait(job) == 0
+        given = {shared.logs(job, rank).decode().strip() for rank in range(3)}
+        assert given <= {instance.uuid for instance in split.mig}
+        refused = shared.run("submit", "--gpus", "A100:2", "--", "true", check=False)
+        assert refused.code == 73
+        assert "a MIG instance, of which a program can use only one at a time" in refused.err
+    finally:
+        shared.stop_all()
+        shared.remove("split")

@@ -96,6 +96,19 @@ def test_a_mixed_host_gives_gpus_of_the_model_that_is_asked_for() -> None:
     assert [a.gpus for a in world.held(job.id)] == [("T-0",)]
 
 
+def test_one_mig_instance_is_a_gpu_and_several_are_not_several_gpus() -> None:
+    parts = tuple(Gpu(f"MIG-{i}", 0, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", parent="GPU-0") for i in range(3))
+    world = World()
+    world.add_host("split", replace(hardware(cpus=8), gpus=parts))
+    assert [a.gpus for a in world.held(world.submit(JobSpec(argv=("x",), resources=gpus(1, "A100"))).id)] == [
+        ("MIG-0",)
+    ]
+    (exact,) = world.held(world.submit(JobSpec(argv=("x",), resources=gpus(1, "1g.5gb"))).id)
+    assert exact.gpus == ("MIG-1",)
+    two = JobSpec(argv=("x",), resources=gpus(2, "A100"))
+    assert "is a MIG instance, of which a program can use only one at a time" in explain.impossible(world.state, two)
+
+
 def test_a_gang_is_reserved_whole_or_not_at_all() -> None:
     world = World()
     for name in "abc":
