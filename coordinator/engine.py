@@ -214,6 +214,10 @@ class Engine:
             self._inbox.clear()
 
     async def _wait(self) -> None:
+        if self._state.planning.unfinished:
+            # Who called meanwhile goes along; nobody else is waited for.
+            await asyncio.sleep(0)
+            return
         if self._inbox:
             return
         self._wake.clear()

@@ -13,7 +13,8 @@ from coordinator.core import fit
 from coordinator.core.book import FREE, Expected
 from coordinator.core.model import Allocation, Host, Job, NodeState, Phase
 from coordinator.core.spec import JobSpec
-from coordinator.core.state import State, Usage
+from coordinator.core.state import State
+from coordinator.core.usage import Usage
 
 # Seconds between the stop signal and the kill when the user asked for no other.
 DEFAULT_STOP_GRACE = 10.0
@@ -84,9 +85,5 @@ def usage_of(allocations: Iterable[Allocation]) -> Usage:
     """What these would hold of their host."""
     usage = Usage()
     for allocation in allocations:
-        usage.cpus += allocation.cpus
-        usage.memory_bytes += allocation.memory_bytes
-        usage.allocations.add(allocation.id)
-        for gpu in allocation.gpus:
-            usage.gpus[gpu] = allocation.id
+        usage.hold(allocation)
     return usage

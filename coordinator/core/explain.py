@@ -10,7 +10,8 @@ from coordinator.core import absence, backends, fit, nearness, network, placemen
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
-from coordinator.core.state import State, Usage
+from coordinator.core.state import State
+from coordinator.core.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

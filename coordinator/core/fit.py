@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from coordinator.core.costs import rate
 from coordinator.core.ids import allocation_id
 from coordinator.core.model import Allocation, Gpu, Hardware, Host, HostState, Job, Phase
 from coordinator.core.spec import GpuRequest, Range, Resources
-from coordinator.core.state import Usage
+from coordinator.core.usage import Usage
 
 GB = 1 << 30
 
@@ -68,6 +69,71 @@ def never(host: Host, need: Need) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How hardware answers a need: ``never`` is why it could not hold the node even when idle.
+
+    ``gpus`` are the places, among the hardware's, of the GPUs that match; ``alike`` is whether any of them will do.
+    """
+
+    never: str | None
+    gpus: tuple[int, ...] = ()
+    alike: bool = True
+
+
+def match(host: Host, need: Need) -> Match:
+    """How the host's hardware answers the need. Hosts of one ``shape`` have one answer."""
+    reason = never(host, need)
+    if reason is not None or not need.gpus:
+        return Match(reason)
+    assert host.hardware is not None
+    cards, wanted = host.hardware.gpus, need.resources.gpu
+    places = tuple(place for place, gpu in enumerate(cards) if gpu_mismatch(gpu, wanted) is None)
+    models = {(cards[place].name, cards[place].memory_bytes) for place in places}
+    alike = len(models) == 1 and wanted is not None and wanted.total_memory_bytes == Range()
+    return Match(None, places, alike)
+
+
+def shape(hardware: Hardware) -> tuple[object, ...]:
+    """All of the hardware that ``match`` looks at; equal for hosts that need be looked at only once."""
+    cards = tuple(
+        (gpu.index, gpu.name, gpu.vendor, gpu.memory_bytes, gpu.compute_capability, gpu.problem)
+        for gpu in hardware.gpus
+    )
+    disk = max((disk.total_bytes for disk in hardware.disks), default=0)
+    return (hardware.arch, hardware.cpus, hardware.memory_bytes, disk, cards, hardware.gpu_problem)
+
+
+def has_room(hardware: Hardware, usage: Usage, need: Need, found: Match) -> bool:
+    """Whether one more such node can be held beside what is held. ``found`` is how the hardware matches."""
+    if need.cpus > hardware.cpus - usage.cpus or need.memory_bytes > hardware.memory_bytes - usage.memory_bytes:
+        return False
+    if not need.gpus:
+        return True
+    if not found.alike:
+        return pick_gpus(_idle(hardware, usage, found), need.resources.gpu) is not None
+    if not usage.gpus:
+        return len(found.gpus) >= need.gpus
+    cards, taken = hardware.gpus, usage.gpus
+    return sum(cards[place].uuid not in taken for place in found.gpus) >= need.gpus
+
+
+def pick(hardware: Hardware, usage: Usage, need: Need, found: Match) -> Held | None:
+    """Pick the resources for one node; None when they are not free."""
+    if not has_room(hardware, usage, need, found):
+        return None
+    if not need.gpus:
+        return Held(need.cpus, need.memory_bytes, ())
+    idle = _idle(hardware, usage, found)
+    picked = idle[: need.gpus] if found.alike else pick_gpus(idle, need.resources.gpu) or ()
+    return Held(need.cpus, need.memory_bytes, tuple(gpu.uuid for gpu in picked), _share(need))
+
+
+def _idle(hardware: Hardware, usage: Usage, found: Match) -> list[Gpu]:
+    cards, taken = hardware.gpus, usage.gpus
+    return [cards[place] for place in found.gpus if cards[place].uuid not in taken]
+
+
 def not_now(host: Host, usage: Usage, need: Need) -> str | None:
     """Why the host can't hold one more such node beside what it holds; None when it can. Presumes ``never`` is None."""
     hardware = host.hardware
@@ -99,17 +165,9 @@ def room(host: Host, usage: Usage, need: Need, limit: int) -> int:
 
 
 def hold(host: Host, usage: Usage, need: Need) -> Held | None:
-    """Pick the resources for one node; None when they are not free."""
-    if not_now(host, usage, need) is not None:
-        return None
-    gpus: tuple[str, ...] = ()
-    if need.gpus:
-        assert host.hardware is not None
-        idle = [gpu for gpu in host.hardware.gpus if gpu.uuid not in usage.gpus]
-        picked = pick_gpus(matching_gpus(idle, need.resources.gpu), need.resources.gpu)
-        assert picked is not None
-        gpus = tuple(gpu.uuid for gpu in picked)
-    return Held(need.cpus, need.memory_bytes, gpus, _share(need))
+    """Pick the resources for one node; None when they are not free. Presumes ``never`` is None."""
+    assert host.hardware is not None
+    return pick(host.hardware, usage, need, match(host, need))
 
 
 def _share(need: Need) -> float:
@@ -173,6 +231,7 @@ def gpu_mismatch(gpu: Gpu, wanted: GpuRequest | None) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def gpu_is(full_name: str, wanted: str) -> bool:
     """Whether ``NVIDIA GeForce RTX 4090`` is the ``RTX4090`` that was asked for.
 

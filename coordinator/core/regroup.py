@@ -17,8 +17,9 @@ from coordinator.core.ids import HostId
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Host, HostState, Job, Phase
 from coordinator.core.score import same_domain
 from coordinator.core.spares import is_spare, let_go
-from coordinator.core.state import State, Usage
+from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.core.usage import Usage
 
 # Ends after which the next generation would rather have another host than this one.
 HOST_FAULTS = (EndCause.HOST, EndCause.UNREACHABLE, EndCause.START_FAILED)

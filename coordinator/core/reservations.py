@@ -22,7 +22,8 @@ from coordinator.core.expected import end_of, free_at, longest, usage_of
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Host, Job
 from coordinator.core.spec import Placement, Range
-from coordinator.core.state import State, Usage
+from coordinator.core.state import State
+from coordinator.core.usage import Usage
 
 # So many jobs that wait have a reservation at a time, the first in the queue. More keep small work waiting for longer
 # and start gangs no sooner: see docs/performance.md.
@@ -88,7 +89,7 @@ class Walk:
         """The job was passed and waits for room: keep hosts for it, if it is one of the first."""
         need = fit.Need.of(job.spec.resources)
         single = job.spec.placement is Placement.ANY
-        if self._heads >= MAX_HEADS or len(self._made) >= MAX_TRIED or (single and need in self._single):
+        if self.full or (single and need in self._single):
             # What is kept for one node is of use to the next that asks for the same.
             return
         nodes = 1 if single else job.spec.nodes
@@ -103,6 +104,11 @@ class Walk:
             if single:
                 self._single.add(need)
             self.kept.update(dict.fromkeys(found.hosts, Kept(need, found.start.at)))
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else who is passed gets a reservation."""
+        return self._heads >= MAX_HEADS or len(self._made) >= MAX_TRIED
 
     def close(self) -> set[HostId]:
         """The pass is over. The hosts that are kept no longer, or certainly for later: others may use them now."""

@@ -15,7 +15,7 @@ from coordinator.core.changes import (
     JobCreated,
 )
 from coordinator.core.leases import lease_deadline
-from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node, NodeState
+from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node
 from coordinator.core.placement import HOLD
 from coordinator.core.sessions import probe_deadline
 from coordinator.core.state import State, Timing
@@ -44,7 +44,7 @@ def restore(records: Records, timing: Timing) -> State:
     for job in records.jobs:
         state.apply(JobCreated(job))
     for node in records.nodes:
-        _restore_node(state, node)
+        state.load_node(node)
     for gang in records.gangs:
         state.apply(GangUpdated(gang))
     for allocation in records.allocations:
@@ -84,13 +84,3 @@ def carry_over(old: State, new: State) -> None:
             new.apply(DeadlineSet(probe, old.deadlines.get(probe, 0.0)))
         elif known.state is HostState.OFFLINE:
             new.apply(HostSeen(replace(host, state=HostState.OFFLINE, last_seen_at=known.last_seen_at)))
-
-
-def _restore_node(state: State, node: Node) -> None:
-    # Not by NodeUpdated: a stored node may be in any state, and did not get there from PENDING in one step.
-    state.nodes[node.job_id][node.rank] = node
-    if node.state is not NodeState.PENDING:
-        counts = state.counts[node.job_id]
-        counts[NodeState.PENDING] -= 1
-        counts[node.state] += 1
-        state.pending[node.job_id].discard(node.rank)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from coordinator.core.costs import dominant
 from coordinator.core.model import Host
 from coordinator.core.spec import Spread
-from coordinator.core.state import Usage
+from coordinator.core.usage import Usage
+
+# What hosts are compared by for one node; the least is the best.
+Key = tuple[float, float, int]
 
 
 def price(host: Host) -> float:
@@ -12,11 +16,23 @@ def price(host: Host) -> float:
     return host.facts.price_per_hour or 0.0
 
 
-def preference(host: Host, usage: Usage, more_cpus: int = 0) -> tuple[float, float, int]:
-    """Sort key of a host for the next node; lower is better. ``more_cpus``: as if so many more were held."""
+def preference(host: Host, usage: Usage, more_cpus: int = 0) -> Key:
+    """Sort key of a host as a whole; lower is better. ``more_cpus``: as if so many more were held."""
     cpus = host.hardware.cpus if host.hardware is not None else 0
     held = (usage.cpus + more_cpus) / cpus if cpus else 1.0
-    return (price(host), held, int(host.id.removeprefix("h-")))
+    return (price(host), held, number(host))
+
+
+def key(host: Host, usage: Usage, part: float) -> Key:
+    """How good the host is for one more node that holds ``part`` of it: by its price, then by what is held there."""
+    assert host.hardware is not None
+    held = dominant(host.hardware, usage.cpus, usage.memory_bytes, len(usage.gpus))
+    return (price(host) * part, held, number(host))
+
+
+def number(host: Host) -> int:
+    """The number in the host's id: what decides when nothing else does."""
+    return int(host.id[2:])
 
 
 def same_domain(spread: Spread, one: Host, other: Host) -> bool:

@@ -6,7 +6,7 @@ The indexes are derived; ``check_invariants`` builds them anew and compares, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator.core import lifecycle
@@ -38,10 +38,15 @@ from coordinator.core.changes import (
     TryDelayed,
 )
 from coordinator.core.distances import DistanceMap
+from coordinator.core.fairness import Shares
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import Allocation, Gang, Host, Job, JobState, Node, NodeState
+from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Node, NodeState
+from coordinator.core.planning import Planning
+from coordinator.core.queue import Queue
 from coordinator.core.ranks import RankSet
 from coordinator.core.reachability import ReachMap
+from coordinator.core.spec import Placement
+from coordinator.core.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +68,6 @@ class Timing:
         return self.lease + self.lease_grace + self.lease_margin
 
 
-@dataclass(slots=True)
-class Usage:
-    """What is held of a host."""
-
-    cpus: int = 0
-    memory_bytes: int = 0
-    gpus: dict[str, AllocationId] = field(default_factory=dict)
-    allocations: set[AllocationId] = field(default_factory=set)
-
-
 class State:
     """The coordinator's memory. Only ``apply`` changes it."""
 
@@ -91,6 +86,12 @@ class State:
         self.requests: dict[str, JobId] = {}
         self.names: dict[str, JobId] = {}
         self.unfinished: dict[JobId, None] = {}
+        # Unfinished jobs that ask for spares.
+        self.spared: dict[JobId, None] = {}
+        # Pending ranks that do not rest.
+        self.ready: dict[JobId, RankSet] = {}
+        self.queue = Queue()
+        self.shares = Shares()
         # Of jobs with redundancy: what each node holds, and the ranks of nodes that run with too few copies.
         self.copies: dict[tuple[JobId, int], set[AllocationId]] = {}
         self.short: dict[JobId, RankSet] = {}
@@ -116,6 +117,7 @@ class State:
         # What planning has to look at again: see placement.plan.
         self.fresh_jobs: set[JobId] = set()
         self.changed_hosts: set[HostId] = set()
+        self.planning = Planning()
         # What is kept for whom, and the hosts that changed for it: see reservations.
         self.book = Book()
 
@@ -135,6 +137,7 @@ class State:
         self.jobs[job.id] = job
         self.nodes[job.id] = {}
         self.pending[job.id] = RankSet(0, job.spec.nodes)
+        self.ready[job.id] = RankSet(0, job.spec.nodes)
         self.job_allocations[job.id] = set()
         if job.spec.redundancy > 1:
             self.short[job.id] = RankSet()
@@ -149,6 +152,37 @@ class State:
             self.fresh_jobs.add(job.id)
             if job.spec.near is not None:
                 self.near.setdefault(job.spec.near, set()).add(job.id)
+            if job.spec.spares:
+                self.spared[job.id] = None
+            self._queue(job.id)
+
+    def load_node(self, node: Node) -> None:
+        """Take a stored node in, which may be in any state and did not get there from PENDING in one step."""
+        self.nodes[node.job_id][node.rank] = node
+        if node.state is not NodeState.PENDING:
+            counts = self.counts[node.job_id]
+            counts[NodeState.PENDING] -= 1
+            counts[node.state] += 1
+            self.pending[node.job_id].discard(node.rank)
+            self.ready[node.job_id].discard(node.rank)
+            self._queue(node.job_id)
+
+    def _queue(self, job_id: JobId) -> None:
+        """Whether the job has anything that may be placed."""
+        if self._waits(job_id):
+            self.queue.put(self.jobs[job_id])
+        elif job_id in self.queue:
+            self.queue.drop(self.jobs[job_id])
+
+    def _waits(self, job_id: JobId) -> bool:
+        job = self.jobs[job_id]
+        if job_id not in self.unfinished or job.state is JobState.STOPPING:
+            return False
+        if job.spec.placement is Placement.ANY:
+            return bool(self.ready[job_id]) or bool(self.short.get(job_id))
+        gang = self.gangs.get(job_id)
+        formed = gang is not None and gang.phase is not GangPhase.REFORMING
+        return bool(self.pending[job_id]) and not formed and None not in self.resting.get(job_id, ())
 
     def _job_updated(self, change: JobUpdated) -> None:
         job = change.job
@@ -157,9 +191,11 @@ class State:
         self.touched[job.id] = self.version
         if job.state.ended:
             self.unfinished.pop(job.id, None)
+            self.spared.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
             self.resting.pop(job.id, None)
             self._near_no_more(job)
+        self._queue(job.id)
         if job.state.ended or job.state is JobState.STOPPING:
             for host in self.book.forget(job.id):
                 self._changed(host)
@@ -173,7 +209,15 @@ class State:
 
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
-        for index in (self.nodes, self.pending, self.job_allocations, self.counts, self.touched, self.short):
+        for index in (
+            self.nodes,
+            self.pending,
+            self.ready,
+            self.job_allocations,
+            self.counts,
+            self.touched,
+            self.short,
+        ):
             index.pop(job.id, None)
         self.requests.pop(job.request_id, None)
         if self.names.get(job.name) == job.id:
@@ -192,9 +236,14 @@ class State:
         if node.state is NodeState.PENDING:
             self.pending[node.job_id].add(node.rank)
             self.fresh_jobs.add(node.job_id)
-        else:
+            if node.rank not in self.resting.get(node.job_id, ()):
+                self.ready[node.job_id].add(node.rank)
+        elif old_state is NodeState.PENDING:
             self.pending[node.job_id].discard(node.rank)
+            self.ready[node.job_id].discard(node.rank)
         self._count_copies(node.job_id, node.rank)
+        if NodeState.PENDING in (old_state, node.state):
+            self._queue(node.job_id)
 
     def _count_copies(self, job_id: JobId, rank: int) -> None:
         """Whether the node runs with fewer copies than it may have."""
@@ -208,6 +257,7 @@ class State:
             short.add(rank)
         else:
             short.discard(rank)
+        self._queue(job_id)
 
     def _allocation_reserved(self, change: AllocationReserved) -> None:
         allocation = change.allocation
@@ -216,12 +266,8 @@ class State:
         if allocation.job_id in self.short:
             self.copies.setdefault((allocation.job_id, allocation.rank), set()).add(allocation.id)
             self._count_copies(allocation.job_id, allocation.rank)
-        usage = self.usage[allocation.host_id]
-        usage.cpus += allocation.cpus
-        usage.memory_bytes += allocation.memory_bytes
-        usage.allocations.add(allocation.id)
-        for gpu in allocation.gpus:
-            usage.gpus[gpu] = allocation.id
+        self.usage[allocation.host_id].hold(allocation)
+        self.shares.count(self.jobs[allocation.job_id].user, allocation, 1)
         self.book.changed.add(allocation.host_id)
 
     def _allocation_updated(self, change: AllocationUpdated) -> None:
@@ -237,14 +283,10 @@ class State:
         self.job_allocations[allocation.job_id].discard(allocation.id)
         if allocation.job_id in self.short:
             self._copy_freed(allocation)
-        usage = self.usage[allocation.host_id]
-        usage.cpus -= allocation.cpus
-        usage.memory_bytes -= allocation.memory_bytes
-        usage.allocations.discard(allocation.id)
-        for gpu in allocation.gpus:
-            usage.gpus.pop(gpu, None)
+        self.usage[allocation.host_id].free(allocation)
         self._changed(allocation.host_id)
         job = self.jobs[allocation.job_id]
+        self.shares.count(job.user, allocation, -1)
         if job.spec.spares and allocation.rank >= job.spec.nodes:
             # Another one may stand ready already.
             self.fresh_jobs.add(job.id)
@@ -264,14 +306,18 @@ class State:
         if old is not None:
             lifecycle.check_gang(old.phase, gang.phase)
         self.gangs[gang.job_id] = gang
+        self._queue(gang.job_id)
 
     def _gang_dissolved(self, change: GangDissolved) -> None:
         del self.gangs[change.job_id]
+        self._queue(change.job_id)
 
     def _host_updated(self, change: HostUpdated) -> None:
         host = change.host
+        known = self.hosts.get(host.id)
+        self.shares.refit(None if known is None else known.hardware, host.hardware)
         self.hosts[host.id] = host
-        self.usage.setdefault(host.id, Usage())
+        self.usage.setdefault(host.id, Usage()).version += 1
         self._touch_jobs_on(host.id)
         self.reach.set_best(host.id, host.peer.addresses[0] if host.peer.addresses else None)
         self.last_host_number = max(self.last_host_number, int(host.id.removeprefix("h-")))
@@ -282,6 +328,9 @@ class State:
         if known.state is not host.state or _troubles(known) != _troubles(host):
             self._changed(host.id)
             self._touch_jobs_on(host.id)
+        if known.hardware is not host.hardware:
+            self.shares.refit(known.hardware, host.hardware)
+            self.usage[host.id].version += 1
         self.hosts[host.id] = host
 
     def _changed(self, host: HostId) -> None:
@@ -302,7 +351,8 @@ class State:
             self.touched[self.allocations[allocation].job_id] = self.version
 
     def _host_removed(self, change: HostRemoved) -> None:
-        del self.hosts[change.id]
+        self.shares.refit(self.hosts.pop(change.id).hardware, None)
+        self.planning.forget_host(change.id)
         del self.usage[change.id]
         self.silent.pop(change.id, None)
         self.reach.forget(change.id)
@@ -339,12 +389,18 @@ class State:
         resting = self.resting.setdefault(change.job_id, {})
         if change.until is not None:
             resting[change.rank] = change.until
+            if change.rank is not None:
+                self.ready[change.job_id].discard(change.rank)
+            self._queue(change.job_id)
             return
         resting.pop(change.rank, None)
         if not resting:
             del self.resting[change.job_id]
+        if change.rank is not None and change.rank in self.pending[change.job_id]:
+            self.ready[change.job_id].add(change.rank)
         if change.job_id in self.unfinished:
             self.fresh_jobs.add(change.job_id)
+            self._queue(change.job_id)
 
     def _time_served(self, change: TimeServed) -> None:
         self.version -= 1  # Readers see nothing of it.
@@ -358,11 +414,12 @@ class State:
             self.deadlines[change.key] = change.at
 
 
-def _troubles(host: Host) -> tuple[str | None, ...]:
-    """What of a host's hardware keeps work away, and may mend."""
-    if host.hardware is None:
+def _troubles(host: Host) -> tuple[object, ...]:
+    """What of a host's hardware keeps work away, and may mend or grow."""
+    hardware = host.hardware
+    if hardware is None:
         return ()
-    return (host.hardware.disk_problem, *(gpu.problem for gpu in host.hardware.gpus))
+    return (hardware.disk_problem, hardware.cpus, hardware.memory_bytes, *((g.uuid, g.problem) for g in hardware.gpus))
 
 
 _APPLY: dict[type, Callable[[State, Any], None]] = {

@@ -70,6 +70,8 @@ class World:
         settle(turn)
         check_invariants(self.state)
         self.effects.extend(turn.effects)
+        if self.state.planning.unfinished:
+            self.post(Ticked())
         return answer
 
     def advance(self, seconds: float) -> None:

@@ -164,7 +164,7 @@ class Coordinator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._inbox:
+        if self._inbox or self.state.planning.unfinished:
             self._busy = True
             self.world.clock.after(0.0, self.process, self._take_turn)
         elif self._due is not None:
