@@ -189,6 +189,7 @@ class Engine:
             allocations=loaded.allocations,
             gangs=loaded.gangs,
             hosts=loaded.hosts,
+            costs=loaded.costs,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
             served=loaded.counters.served,
@@ -332,6 +333,7 @@ class Engine:
     def _serve(self, item: _Read) -> None:
         if item.answer.done():
             return
+        self._state.at = self._now()
         try:
             item.answer.set_result(item.look(self._state))
         except Refused as refusal:

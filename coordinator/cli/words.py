@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from rallypoint.v1 import types_pb2 as pb
 
-from coordinator.spec.durations import format_duration
+from coordinator.core.words import format_duration
 
 _GIB = 1024**3
 _KINDS = ("running", "stopping", "placed", "pending", "done", "failed", "stopped")

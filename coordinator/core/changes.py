@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Distance, Gang, Host, Job, Node, Reach
 
@@ -107,6 +108,13 @@ class NumbersSkipped:
 
 
 @dataclass(frozen=True, slots=True)
+class CostBooked:
+    """An entry of the ledger grew; this is all of it."""
+
+    entry: LedgerEntry
+
+
+@dataclass(frozen=True, slots=True)
 class HostSeen:
     """Volatile: a host's state or live readings changed; the durable part of its record did not."""
 
@@ -196,6 +204,7 @@ Durable = (
     | HostRemoved
     | TimeServed
     | NumbersSkipped
+    | CostBooked
 )
 Volatile = (
     HostSeen

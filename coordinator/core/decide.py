@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import jobs, leases, nearness, placement, regroup, rendezvous, restored, sessions
+from coordinator.core import budgets, jobs, leases, ledger, nearness, placement, regroup, rendezvous, restored, sessions
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
@@ -39,9 +39,18 @@ def decide(turn: Turn, event: Event) -> Any:
 
 def settle(turn: Turn) -> None:
     """Plan for what the turn freed and what it asked for. Once a turn, however many events it had."""
+    _charge(turn)
     placement.plan(turn)
+    _charge(turn)
     if turn.at.served - turn.state.served >= CLOCK_SECONDS and not all(isinstance(c, VOLATILE) for c in turn.changes):
         turn.record(TimeServed(turn.at.served))
+
+
+def _charge(turn: Turn) -> None:
+    """Charge for what was freed, and hold jobs to their budgets; stopping one may free its spares at once."""
+    ledger.book(turn)
+    budgets.settle(turn)
+    ledger.book(turn)
 
 
 def next_deadline(state: State) -> float | None:
@@ -66,6 +75,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
     for job_id in turn.state.unfinished:
         jobs.watch_capacity(turn, turn.state.jobs[job_id])
     turn.state.fresh_jobs.update(turn.state.unfinished)
+    budgets.resume(turn)
 
 
 def _on_ticked(turn: Turn, event: Ticked) -> None:
@@ -87,6 +97,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             nearness.on_impatient(turn, name)
         if kind == "fresh":
             nearness.on_stale(turn, name)
+        if kind == "budget" and JobId(name) in state.jobs:
+            budgets.check(turn, state.jobs[JobId(name)])
         host = state.hosts.get(HostId(name))
         if kind == "lease" and host is not None:
             leases.on_lease_deadline(turn, host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.core import regroup, spares
+from coordinator.core import budgets, regroup, spares
 from coordinator.core.ids import JobId
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, GangPhase, Job, JobState, Node, NodeState, Phase
@@ -23,6 +23,7 @@ def check_invariants(state: State) -> None:
     _check_nodes(state)
     _check_gangs(state)
     _check_jobs(state)
+    _check_costs(state)
 
 
 def _require(holds: bool, what: str) -> None:
@@ -143,3 +144,16 @@ def _check_jobs(state: State) -> None:
         _require(indexed == (job.spec.near is not None and not job.state.ended), f"{job.id} is indexed wrongly by near")
         if job.state is JobState.QUEUED:
             _require(bool(state.pending[job.id]), f"{job.id} is queued but has no pending node")
+
+
+def _check_costs(state: State) -> None:
+    for job in state.jobs.values():
+        priced = [a.price for a in (state.allocations[a] for a in state.job_allocations[job.id]) if a.held_since]
+        meter = state.meters[job.id]
+        _require(abs(sum(priced) - meter.price) < 1e-6, f"{job.id} costs {sum(priced)} USD/h, not {meter.price}")
+        watched = job.spec.budget is not None and meter.price > 0 and job.state is not JobState.STOPPING
+        _require(not watched or budgets.deadline(job) in state.deadlines, f"nobody watches the budget of {job.id}")
+    spent = sum(job.spent for job in state.jobs.values())
+    booked = sum(entry.usd for entry in state.ledger.values())
+    # What jobs cost that were forgotten since is in the ledger alone.
+    _require(spent <= booked + 1e-6 * max(1.0, booked), f"jobs cost {spent} USD, but {booked} were booked")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from coordinator.core.changes import (
     AllocationReserved,
+    CostBooked,
     DeadlineSet,
     GangUpdated,
     HostSeen,
@@ -14,6 +15,7 @@ from coordinator.core.changes import (
     HostUpdated,
     JobCreated,
 )
+from coordinator.core.costs import LedgerEntry
 from coordinator.core.leases import lease_deadline
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node
 from coordinator.core.placement import HOLD
@@ -30,6 +32,7 @@ class Records:
     allocations: Iterable[Allocation] = ()
     gangs: Iterable[Gang] = ()
     hosts: Iterable[Host] = ()
+    costs: Iterable[LedgerEntry] = ()
     last_job_number: int = 0
     last_host_number: int = 0
     served: float = 0.0
@@ -49,6 +52,8 @@ def restore(records: Records, timing: Timing) -> State:
         state.apply(GangUpdated(gang))
     for allocation in records.allocations:
         state.apply(AllocationReserved(allocation))
+    for entry in records.costs:
+        state.apply(CostBooked(entry))
     state.last_job_number = max(state.last_job_number, records.last_job_number)
     state.last_host_number = max(state.last_host_number, records.last_host_number)
     state.served = records.served

@@ -16,6 +16,7 @@ from coordinator.core.changes import (
     AllocationReserved,
     AllocationUpdated,
     Change,
+    CostBooked,
     DeadlineSet,
     DistancesAsked,
     DistancesDropped,
@@ -37,10 +38,11 @@ from coordinator.core.changes import (
     TimeServed,
     TryDelayed,
 )
+from coordinator.core.costs import LedgerEntry, LedgerKey, Meter
 from coordinator.core.distances import DistanceMap
 from coordinator.core.fairness import Shares
 from coordinator.core.ids import AllocationId, HostId, JobId
-from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Node, NodeState
+from coordinator.core.model import Allocation, Gang, GangPhase, Host, Instant, Job, JobState, Node, NodeState
 from coordinator.core.planning import Planning
 from coordinator.core.queue import Queue
 from coordinator.core.ranks import RankSet
@@ -79,7 +81,11 @@ class State:
         self.pending: dict[JobId, RankSet] = {}
         self.allocations: dict[AllocationId, Allocation] = {}
         self.gangs: dict[JobId, Gang] = {}
+        self.ledger: dict[LedgerKey, LedgerEntry] = {}
         # Derived.
+        self.meters: dict[JobId, Meter] = {}
+        # Jobs with a budget of which something was reserved or freed: see budgets.settle.
+        self.metered: dict[JobId, None] = {}
         self.usage: dict[HostId, Usage] = {}
         self.job_allocations: dict[JobId, set[AllocationId]] = {}
         self.counts: dict[JobId, dict[NodeState, int]] = {}
@@ -103,7 +109,8 @@ class State:
         self.served = 0.0
         # Attempts are numbered from the next on: see restored.py.
         self.attempt_floor = 0
-        # Volatile.
+        # Volatile. The moment of the turn that is decided, or at which it is looked at.
+        self.at = Instant(0.0, 0.0, 0.0)
         self.reach = ReachMap()
         self.distances = DistanceMap()
         self.deadlines: dict[str, float] = {}
@@ -139,6 +146,7 @@ class State:
         self.pending[job.id] = RankSet(0, job.spec.nodes)
         self.ready[job.id] = RankSet(0, job.spec.nodes)
         self.job_allocations[job.id] = set()
+        self.meters[job.id] = Meter()
         if job.spec.redundancy > 1:
             self.short[job.id] = RankSet()
         self.counts[job.id] = dict.fromkeys(NodeState, 0)
@@ -214,6 +222,7 @@ class State:
             self.pending,
             self.ready,
             self.job_allocations,
+            self.meters,
             self.counts,
             self.touched,
             self.short,
@@ -263,6 +272,7 @@ class State:
         allocation = change.allocation
         self.allocations[allocation.id] = allocation
         self.job_allocations[allocation.job_id].add(allocation.id)
+        self._meter(allocation.job_id).add(allocation)
         if allocation.job_id in self.short:
             self.copies.setdefault((allocation.job_id, allocation.rank), set()).add(allocation.id)
             self._count_copies(allocation.job_id, allocation.rank)
@@ -274,6 +284,9 @@ class State:
         new = change.allocation
         old = self.allocations[new.id]
         lifecycle.check_phases((old.wanted, old.observed), (new.wanted, new.observed))
+        if (new.price, new.held_since) != (old.price, old.held_since):
+            self._meter(new.job_id).take(old)
+            self._meter(new.job_id).add(new)
         self.allocations[new.id] = new
         if old.wanted is not new.wanted:
             self.book.changed.add(new.host_id)
@@ -281,6 +294,7 @@ class State:
     def _allocation_freed(self, change: AllocationFreed) -> None:
         allocation = self.allocations.pop(change.id)
         self.job_allocations[allocation.job_id].discard(allocation.id)
+        self._meter(allocation.job_id).take(allocation)
         if allocation.job_id in self.short:
             self._copy_freed(allocation)
         self.usage[allocation.host_id].free(allocation)
@@ -402,6 +416,15 @@ class State:
             self.fresh_jobs.add(change.job_id)
             self._queue(change.job_id)
 
+    def _meter(self, job_id: JobId) -> Meter:
+        """What the job's allocations cost, which is about to change."""
+        if self.jobs[job_id].spec.budget is not None:
+            self.metered[job_id] = None
+        return self.meters[job_id]
+
+    def _cost_booked(self, change: CostBooked) -> None:
+        self.ledger[change.entry.key] = change.entry
+
     def _time_served(self, change: TimeServed) -> None:
         self.version -= 1  # Readers see nothing of it.
         self.served = change.seconds
@@ -437,6 +460,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostSilent: State._host_silent,
     HostRemoved: State._host_removed,
     NumbersSkipped: State._numbers_skipped,
+    CostBooked: State._cost_booked,
     ReachSeen: State._reach_seen,
     DistancesAsked: State._distances_asked,
     DistanceSeen: State._distance_seen,

@@ -36,14 +36,3 @@ def parse_stop_duration(text: str) -> float:
             "'off' is not supported yet for stop_duration; a stop must end some time; write a long one such as 1d"
         )
     return parse_duration(text)
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest text with at most two units: ``45s``, ``5m10s``, ``1h``, ``2d3h``."""
-    whole = max(0, round(seconds))
-    parts: list[str] = []
-    for unit in "dhms":
-        amount, whole = divmod(whole, _SECONDS[unit])
-        if amount or parts:
-            parts.append(f"{amount}{unit}" if amount else "")
-    return "".join(parts[:2]) or "0s"

@@ -14,6 +14,7 @@ from coordinator.access.changes import AccessChange
 from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core.changes import Durable
+from coordinator.core.costs import LedgerEntry
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 
 
@@ -44,7 +45,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything that was committed. Jobs and hosts by number, nodes by job and rank, the rest by id or name.
+    """Everything that was committed. Jobs and hosts by number, nodes by job and rank, costs by day, user and backend,
+    the rest by id or name.
 
     A job's pending ranks are not listed: they are those without a node.
     """
@@ -54,6 +56,7 @@ class Loaded:
     allocations: tuple[Allocation, ...] = ()
     gangs: tuple[Gang, ...] = ()
     hosts: tuple[Host, ...] = ()
+    costs: tuple[LedgerEntry, ...] = ()
     join_tokens: tuple[JoinToken, ...] = ()
     users: tuple[User, ...] = ()
     counters: Counters = Counters()

@@ -13,6 +13,7 @@ from coordinator.core.changes import (
     AllocationFreed,
     AllocationReserved,
     AllocationUpdated,
+    CostBooked,
     GangDissolved,
     GangUpdated,
     HostRemoved,
@@ -24,6 +25,7 @@ from coordinator.core.changes import (
     NumbersSkipped,
     TimeServed,
 )
+from coordinator.core.costs import LedgerEntry, LedgerKey
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.store.api import Counters, LeaseGiven, StoredChange
@@ -41,6 +43,7 @@ class Batch:
     reserved: set[AllocationId] = field(default_factory=set)
     gangs: dict[JobId, Gang | None] = field(default_factory=dict)
     hosts: dict[HostId, Host | None] = field(default_factory=dict)
+    costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
     users: dict[str, User | None] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
@@ -122,6 +125,10 @@ def _numbers_skipped(batch: Batch, change: NumbersSkipped) -> None:
     _reached(batch, jobs=change.jobs, hosts=change.hosts, attempts=change.attempts)
 
 
+def _cost_booked(batch: Batch, change: CostBooked) -> None:
+    batch.costs[change.entry.key] = change.entry
+
+
 def _time_served(batch: Batch, change: TimeServed) -> None:
     _reached(batch, served=int(change.seconds))
 
@@ -160,6 +167,7 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    CostBooked: _cost_booked,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,
     LeaseGiven: _lease_given,

@@ -6,6 +6,7 @@ from typing import Any
 
 from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
+from coordinator.core.costs import LedgerEntry
 from coordinator.core.model import (
     Allocation,
     EndCause,
@@ -200,6 +201,17 @@ def read_host(row: Any) -> Host:
         "state": HostState(row["state"]),
     }
     return Host(**values)
+
+
+def cost_row(entry: LedgerEntry) -> Values:
+    """An entry of the ledger."""
+    went_for = (entry.gpu_seconds, entry.cpu_seconds, entry.attempts)
+    return (entry.day, entry.user, entry.backend, entry.usd, *went_for)
+
+
+def read_cost(row: Any) -> LedgerEntry:
+    """The entry of one row of ``costs``."""
+    return LedgerEntry(**row)
 
 
 def token_row(token: JoinToken) -> Values:

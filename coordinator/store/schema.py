@@ -184,6 +184,17 @@ users = _table(
     _real("created_at"),
 )
 
+costs = _table(
+    "costs",
+    _key("day"),
+    _key("user"),
+    _key("backend"),
+    _real("usd"),
+    _real("gpu_seconds"),
+    _real("cpu_seconds"),
+    _int("attempts"),
+)
+
 counters = _table("counters", _key("name"), _int("value"))
 
 # What follows is used on PostgreSQL alone, where several coordinators share it. With SQLite there is one coordinator,

@@ -40,6 +40,7 @@ _RECORDS = (
     schema.allocations,
     schema.gangs,
     schema.hosts,
+    schema.costs,
     schema.join_tokens,
     schema.users,
 )
@@ -94,6 +95,7 @@ class SqlStore:
             allocations=tuple(map(rows.read_allocation, found["allocations"])),
             gangs=tuple(map(rows.read_gang, found["gangs"])),
             hosts=tuple(hosts),
+            costs=tuple(map(rows.read_cost, found["costs"])),
             join_tokens=tuple(map(rows.read_token, found["join_tokens"])),
             users=tuple(map(rows.read_user, found["users"])),
             counters=Counters(
@@ -134,6 +136,7 @@ class _Writers:
         self._allocations = Writer(schema.allocations, dialect, _MANY)
         self._gangs = Writer(schema.gangs, dialect)
         self._hosts = Writer(schema.hosts, dialect)
+        self._costs = Writer(schema.costs, dialect)
         self._tokens = Writer(schema.join_tokens, dialect)
         self._users = Writer(schema.users, dialect)
         self._counters = Writer(schema.counters, dialect)
@@ -146,6 +149,7 @@ class _Writers:
         _settle(connection, self._allocations, batch.allocations, rows.allocation_row)
         _settle(connection, self._gangs, batch.gangs, rows.gang_row)
         _settle(connection, self._hosts, batch.hosts, rows.host_row)
+        self._costs.put(connection, [rows.cost_row(entry) for entry in batch.costs.values()])
         _settle(connection, self._tokens, batch.tokens, rows.token_row)
         _settle(connection, self._users, batch.users, rows.user_row)
         self._write_counters(connection, batch.counters)

@@ -17,6 +17,7 @@ from coordinator.core.changes import (
     AllocationFreed,
     AllocationReserved,
     AllocationUpdated,
+    CostBooked,
     GangDissolved,
     GangUpdated,
     HostRemoved,
@@ -28,6 +29,7 @@ from coordinator.core.changes import (
     NumbersSkipped,
     TimeServed,
 )
+from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.store import LeaseGiven, StoredChange
@@ -140,6 +142,10 @@ class _History:
 
     def host_removed(self) -> StoredChange:
         return HostRemoved(host_id(self._number()))
+
+    def cost_booked(self) -> StoredChange:
+        day, user = f"2026-11-{self._number():02}", self._draw(TEXT)
+        return CostBooked(self._draw(record(LedgerEntry, day=day, user=user)))
 
     def time_served(self) -> StoredChange:
         return TimeServed(self._draw(st.floats(0, 2.0**40)))

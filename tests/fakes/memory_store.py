@@ -13,6 +13,7 @@ from coordinator.core.changes import (
     AllocationFreed,
     AllocationReserved,
     AllocationUpdated,
+    CostBooked,
     GangDissolved,
     GangUpdated,
     HostRemoved,
@@ -24,6 +25,7 @@ from coordinator.core.changes import (
     NumbersSkipped,
     TimeServed,
 )
+from coordinator.core.costs import LedgerEntry, LedgerKey
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.store import Counters, LeaseGiven, Loaded, StoredChange
 
@@ -37,6 +39,7 @@ class MemoryDisk:
     allocations: dict[str, Allocation] = field(default_factory=dict)
     gangs: dict[str, Gang] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     last_job: int = 0
@@ -61,6 +64,7 @@ class MemoryStore:
             allocations=_by_key(disk.allocations),
             gangs=_by_key(disk.gangs),
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
+            costs=_by_key(disk.costs),
             join_tokens=_by_key(disk.tokens),
             users=_by_key(disk.users),
             counters=Counters(disk.last_job, disk.last_host, disk.served, disk.attempts, disk.lease),
@@ -134,6 +138,10 @@ def _host_removed(disk: MemoryDisk, change: HostRemoved) -> None:
     disk.last_host = max(disk.last_host, _number(change.id))
 
 
+def _cost_booked(disk: MemoryDisk, change: CostBooked) -> None:
+    disk.costs[change.entry.key] = change.entry
+
+
 def _time_served(disk: MemoryDisk, change: TimeServed) -> None:
     disk.served = max(disk.served, int(change.seconds))
 
@@ -172,6 +180,7 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    CostBooked: _cost_booked,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,
     LeaseGiven: _lease_given,

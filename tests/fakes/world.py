@@ -99,6 +99,7 @@ class World:
             allocations=tuple(old.allocations.values()),
             gangs=tuple(old.gangs.values()),
             hosts=tuple(old.hosts.values()),
+            costs=tuple(old.ledger.values()),
             last_job_number=old.last_job_number,
             last_host_number=old.last_host_number,
             served=old.served,

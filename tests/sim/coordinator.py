@@ -266,6 +266,7 @@ class Coordinator:
             allocations=loaded.allocations,
             gangs=loaded.gangs,
             hosts=loaded.hosts,
+            costs=loaded.costs,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
             served=loaded.counters.served,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from coordinator.core import ledger
 from coordinator.core.costs import rate
-from coordinator.core.model import Host, HostFacts
+from coordinator.core.model import Host, HostFacts, JobState
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
 from tests.fakes.world import World, hardware
 
@@ -65,3 +66,91 @@ def test_members_and_spares_of_a_gang_have_their_prices() -> None:
         world.add_host(name, hardware(4), HostFacts(price_per_hour=4.0))
     job = world.submit(JobSpec(argv=("x",), nodes=2, spares=1))
     assert [(held.price, held.held_since) for held in world.held(job.id)] == [(1.0, world.now)] * 3
+
+
+# ---------------------------------------------------------------- what was spent
+
+
+def priced_world(*prices: float, cpus: int = 4) -> World:
+    """Hosts in a backend each, with these prices."""
+    world = World()
+    for number, price in enumerate(prices):
+        facts = HostFacts(price_per_hour=price, backend=f"cloud{number}")
+        world.add_host(f"host{number}", hardware(cpus, prefix=f"host{number}"), facts)
+    return world
+
+
+ANY = JobSpec(argv=("x",), placement=Placement.ANY)
+
+
+def test_what_a_node_cost_is_on_its_job_and_in_the_ledger_in_the_turn_that_frees_it() -> None:
+    world = priced_world(4.0)
+    job = world.submit(ANY)
+    (held,) = world.held(job.id)
+    world.advance(1800)
+    assert world.job(job.id).spent == 0.0
+    assert ledger.job_cost(world.state, job) == pytest.approx(0.5)
+    world.end(held.id)
+    ended = world.job(job.id)
+    assert ended.state is JobState.DONE
+    assert ended.spent == pytest.approx(0.5) == pytest.approx(ledger.job_cost(world.state, ended))
+    (entry,) = world.state.ledger.values()
+    assert (entry.user, entry.backend, entry.attempts) == ("ann", "cloud0", 1)
+    assert (entry.usd, entry.cpu_seconds, entry.gpu_seconds) == (pytest.approx(0.5), pytest.approx(1800), 0.0)
+
+
+def test_the_ledger_outlives_the_coordinator_and_counts_nothing_twice() -> None:
+    world = priced_world(4.0)
+    first = world.submit(ANY)
+    world.submit(ANY)
+    world.advance(3600)
+    world.end(world.held(first.id)[0].id)
+    before = ledger.spending(world.state, ledger.By.USER)
+    world.state.served = world.now
+    world.restart()
+    assert ledger.spending(world.state, ledger.By.USER) == before
+    assert before[0].usd == pytest.approx(2.0)
+
+
+def test_the_time_that_the_coordinator_was_down_is_not_charged() -> None:
+    world = priced_world(4.0)
+    job = world.submit(ANY)
+    world.advance(3600)
+    world.state.served = world.now
+    world.now += 7200
+    world.restart()
+    assert ledger.job_cost(world.state, world.job(job.id)) == pytest.approx(1.0)
+
+
+def test_what_was_held_over_midnight_counts_for_both_days() -> None:
+    world = priced_world(4.0)
+    world.wall_offset = 20000 * ledger.DAY - world.now - 3600  # an hour before a midnight
+    job = world.submit(ANY)
+    world.now += 3 * 3600 + ledger.DAY
+    world.end(world.held(job.id)[0].id)
+    by_day = ledger.spending(world.state, ledger.By.DAY)
+    assert [(each.name, round(each.usd, 6), each.attempts) for each in by_day] == [
+        ("2024-10-03", 1.0, 0),
+        ("2024-10-04", 24.0, 0),
+        ("2024-10-05", 2.0, 1),
+    ]
+    later = ledger.spending(world.state, ledger.By.BACKEND, since=20000 * ledger.DAY + 5)
+    assert [(each.name, round(each.usd, 6)) for each in later] == [("cloud0", 26.0)]
+
+
+def test_spending_by_user_backend_and_job_agrees_with_what_the_jobs_say() -> None:
+    world = priced_world(4.0, 8.0, cpus=1)
+    one, two = world.submit(ANY, user="ann"), world.submit(replace(ANY, name="b"), user="bob")
+    world.advance(900)
+    world.end(world.held(one.id)[0].id)
+    world.advance(900)
+    assert [(s.name, s.usd) for s in ledger.spending(world.state, ledger.By.USER)] == [
+        ("bob", pytest.approx(4.0)),
+        ("ann", pytest.approx(1.0)),
+    ]
+    assert [s.name for s in ledger.spending(world.state, ledger.By.BACKEND)] == ["cloud1", "cloud0"]
+    assert [(s.name, s.usd) for s in ledger.spending(world.state, ledger.By.JOB)] == [
+        (two.id, pytest.approx(4.0)),
+        (one.id, pytest.approx(1.0)),
+    ]
+    assert ledger.spending(world.state, ledger.By.DAY, user="cy") == ()

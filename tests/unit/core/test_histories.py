@@ -52,15 +52,16 @@ class Histories(RuleBasedStateMachine):
         gpus=st.integers(0, 3),
         network=st.sampled_from([None, "x", "y"]),
         backend=st.sampled_from(["a", "b", "c"]),
+        price=st.sampled_from([None, 0.0, 1.0, 3.0]),
     )
-    def join(self, cpus: int, gpus: int, network: str | None, backend: str) -> HostId:
-        return self._join(cpus, gpus, network, backend)
+    def join(self, cpus: int, gpus: int, network: str | None, backend: str, price: float | None) -> HostId:
+        return self._join(cpus, gpus, network, backend, price)
 
-    def _join(self, cpus: int, gpus: int, network: str | None, backend: str = "a") -> HostId:
+    def _join(self, cpus: int, gpus: int, network: str | None, backend: str = "a", price: float | None = 2.0) -> HostId:
         self.joined += 1
         name = f"host{self.joined}"
         return self.world.add_host(
-            name, hardware(cpus, gpus, prefix=name), HostFacts(backend=backend, network=network)
+            name, hardware(cpus, gpus, prefix=name), HostFacts(backend=backend, network=network, price_per_hour=price)
         ).id
 
     @rule(
@@ -75,6 +76,7 @@ class Histories(RuleBasedStateMachine):
         spares=st.integers(0, 2),
         priority=st.sampled_from([0, 0, 5]),
         redundancy=st.integers(1, 3),
+        budget=st.sampled_from([None, None, 0.01, 0.2]),
         disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.sampled_from([None, None, 60.0])),
     )
     def submit(
@@ -90,6 +92,7 @@ class Histories(RuleBasedStateMachine):
         priority: int,
         redundancy: int,
         disconnect: OnDisconnect,
+        budget: float | None,
     ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
         resources = Resources(cpus=Range(cpus), gpu=gpu)
@@ -104,6 +107,7 @@ class Histories(RuleBasedStateMachine):
             spares=spares if placement is Placement.CLUSTER else 0,
             priority=priority,
             on_disconnect=disconnect,
+            budget=budget,
             redundancy=redundancy if placement is Placement.ANY else 1,
         )
         return self.world.submit(spec).id

@@ -1,0 +1,21 @@
+"""How times and amounts of money are written for people."""
+
+from __future__ import annotations
+
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text with at most two units: ``45s``, ``5m10s``, ``1h``, ``2d3h``."""
+    whole = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, length in _SECONDS.items():
+        amount, whole = divmod(whole, length)
+        if amount or parts:
+            parts.append(f"{amount}{unit}" if amount else "")
+    return "".join(parts[:2]) or "0s"
+
+
+def usd(amount: float) -> str:
+    """``50.02 USD``; small amounts with as many digits as they need."""
+    return f"{amount:.2f} USD" if amount == 0 or abs(amount) >= 0.1 else f"{amount:.2g} USD"
