@@ -88,6 +88,7 @@ def test_mig_instances_are_gpus_by_their_own_uuids(shared: Cluster, site: Site, 
         job = shared.shell('echo "$CUDA_VISIBLE_DEVICES"', "--placement", "any", "--nodes", "3", "--gpus", "A100:1")
         assert shared.wait(job) == 0
         given = {shared.logs(job, rank).decode().strip() for rank in range(3)}
+        assert given
         assert given <= {instance.uuid for instance in split.mig}
         refused = shared.run("submit", "--gpus", "A100:2", "--", "true", check=False)
         assert refused.code == 73
