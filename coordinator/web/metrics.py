@@ -80,6 +80,7 @@ class _Cluster(Collector):
         yield _by_state("rallypoint_jobs", "Jobs by state.", summary.jobs)
         yield _by_state("rallypoint_nodes", "Nodes of all jobs by state.", summary.nodes)
         yield from _totals(summary)
+        yield _round_trips(self._view.hosts)
         yield from _gpu_gauges(self._view.hosts)
 
 
@@ -93,6 +94,15 @@ def _totals(summary: Summary) -> Iterator[GaugeMetricFamily]:
     yield _gauge("rallypoint_gpus", f"GPUs {seen}", summary.gpus)
     yield _gauge("rallypoint_gpus_used", f"GPUs held by allocations, {seen}", summary.gpus_used)
     yield _gauge("rallypoint_gpus_broken", f"GPUs that can't be used, {seen}", summary.gpus_broken)
+
+
+def _round_trips(hosts: tuple[HostView, ...]) -> GaugeMetricFamily:
+    help_ = "What calls of hosts in contact take, in the middle of the last ones."
+    family = GaugeMetricFamily("rallypoint_host_round_trip_seconds", help_, labels=["host"])
+    for host in hosts:
+        if host.host.state in IN_CONTACT and host.round_trip is not None:
+            family.add_metric([host.host.name], host.round_trip)
+    return family
 
 
 def _gpu_gauges(hosts: tuple[HostView, ...]) -> Iterator[GaugeMetricFamily]:

@@ -87,6 +87,8 @@ function facts(host) {
     const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
     rows.push(["System", [hardware.os, hardware.kernel, hardware.arch].filter(Boolean).join(" · ") || "unknown"], ["Processor", hardware.cpu_model || "unknown"], ["Driver", hardware.driver_version ? `${hardware.driver_version} · CUDA ${hardware.cuda_version || "unknown"}` : "none"], ["Addresses", addresses.join(", ") || "none"]);
     const ports = hardware.rdma.map((p) => `${p.device}:${p.port} (${p.link_layer}${p.rate_gbps ? `, ${p.rate_gbps} Gb/s` : ""}, ${p.state})`);
+    const linked = hardware.gpus.filter((g) => g.nvlinks);
+    if (linked.length) rows.push(["NVLinks up", linked.map((g) => `${g.index}: ${g.nvlinks}`).join(", ")]);
     if (ports.length) rows.push(["RDMA", ports.join(", ")]);
     rows.push(["Disks", hardware.disks.map((d) => `${d.path}: ${bytes(d.free_bytes)} of ${bytes(d.total_bytes)} free`).join(", ") || "unknown"]);
   }

@@ -53,7 +53,8 @@ def test_counts_of_the_cluster(tmp_path: Path) -> None:
 def test_what_is_unknown_of_a_gpu_has_no_sample(tmp_path: Path) -> None:
     async def use(site: Site, client: ClientSession) -> None:
         half = gpu(1, utilization_percent=None, power_watts=None, problem="fell off the bus")
-        await site.reader.put_host(host(1, gpus=(gpu(0), half)))
+        await site.reader.put_host(replace(host(1, gpus=(gpu(0), half)), round_trip=0.25))
+        await site.reader.put_host(host(3, "silent"))
         await site.reader.put_host(host(2, "gone", state=HostState.LOST, gpus=(gpu(0),)))
         samples = await _scrape(client)
         first = {"host": "node-1", "gpu": "0", "uuid": gpu(0).uuid, "model": gpu(0).name}
@@ -64,7 +65,8 @@ def test_what_is_unknown_of_a_gpu_has_no_sample(tmp_path: Path) -> None:
         assert _value(samples, "gpu_utilization_ratio", **second) is None
         assert _value(samples, "gpu_power_watts", **second) is None
         assert _value(samples, "gpu_usable", **second) == 0
-        assert not any(("host", "gone") in labels for _, labels in samples)
+        assert _value(samples, "host_round_trip_seconds", host="node-1") == 0.25
+        assert not any({("host", "gone"), ("host", "silent")} & labels for _, labels in samples)
 
     visit(tmp_path, use)
 
