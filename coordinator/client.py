@@ -214,6 +214,11 @@ class Client:
                 self._lines.turn()
             time.sleep(0.5)
 
+    def costs(self, by: job_pb.CostsBy.ValueType, *, since: float = 0.0, user: str = "") -> job_pb.GetCostsResponse:
+        """What was spent from the day of the Unix second ``since`` on, of one user or (empty) of all."""
+        request = job_pb.GetCostsRequest(by=by, since=since, user=user)
+        return self._lines.ask(lambda to: to.jobs.GetCosts, request)
+
     def upload_archive(self, archive: BinaryIO) -> pb.FileArchive:
         """Store a job's files (a tar archive) ahead of its submission."""
         start = archive.tell()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import absence, backends, copies, explain, nearness, network
+from coordinator.core import absence, backends, copies, explain, ledger, nearness, network
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
@@ -32,11 +32,18 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
         failed=counts[NodeState.FAILED],
         stopped=stopped,
     )
+    found = JobView(
+        job,
+        view,
+        # As JSON it changes with every look; a hundredth of a cent is all that anybody wants to know.
+        spent=round(ledger.job_cost(state, job), 4),
+        price_per_hour=state.meters[job.id].price,
+    )
     waits = explained and _waits(job, pending)
     if waits:
-        return JobView(job, view, explain.summary(state, job))
+        return replace(found, reason=explain.summary(state, job))
     reason = _joined(job.reason, backends.waiting(state, job), absence.of_job(state, job))
-    return JobView(job, view, reason, explain.spare_hosts(state, job))
+    return replace(found, reason=reason, spare_hosts=explain.spare_hosts(state, job))
 
 
 def _joined(*reasons: str) -> str:
@@ -55,7 +62,15 @@ def node_view(state: State, node: Node) -> NodeView:
         if held is not None:
             node = replace(node, reason=_joined(node.reason, absence.waits_for(state, held)))
     name = host.name if host is not None else (node.host_id or "")
-    return NodeView(node, name, tuple(_copy_view(state, copy) for copy in copies.held(state, node.job_id, node.rank)))
+    several = copies.held(state, node.job_id, node.rank)
+    view = NodeView(node, name, tuple(_copy_view(state, copy) for copy in several))
+    return replace(view, price_per_hour=sum(held.price for held in several or _held(state, node)))
+
+
+def _held(state: State, node: Node) -> list[Allocation]:
+    """What a node without copies holds."""
+    held = None if node.state.ended else state.allocations.get(allocation_id(node.job_id, node.rank, node.attempt))
+    return [] if held is None else [held]
 
 
 def _copy_view(state: State, copy: Allocation) -> CopyView:

@@ -40,24 +40,28 @@ class CopyView:
 class NodeView:
     """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first.
 
-    ``log_dropped``: bytes of its output that are not kept; counted only where output is asked for.
+    ``price_per_hour``: USD, of all that the node holds now. ``log_dropped``: bytes of its output that are not kept;
+    counted only where output is asked for.
     """
 
     node: Node
     host_name: str
     copies: tuple[CopyView, ...] = ()
     log_dropped: int = 0
+    price_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
     """A job, the counts of its nodes, why it waits, failed or was stopped (as of now; empty: nothing to say), and the
-    names of the hosts that it holds as spares."""
+    names of the hosts that it holds as spares. ``spent`` in USD until now, ``price_per_hour`` of what it holds now."""
 
     job: Job
     counts: NodeCounts
     reason: str = ""
     spare_hosts: tuple[str, ...] = ()
+    spent: float = 0.0
+    price_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

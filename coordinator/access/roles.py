@@ -81,6 +81,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "WatchJob": Role.VIEWER,
             "TailLogs": Role.VIEWER,
             "ExplainJob": Role.VIEWER,
+            "GetCosts": Role.VIEWER,
             "UploadArchive": Role.USER,
         },
     )

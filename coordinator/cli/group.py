@@ -26,6 +26,7 @@ COMMANDS: dict[str, _Entry] = {
     "stop": _Entry("stop", "Stop jobs."),
     "wait": _Entry("wait", "Wait for a job's end, end with its exit code."),
     "explain": _Entry("explain", "Say for every host why a job runs or does not run there."),
+    "cost": _Entry("cost", "Say what was spent: by day, user, backend or job."),
     "hosts": _Entry("hosts", "List hosts."),
     "host": _Entry("host", "Cordon, resume or remove a host."),
     "token": _Entry("token", "Create, list and revoke join tokens."),

@@ -6,6 +6,9 @@ import click
 
 from coordinator.cli.common import client_options, connect, document
 
+# Before the reason, which comes last.
+_COST_AT = 6
+
 
 @click.command("ps")
 @click.option("-a", "--all", "everything", is_flag=True, help="Ended jobs too.")
@@ -21,9 +24,16 @@ def command(everything: bool, limit: int | None, context: str | None, as_json: b
     from coordinator.cli import words
     from coordinator.cli.table import print_table
 
-    header = ("ID", "NAME", "STATE", "NODES", "USER", "AGE", "REASON")
-    rows = [
+    header: tuple[str, ...] = ("ID", "NAME", "STATE", "NODES", "USER", "AGE", "REASON")
+    rows: list[tuple[str, ...]] = [
         (job.id, job.name, words.job_state(job), words.counts(job), job.user, words.age(job.submitted_at), job.reason)
         for job in jobs
     ]
+    if any(job.spent for job in jobs):
+        # Most clusters are owned, and the table is wide enough.
+        header = (*header[:_COST_AT], "COST", *header[_COST_AT:])
+        rows = [
+            (*row[:_COST_AT], words.money(job.spent) if job.spent else "", *row[_COST_AT:])
+            for row, job in zip(rows, jobs, strict=True)
+        ]
     print_table(header, rows)

@@ -51,10 +51,20 @@ def print_job(job: pb.Job) -> None:
         ("placement", placement),
         ("age", words.age(job.submitted_at)),
         ("ran for", words.age(job.started_at, job.ended_at)),
+        ("cost", _cost(job)),
     ]
     for name, value in lines:
         if value:
             click.echo(f"{name + ':':<11}{value}")
+
+
+def _cost(job: pb.Job) -> str:
+    """``$12.34 of a budget of $50.00, $2.49/h now``; empty when it costs nothing and has no budget."""
+    from coordinator.cli import words
+
+    budget = f" of a budget of {words.money(job.spec.budget)}" if job.spec.HasField("budget") else ""
+    now = f", {words.price(job.price_per_hour)} now" if job.price_per_hour else ""
+    return f"{words.money(job.spent)}{budget}{now}" if job.spent or budget or now else ""
 
 
 def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:

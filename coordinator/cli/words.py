@@ -57,6 +57,11 @@ def size(amount: int) -> str:
     return f"{amount / _GIB:.1f}".removesuffix(".0") + "GB"
 
 
+def money(usd: float) -> str:
+    """``$12.34``; less than ten cents with as many digits as that needs."""
+    return f"${usd:.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+
+
 def price(an_hour: float) -> str:
     """``$2.49/h``."""
     return f"${an_hour:.2f}/h" if an_hour >= 0.1 or an_hour == 0 else f"${an_hour:.4f}/h"

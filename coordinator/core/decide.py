@@ -30,6 +30,8 @@ from coordinator.core.turn import Turn
 # How often the coordinator's own time is written down, with something else that is: a turn that needs no disk, as one
 # of heartbeats alone, must not begin to. A crash forgets so much of it, or what passed since anything last happened.
 CLOCK_SECONDS = 10.0
+# Except while it is paid for: what passed, and is forgotten, is charged to nobody and counts for no budget.
+CHARGED_SECONDS = 60.0
 
 
 def decide(turn: Turn, event: Event) -> Any:
@@ -42,7 +44,16 @@ def settle(turn: Turn) -> None:
     _charge(turn)
     placement.plan(turn)
     _charge(turn)
-    if turn.at.served - turn.state.served >= CLOCK_SECONDS and not all(isinstance(c, VOLATILE) for c in turn.changes):
+    _keep_time(turn)
+
+
+def _keep_time(turn: Turn) -> None:
+    """Write the coordinator's own time down when it is due."""
+    passed = turn.at.served - turn.state.served
+    if passed < CLOCK_SECONDS:
+        return
+    charged = passed >= CHARGED_SECONDS and turn.state.bill.priced
+    if charged or not all(isinstance(c, VOLATILE) for c in turn.changes):
         turn.record(TimeServed(turn.at.served))
 
 

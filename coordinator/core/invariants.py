@@ -153,6 +153,8 @@ def _check_costs(state: State) -> None:
         _require(abs(sum(priced) - meter.price) < 1e-6, f"{job.id} costs {sum(priced)} USD/h, not {meter.price}")
         watched = job.spec.budget is not None and meter.price > 0 and job.state is not JobState.STOPPING
         _require(not watched or budgets.deadline(job) in state.deadlines, f"nobody watches the budget of {job.id}")
+    total = sum(meter.price for meter in state.meters.values())
+    _require(abs(total - state.bill.price) < 1e-6, f"all jobs cost {total} USD/h, not {state.bill.price}")
     spent = sum(job.spent for job in state.jobs.values())
     booked = sum(entry.usd for entry in state.ledger.values())
     # What jobs cost that were forgotten since is in the ledger alone.

@@ -4,8 +4,8 @@ What an allocation cost is booked in the turn that frees it, and so committed wi
 to its job and to the ledger, which outlives jobs. What still runs is added by whoever looks.
 
 Prices are paid for the coordinator's own time (``Instant.served``), which stands still while it is down: what ran
-meanwhile is not charged. Days are UTC; what was held over midnight counts for the days that its time says, back from
-the moment at which it is booked.
+meanwhile is not charged, nor the last minute before a crash. Days are UTC; what was held over midnight counts for the
+days that its time says, back from the moment at which it is booked.
 """
 
 from __future__ import annotations

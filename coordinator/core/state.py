@@ -84,6 +84,8 @@ class State:
         self.ledger: dict[LedgerKey, LedgerEntry] = {}
         # Derived.
         self.meters: dict[JobId, Meter] = {}
+        # What all jobs cost together.
+        self.bill = Meter()
         # Jobs with a budget of which something was reserved or freed: see budgets.settle.
         self.metered: dict[JobId, None] = {}
         self.usage: dict[HostId, Usage] = {}
@@ -273,6 +275,7 @@ class State:
         self.allocations[allocation.id] = allocation
         self.job_allocations[allocation.job_id].add(allocation.id)
         self._meter(allocation.job_id).add(allocation)
+        self.bill.add(allocation)
         if allocation.job_id in self.short:
             self.copies.setdefault((allocation.job_id, allocation.rank), set()).add(allocation.id)
             self._count_copies(allocation.job_id, allocation.rank)
@@ -285,8 +288,9 @@ class State:
         old = self.allocations[new.id]
         lifecycle.check_phases((old.wanted, old.observed), (new.wanted, new.observed))
         if (new.price, new.held_since) != (old.price, old.held_since):
-            self._meter(new.job_id).take(old)
-            self._meter(new.job_id).add(new)
+            for meter in (self._meter(new.job_id), self.bill):
+                meter.take(old)
+                meter.add(new)
         self.allocations[new.id] = new
         if old.wanted is not new.wanted:
             self.book.changed.add(new.host_id)
@@ -295,6 +299,7 @@ class State:
         allocation = self.allocations.pop(change.id)
         self.job_allocations[allocation.job_id].discard(allocation.id)
         self._meter(allocation.job_id).take(allocation)
+        self.bill.take(allocation)
         if allocation.job_id in self.short:
             self._copy_freed(allocation)
         self.usage[allocation.host_id].free(allocation)

@@ -49,6 +49,8 @@ def job_to_proto(view: JobView) -> pb.Job:
         started_at=job.started_at,
         ended_at=job.ended_at,
         spare_hosts=view.spare_hosts,
+        spent=view.spent,
+        price_per_hour=view.price_per_hour,
     )
 
 
@@ -81,6 +83,7 @@ def node_to_proto(view: NodeView) -> pb.Node:
             for copy in view.copies
         ],
         log_dropped_bytes=view.log_dropped,
+        price_per_hour=view.price_per_hour,
     )
 
 

@@ -29,6 +29,7 @@ from coordinator.engine import Engine
 from coordinator.outputs import Outputs, Selection
 from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
+from coordinator.rpc.costs import costs_to_proto
 from coordinator.rpc.identity import calling_user
 from coordinator.rpc.skew import check_understood
 from coordinator.views import JobDetail
@@ -158,6 +159,10 @@ class JobService(pb_grpc.JobServiceServicer):
             )
 
         return await self._engine.read(look)
+
+    async def GetCosts(self, request: pb.GetCostsRequest, context: Any) -> pb.GetCostsResponse:
+        """What was spent."""
+        return await self._engine.read(lambda state: costs_to_proto(state, request))
 
     async def UploadArchive(
         self, request_iterator: AsyncIterator[pb.UploadArchiveRequest], context: Any

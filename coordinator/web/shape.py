@@ -63,6 +63,8 @@ def job(view: JobView) -> Json:
             "started_at": record.started_at,
             "ended_at": record.ended_at,
             "spare_hosts": list(view.spare_hosts),
+            "spent": view.spent,
+            "price_per_hour": view.price_per_hour,
         }
     )
 
@@ -84,6 +86,7 @@ def node(view: NodeView) -> Json:
             "ended_at": record.ended_at,
             "log_bytes": record.log_bytes,
             "log_dropped_bytes": view.log_dropped,
+            "price_per_hour": view.price_per_hour,
             "address": record.address,
             "last_attempt": record.last_attempt,
             "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],

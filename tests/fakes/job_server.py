@@ -70,6 +70,7 @@ class Canned:
     networks: list[pb.Network] = field(default_factory=list)
     plan: job_pb.PlanJobResponse = field(default_factory=job_pb.PlanJobResponse)
     explain: job_pb.ExplainJobResponse = field(default_factory=job_pb.ExplainJobResponse)
+    costs: job_pb.GetCostsResponse = field(default_factory=job_pb.GetCostsResponse)
     watched: list[pb.Job] = field(default_factory=list)
     logs: list[job_pb.TailLogsResponse] = field(default_factory=list)
     tokens: list[access_pb.JoinToken] = field(default_factory=list)
@@ -156,6 +157,10 @@ class _Jobs(_Base, job_grpc.JobServiceServicer):
         self._asked("ExplainJob", request, context)
         self._job(request.job, context)
         return self.canned.explain
+
+    def GetCosts(self, request, context):  # type: ignore[no-untyped-def]
+        self._asked("GetCosts", request, context)
+        return self.canned.costs
 
     def UploadArchive(self, request_iterator, context):  # type: ignore[no-untyped-def]
         self.canned.uploaded = b"".join(request.data for request in request_iterator)

@@ -4,7 +4,7 @@ import { List, badge, el, pager, replace, text } from "./dom.js";
 import { Watch } from "./live.js";
 import { Output } from "./output.js";
 import { progress } from "./progress.js";
-import { ago, bytes, duration, plural, range, since } from "./words.js";
+import { ago, bytes, duration, plural, range, since, usd } from "./words.js";
 
 const job = document.getElementById("job").dataset.job;
 const page = { nodes_from: 0 };
@@ -43,7 +43,7 @@ function head(record) {
   );
 }
 
-function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, started_at: started, ended_at: ended }) {
+function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, started_at: started, ended_at: ended, spent, price_per_hour: hourly }) {
   const { resources } = spec;
   const gpu = resources.gpu;
   return [
@@ -58,7 +58,13 @@ function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, s
     ["Time limit", spec.max_duration_seconds === null ? "none" : duration(spec.max_duration_seconds)],
     ["Submitted", ago(submitted)],
     ["Time", since(started, ended)],
+    ...(spent || spec.budget !== null ? [["Cost", cost(spent, hourly, spec.budget)]] : []),
   ];
+}
+
+function cost(spent, hourly, budget) {
+  const parts = [usd(spent), hourly ? `${usd(hourly)}/h now` : null, budget === null ? null : `budget ${usd(budget)}`];
+  return parts.filter(Boolean).join(", ");
 }
 
 function nodeRow(node) {

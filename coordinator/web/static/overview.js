@@ -4,7 +4,7 @@ import { List, badge, bar, el, pager, replace, text } from "./dom.js";
 import { hostCard } from "./host.js";
 import { Watch } from "./live.js";
 import { progress } from "./progress.js";
-import { ago, bytes, bytesOf, percent, plural, since } from "./words.js";
+import { ago, bytes, bytesOf, percent, plural, since, usd } from "./words.js";
 
 const page = { q: "", hosts_from: 0, jobs_from: 0 };
 const watch = new Watch(address, render);
@@ -92,7 +92,7 @@ function jobRow(job) {
     el("td", { "data-label": "Nodes" }, progress(job)),
     el("td", { "data-label": "Asks for" }, asks, el("span", { class: "hint" }, job.spec.placement === "cluster" ? "in one network" : "on any host")),
     el("td", { "data-label": "Submitted" }, ago(job.submitted_at)),
-    el("td", { "data-label": "Time" }, since(job.started_at, job.ended_at)),
+    el("td", { "data-label": "Time" }, since(job.started_at, job.ended_at), job.spent ? el("span", { class: "hint" }, usd(job.spent)) : null),
   );
 }
 

@@ -24,6 +24,10 @@ export function percent(value) {
   return value === null || value === undefined ? "unknown" : `${Math.round(value)} %`;
 }
 
+export function usd(value) {
+  return value >= 0.1 || value === 0 ? `$${value.toFixed(2)}` : `$${Number(value.toPrecision(2))}`;
+}
+
 export function plural(count, word) {
   return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 }

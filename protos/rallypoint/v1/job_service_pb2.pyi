@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rallypoint.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CostsBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CostsByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostsBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COSTS_BY_UNSPECIFIED: _CostsBy.ValueType  # 0
+    COSTS_BY_DAY: _CostsBy.ValueType  # 1
+    """Days in UTC."""
+    COSTS_BY_USER: _CostsBy.ValueType  # 2
+    COSTS_BY_BACKEND: _CostsBy.ValueType  # 3
+    COSTS_BY_JOB: _CostsBy.ValueType  # 4
+    """Jobs that are still known, each with all that it ever cost."""
+
+class CostsBy(_CostsBy, metaclass=_CostsByEnumTypeWrapper):
+    """What spending is added up by."""
+
+COSTS_BY_UNSPECIFIED: CostsBy.ValueType  # 0
+COSTS_BY_DAY: CostsBy.ValueType  # 1
+"""Days in UTC."""
+COSTS_BY_USER: CostsBy.ValueType  # 2
+COSTS_BY_BACKEND: CostsBy.ValueType  # 3
+COSTS_BY_JOB: CostsBy.ValueType  # 4
+"""Jobs that are still known, each with all that it ever cost."""
+Global___CostsBy: _TypeAlias = CostsBy  # noqa: Y015
 
 @_typing.final
 class SubmitJobRequest(_message.Message):
@@ -499,6 +526,111 @@ class ExplainJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainJobResponse: _TypeAlias = ExplainJobResponse  # noqa: Y015
+
+@_typing.final
+class GetCostsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    by: Global___CostsBy.ValueType
+    since: _builtins.float
+    """Unix seconds: from that day on, and jobs that had not ended by then; 0: all that is known."""
+    user: _builtins.str
+    """Of this user alone; empty: of all."""
+    def __init__(
+        self,
+        *,
+        by: Global___CostsBy.ValueType = ...,
+        since: _builtins.float = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "since", b"since", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostsRequest: _TypeAlias = GetCostsRequest  # noqa: Y015
+
+@_typing.final
+class Spending(_message.Message):
+    """Spending under one name: a day ("2026-11-23"), a user, a backend, or a job's id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    JOB_NAME_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    usd: _builtins.float
+    gpu_seconds: _builtins.float
+    """Seconds that GPUs (parts of shared ones) and CPUs were held, and attempts of nodes; not known of jobs."""
+    cpu_seconds: _builtins.float
+    attempts: _builtins.int
+    job_name: _builtins.str
+    """Of a job: its name and its user."""
+    user: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        usd: _builtins.float = ...,
+        gpu_seconds: _builtins.float | None = ...,
+        cpu_seconds: _builtins.float | None = ...,
+        attempts: _builtins.int | None = ...,
+        job_name: _builtins.str = ...,
+        user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempts", b"_attempts", "_cpu_seconds", b"_cpu_seconds", "_gpu_seconds", b"_gpu_seconds", "attempts", b"attempts", "cpu_seconds", b"cpu_seconds", "gpu_seconds", b"gpu_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempts", b"_attempts", "_cpu_seconds", b"_cpu_seconds", "_gpu_seconds", b"_gpu_seconds", "attempts", b"attempts", "cpu_seconds", b"cpu_seconds", "gpu_seconds", b"gpu_seconds", "job_name", b"job_name", "name", b"name", "usd", b"usd", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempts: _TypeAlias = _typing.Literal["attempts"]  # noqa: Y015
+    _WhichOneofArgType__attempts: _TypeAlias = _typing.Literal["_attempts", b"_attempts"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_seconds: _TypeAlias = _typing.Literal["cpu_seconds"]  # noqa: Y015
+    _WhichOneofArgType__cpu_seconds: _TypeAlias = _typing.Literal["_cpu_seconds", b"_cpu_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__gpu_seconds: _TypeAlias = _typing.Literal["gpu_seconds"]  # noqa: Y015
+    _WhichOneofArgType__gpu_seconds: _TypeAlias = _typing.Literal["_gpu_seconds", b"_gpu_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempts) -> _WhichOneofReturnType__attempts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_seconds) -> _WhichOneofReturnType__cpu_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_seconds) -> _WhichOneofReturnType__gpu_seconds | None: ...
+
+Global___Spending: _TypeAlias = Spending  # noqa: Y015
+
+@_typing.final
+class GetCostsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COSTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Spending]:
+        """Days in their order; everything else with the dearest first."""
+
+    @_builtins.property
+    def total(self) -> Global___Spending: ...
+    def __init__(
+        self,
+        *,
+        costs: _abc.Iterable[Global___Spending] | None = ...,
+        total: Global___Spending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostsResponse: _TypeAlias = GetCostsResponse  # noqa: Y015
 
 @_typing.final
 class UploadArchiveRequest(_message.Message):

@@ -74,6 +74,11 @@ class JobServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
                 _registered_method=True)
+        self.GetCosts = channel.unary_unary(
+                '/rallypoint.v1.JobService/GetCosts',
+                request_serializer=rallypoint_dot_v1_dot_job__service__pb2.GetCostsRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_job__service__pb2.GetCostsResponse.FromString,
+                _registered_method=True)
         self.UploadArchive = channel.stream_unary(
                 '/rallypoint.v1.JobService/UploadArchive',
                 request_serializer=rallypoint_dot_v1_dot_job__service__pb2.UploadArchiveRequest.SerializeToString,
@@ -135,6 +140,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCosts(self, request, context):
+        """What was spent, with what still runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadArchive(self, request_iterator, context):
         """Stores a job's files ahead of its submission; the archive is kept by its hash.
         """
@@ -184,6 +196,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ExplainJob,
                     request_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ExplainJobRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_job__service__pb2.ExplainJobResponse.SerializeToString,
+            ),
+            'GetCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCosts,
+                    request_deserializer=rallypoint_dot_v1_dot_job__service__pb2.GetCostsRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_job__service__pb2.GetCostsResponse.SerializeToString,
             ),
             'UploadArchive': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadArchive,
@@ -407,6 +424,33 @@ class JobService:
             '/rallypoint.v1.JobService/ExplainJob',
             rallypoint_dot_v1_dot_job__service__pb2.ExplainJobRequest.SerializeToString,
             rallypoint_dot_v1_dot_job__service__pb2.ExplainJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.JobService/GetCosts',
+            rallypoint_dot_v1_dot_job__service__pb2.GetCostsRequest.SerializeToString,
+            rallypoint_dot_v1_dot_job__service__pb2.GetCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

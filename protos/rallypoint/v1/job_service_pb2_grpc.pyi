@@ -42,6 +42,8 @@ class JobServiceStub:
     """The job now and after every change, until it has ended."""
     TailLogs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.TailLogsRequest, _job_service_pb2.TailLogsResponse]
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
+    GetCosts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetCostsRequest, _job_service_pb2.GetCostsResponse]
+    """What was spent, with what still runs."""
     UploadArchive: _grpc.StreamUnaryMultiCallable[_job_service_pb2.UploadArchiveRequest, _job_service_pb2.UploadArchiveResponse]
     """Stores a job's files ahead of its submission; the archive is kept by its hash."""
 
@@ -59,6 +61,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """The job now and after every change, until it has ended."""
     TailLogs: _aio.UnaryStreamMultiCallable[_job_service_pb2.TailLogsRequest, _job_service_pb2.TailLogsResponse]  # type: ignore[assignment]
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
+    GetCosts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetCostsRequest, _job_service_pb2.GetCostsResponse]  # type: ignore[assignment]
+    """What was spent, with what still runs."""
     UploadArchive: _aio.StreamUnaryMultiCallable[_job_service_pb2.UploadArchiveRequest, _job_service_pb2.UploadArchiveResponse]  # type: ignore[assignment]
     """Stores a job's files ahead of its submission; the archive is kept by its hash."""
 
@@ -121,6 +125,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ExplainJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ExplainJobResponse, _abc.Awaitable[_job_service_pb2.ExplainJobResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetCosts(
+        self,
+        request: _job_service_pb2.GetCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.GetCostsResponse, _abc.Awaitable[_job_service_pb2.GetCostsResponse]]:
+        """What was spent, with what still runs."""
 
     @_abc_1.abstractmethod
     def UploadArchive(

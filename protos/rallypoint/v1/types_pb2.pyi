@@ -1164,6 +1164,7 @@ class Node(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     LAST_ATTEMPT_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     LOG_DROPPED_BYTES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     state: Global___NodeState.ValueType
@@ -1181,6 +1182,8 @@ class Node(_message.Message):
     """The last one that was made. With redundancy `attempt` is the copy that leads the node: the first that runs, and in the
     end the one that won.
     """
+    price_per_hour: _builtins.float
+    """USD an hour that what the node holds now costs."""
     log_dropped_bytes: _builtins.int
     """Bytes of the latest attempt's output that were dropped; told by GetJob alone."""
     @_builtins.property
@@ -1206,11 +1209,12 @@ class Node(_message.Message):
         address: _builtins.str = ...,
         last_attempt: _builtins.int = ...,
         copies: _abc.Iterable[Global___NodeCopy] | None = ...,
+        price_per_hour: _builtins.float = ...,
         log_dropped_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "price_per_hour", b"price_per_hour", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -1309,6 +1313,8 @@ class Job(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     SPARE_HOSTS_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     user: _builtins.str
@@ -1320,6 +1326,10 @@ class Job(_message.Message):
     """Unix seconds; 0: not yet."""
     started_at: _builtins.float
     ended_at: _builtins.float
+    spent: _builtins.float
+    """USD that all it ever held cost until now; hosts without a price cost nothing."""
+    price_per_hour: _builtins.float
+    """USD an hour that what it holds now costs."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -1343,10 +1353,12 @@ class Job(_message.Message):
         started_at: _builtins.float = ...,
         ended_at: _builtins.float = ...,
         spare_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        spent: _builtins.float = ...,
+        price_per_hour: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "price_per_hour", b"price_per_hour", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "spent", b"spent", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -122,6 +122,14 @@ def test_the_time_that_the_coordinator_was_down_is_not_charged() -> None:
     assert ledger.job_cost(world.state, world.job(job.id)) == pytest.approx(1.0)
 
 
+def test_no_more_than_a_minute_of_a_quiet_hour_is_forgotten_in_a_crash() -> None:
+    world = priced_world(60.0)
+    job = world.submit(replace(ANY, resources=Resources(cpus=Range(4))))
+    world.advance(3600)
+    world.restart()
+    assert 59.0 <= ledger.job_cost(world.state, world.job(job.id)) <= 60.0
+
+
 def test_what_was_held_over_midnight_counts_for_both_days() -> None:
     world = priced_world(4.0)
     world.wall_offset = 20000 * ledger.DAY - world.now - 3600  # an hour before a midnight
