@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import absence, backends, fit, nearness, network, placement, score, spares
+from coordinator.core import absence, backends, fit, groups, nearness, network, placement, score, spares
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -51,7 +51,7 @@ def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
 def _without_group(state: State, found: list[Offer], nodes: int) -> list[Offer]:
     """For hosts that would do alone, when no group can be formed: how many each could be in a group with."""
     free = [offer.host for offer in found if offer.nodes_now]
-    if len(free) >= nodes and network.find_group(state, free, nodes) is not None:
+    if len(free) >= nodes and groups.find_group(state, free, nodes) is not None:
         return found
     return [replace(o, rejection=_too_few(state, o.host, free, nodes)) if o.nodes_now else o for o in found]
 
@@ -150,7 +150,7 @@ def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
     need = fit.Need.of(spec.resources)
     if spec.placement is Placement.CLUSTER:
         candidates = placement.group_candidates(state, need)
-        group = network.find_group(state, candidates, spec.nodes) if len(candidates) >= spec.nodes else None
+        group = groups.find_group(state, candidates, spec.nodes) if len(candidates) >= spec.nodes else None
         return {str(host): 1 for host in group or ()}
     # As placement._place_any chooses, without holding anything.
     offers = []
@@ -206,7 +206,7 @@ def _waiting_cluster(state: State, spec: JobSpec, need: fit.Need) -> str:
         verb = "fits" if len(usable) == 1 else "fit"
         return f"waits for {nodes} hosts, one for each node; only {_names(usable)} {verb}" + _others(state, need)
     free = placement.group_candidates(state, need)
-    if network.find_group(state, free, nodes) is not None:
+    if groups.find_group(state, free, nodes) is not None:
         return ""
     group = network.largest_group(state, usable)
     if len(group) < nodes:

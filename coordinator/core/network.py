@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from coordinator.core import cliques, links
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, HostState
 from coordinator.core.state import State
-
-# Greedy search for a set of mutual neighbours is tried from so many seeds: networks are near-complete in practice,
-# so that the first seed is almost always enough, and the bound keeps a turn short when they are not.
-MAX_SEEDS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,93 +25,175 @@ class Network:
 
 def common_address(state: State, target: HostId, members: Iterable[HostId]) -> str | None:
     """The best address of ``target`` at which all the other members reached it; None when there is none."""
+    return common_addresses(state, [target], [*members, target])[target]
+
+
+def common_addresses(state: State, targets: Iterable[HostId], members: Sequence[HostId]) -> dict[HostId, str | None]:
+    """The same for each of ``targets``, which are members, too."""
+    mask = state.reach.mask(members)
+    alone = len(set(members)) == 1
+    return {target: _address(state, target, mask, alone) for target in targets}
+
+
+def _address(state: State, target: HostId, members: int, alone: bool) -> str | None:
     candidates = state.hosts[target].peer.addresses
-    shared: set[str] | None = None
-    for source in members:
-        if source != target:
-            seen = state.reach.addresses(source, target)
-            shared = set(seen) if shared is None else shared & seen
-    if shared is None:  # alone
+    if alone:
         return candidates[0] if candidates else "127.0.0.1"
+    shared = state.reach.reached_by_all(target, members)
     return next((address for address in candidates if address in shared), None)
 
 
-def find_group(
-    state: State, candidates: Sequence[Host], size: int, keep: frozenset[HostId] = frozenset()
-) -> tuple[HostId, ...] | None:
-    """The first ``size`` of ``candidates`` (best first, those to ``keep`` before all others) that can form a group,
-    with as many of ``keep`` in it as possible; None when no set was found."""
-    if size == 1:
-        return (candidates[0].id,) if candidates else None
-    best: tuple[HostId, ...] | None = None
-    order = {host.id: place for place, host in enumerate(candidates)}
+def joinable(state: State, hosts: Iterable[Host], members: Sequence[HostId]) -> Iterator[Host]:
+    """Those of ``hosts`` that are in one network with all members: probed both ways, and no stated network denies it.
 
-    def rank(group: tuple[HostId, ...]) -> tuple[int, list[int]]:
-        return (-len(keep.intersection(group)), sorted(order[host] for host in group))
-
-    for pool in _pools(candidates):
-        found = _grow(state, pool, size)
-        others = _alternatives(state, pool, size, keep) if keep and not keep.issubset(found) else []
-        for group in (found, *others):
-            if len(group) == size and (best is None or rank(group) < rank(best)):
-                best = group
-    return best
-
-
-def _alternatives(
-    state: State, pool: Sequence[Host], size: int, keep: frozenset[HostId]
-) -> Iterator[tuple[HostId, ...]]:
-    """What grows from each host, where the first one did not lead to a group with all of ``keep``."""
-    for seed in pool[: max(MAX_SEEDS, len(keep))]:
-        others = [host for host in pool if host.id != seed.id]
-        yield _grow(state, [seed, *others], size, seeds=1)
+    They need not be in one with each other.
+    """
+    reach, mask = state.reach, state.reach.mask(members)
+    if any(reach.slot(member) is None for member in members):
+        return
+    named = {state.hosts[member].facts.network for member in members} - {None}
+    for host in hosts:
+        slot = reach.slot(host.id)
+        known = slot is not None and not mask & ~reach.near[slot]
+        if known and len(named | ({host.facts.network} - {None})) <= 1:
+            yield host
 
 
 def joins(state: State, host: Host, members: Sequence[HostId]) -> bool:
-    """Whether the host is in one network with all of these: probed both ways, and no stated network denies it."""
-    named = {state.hosts[member].facts.network for member in members} | {host.facts.network}
-    return len(named - {None}) <= 1 and state.reach.neighbours(host.id).issuperset(members)
+    """Whether the host is in one network with all of these."""
+    return any(joinable(state, [host], members))
+
+
+def pools(candidates: Sequence[Host]) -> list[list[Host]]:
+    """``candidates`` divided by stated network, in their order; who states none may be in any."""
+    named: dict[str, list[int]] = {}
+    free: list[int] = []
+    for place, host in enumerate(candidates):
+        (free if host.facts.network is None else named.setdefault(host.facts.network, [])).append(place)
+    found = [sorted(places + free) if free else places for _, places in sorted(named.items())]
+    # Last, and only if it is not in another one already: it is, as far as there is any that is stated.
+    found.append(free)
+    return [[candidates[place] for place in places] for places in found if places]
+
+
+def slots(state: State, hosts: Iterable[Host]) -> list[int]:
+    """The rows of these hosts, in their order; of those that have one."""
+    found = (state.reach.slot(host.id) for host in hosts)
+    return [slot for slot in found if slot is not None]
 
 
 def largest_group(state: State, candidates: Sequence[Host]) -> tuple[HostId, ...]:
     """The largest set of mutual neighbours that was found among ``candidates``."""
-    groups = [_grow(state, pool, len(pool)) for pool in _pools(candidates)]
+    groups = [_largest(state, pool) for pool in pools(candidates)]
     return max(groups, key=len, default=())
 
 
 def group_around(state: State, host: Host, candidates: Sequence[Host]) -> tuple[HostId, ...]:
     """The largest set of mutual neighbours with ``host`` in it that was found among ``candidates``."""
-    pools = [[h for h in pool if h.id != host.id] for pool in _pools(candidates) if host in pool]
-    groups = [_grow(state, [host, *pool], len(pool) + 1, seeds=1) for pool in pools]
+    with_it = [pool for pool in pools(candidates) if host in pool]
+    groups = [_largest(state, pool, around=host) for pool in with_it if state.reach.slot(host.id) is not None]
     return max(groups, key=len, default=(host.id,))
+
+
+def _largest(state: State, pool: Sequence[Host], around: Host | None = None) -> tuple[HostId, ...]:
+    reach, order = state.reach, slots(state, pool)
+    if not order:
+        return (pool[0].id,)
+    seed = None if around is None else reach.slot(around.id)
+    found = cliques.largest(order, reach.close, seed)
+    if len(found) < len(order) and not alike(state, order):
+        found = max(found, by_address(state, order, len(order), seed), key=len)
+    return tuple(reach.at(slot) for slot in found)
+
+
+def alike(state: State, order: Sequence[int]) -> bool:
+    """Whether all neighbours among these are close: other addresses than the best ones then add nothing."""
+    reach, pool = state.reach, cliques.mask_of(order)
+    return not any((reach.near[slot] ^ reach.close[slot]) & pool for slot in order)
+
+
+def by_address(state: State, order: Sequence[int], size: int, seed: int | None = None) -> list[int]:
+    """A set of at most ``size`` neighbours when some can't be reached at their best address: any common one will do."""
+    best: list[int] = []
+    tries = max(1, min(cliques.MAX_SEEDS, cliques.MAX_LOOKS // (len(order) * size + 1)))
+    for start in order[:tries] if seed is None else (seed,):
+        best = max(best, _grow_by_address(state, order, size, start), key=len)
+        if len(best) == size:
+            break
+    return best
+
+
+def _grow_by_address(state: State, order: Sequence[int], size: int, seed: int) -> list[int]:
+    reach = state.reach
+    # For each member those of its addresses at which all others reach it, as the bits of who does.
+    usable: dict[int, list[int]] = {seed: reach.doors(reach.at(seed))}
+    members, shared = 1 << seed, reach.near[seed]
+    for slot in order:
+        if len(usable) == size:
+            break
+        if not shared >> slot & 1:
+            continue
+        own = [door for door in reach.doors(reach.at(slot)) if not members & ~door]
+        left = {member: [door for door in doors if door >> slot & 1] for member, doors in usable.items()}
+        if own and all(left.values()):
+            usable = {**left, slot: own}
+            members |= 1 << slot
+            shared &= reach.near[slot]
+    return list(usable)
+
+
+def describe_group(state: State, hosts: Sequence[HostId]) -> str:
+    """Why a group is worth what it is, in words: ``link: InfiniBand 400 Gb/s, slowest interface 100 Gb/s, …``."""
+    return links.describe(state, hosts)
 
 
 def networks(state: State) -> tuple[Network, ...]:
     """Every host with a peer endpoint, in disjoint networks: stated ones first, then what probes show."""
-    left = [h for h in state.hosts.values() if h.peer.port and h.state in (HostState.ONLINE, HostState.SUSPECT)]
-    found: list[Network] = []
-    number = 0
-    while left:
-        group = largest_group(state, left)
-        stated = sorted({name for h in group if (name := state.hosts[h].facts.network)})
-        if not stated:
-            number += 1
+    online = [h for h in state.hosts.values() if h.peer.port and h.state in (HostState.ONLINE, HostState.SUSPECT)]
+    groups: list[tuple[HostId, ...]] = []
+    for part in _parts(state, online):
+        left = part
+        while left:
+            group = largest_group(state, left)
+            groups.append(group)
+            taken = set(group)
+            left = [host for host in left if host.id not in taken]
+    place = {host.id: number for number, host in enumerate(online)}
+    groups.sort(key=lambda group: (-len(group), not _stated(state, group), place[group[0]]))
+    found, number = [], 0
+    for group in groups:
+        stated = _stated(state, group)
+        number += not stated
         found.append(Network(stated[0] if stated else f"net-{number}", group))
-        left = [host for host in left if host.id not in set(group)]
     return tuple(found)
+
+
+def _stated(state: State, group: Iterable[HostId]) -> list[str]:
+    return sorted({name for host in group if (name := state.hosts[host].facts.network)})
+
+
+def _parts(state: State, hosts: Sequence[Host]) -> list[list[Host]]:
+    """Hosts in parts between which nobody reaches anybody."""
+    reach = state.reach
+    by_slot = {reach.slot(host.id): host for host in hosts}
+    alone = [[host] for host in hosts if reach.slot(host.id) is None]
+    order = slots(state, hosts)
+    parts = cliques.parts(order, reach.near) if order else []
+    return [[by_slot[slot] for slot in part] for part in parts] + alone
 
 
 def stated_but_denied(state: State, host: Host) -> str:
     """What is wrong with a host's stated network; empty when probes agree or have not come back."""
     if host.facts.network is None:
         return ""
+    reach, slot = state.reach, state.reach.slot(host.id)
     peers = [h for h in state.hosts.values() if h.facts.network == host.facts.network and h.id != host.id]
     missing = [
         peer.name
         for peer in peers
-        if state.reach.probed(host.id, peer.id)
-        and state.reach.probed(peer.id, host.id)
-        and peer.id not in state.reach.neighbours(host.id)
+        if not (slot is not None and reach.near[slot] & reach.bit(peer.id))
+        and reach.probed(host.id, peer.id)
+        and reach.probed(peer.id, host.id)
     ]
     if not missing:
         return ""
@@ -140,70 +219,3 @@ def describe_failure(state: State, source: HostId, target: HostId) -> str:
     if failure is None:
         return f"{ends}: not probed yet"
     return f"{ends} at {failure.address}:{failure.port}: {failure.reason or 'not reached'}"
-
-
-def _pools(candidates: Sequence[Host]) -> list[list[Host]]:
-    stated = sorted({h.facts.network for h in candidates if h.facts.network})
-    pools = [[h for h in candidates if h.facts.network in (name, None)] for name in stated]
-    pools.append([h for h in candidates if h.facts.network is None])
-    return [pool for pool in pools if pool]
-
-
-def _grow(state: State, pool: Sequence[Host], size: int, seeds: int = MAX_SEEDS) -> tuple[HostId, ...]:
-    close = _grow_close(state, pool, size, seeds)
-    return close if len(close) == size else max(close, _grow_by_address(state, pool, size, seeds), key=len)
-
-
-def _grow_close(state: State, pool: Sequence[Host], size: int, seeds: int) -> tuple[HostId, ...]:
-    """Of hosts that reach each other at their best addresses, which is what almost all networks are."""
-    best: list[HostId] = []
-    for seed in pool[:seeds]:
-        members = [seed.id]
-        shared = set(state.reach.close(seed.id))
-        for host in pool:
-            if len(members) == size:
-                break
-            if host.id in shared:
-                members.append(host.id)
-                shared &= state.reach.close(host.id)
-        best = max(best, members, key=len)
-        if len(best) == size:
-            break
-    return tuple(best)
-
-
-def _grow_by_address(state: State, pool: Sequence[Host], size: int, seeds: int) -> tuple[HostId, ...]:
-    """The same when some members can't be reached at their best address: any common one will do."""
-    best: tuple[HostId, ...] = ()
-    for seed in pool[:seeds]:
-        usable: dict[HostId, frozenset[str] | None] = {seed.id: None}
-        shared = set(state.reach.neighbours(seed.id))
-        for host in pool:
-            if len(usable) == size:
-                break
-            if host.id in shared and (admitted := _admit(state, usable, host.id)) is not None:
-                usable = admitted
-                shared &= state.reach.neighbours(host.id)
-        if len(usable) > len(best):
-            best = tuple(usable)
-        if len(best) == size:
-            break
-    return best
-
-
-def _admit(
-    state: State, usable: dict[HostId, frozenset[str] | None], newcomer: HostId
-) -> dict[HostId, frozenset[str] | None] | None:
-    """The addresses left for each member (None: any) once ``newcomer`` is one; None when one is left without."""
-    admitted: dict[HostId, frozenset[str] | None] = {}
-    own: frozenset[str] | None = None
-    for member, addresses in usable.items():
-        inwards = state.reach.addresses(newcomer, member)
-        outwards = state.reach.addresses(member, newcomer)
-        left = inwards if addresses is None else addresses & inwards
-        own = outwards if own is None else own & outwards
-        if not left or not own:
-            return None
-        admitted[member] = left
-    admitted[newcomer] = own
-    return admitted

@@ -3,16 +3,13 @@ in for ``${{ … }}`` in its commands and environment."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
+from coordinator.core.interpolation import fill
 from coordinator.core.model import Allocation, Group, Job
 from coordinator.core.spec import JobSpec, NodeGroup, Resources, Variant
-
-_EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
-_ADDRESS = re.compile(r"groups\[(\d+)\]\.nodes\[(\d+)\]\.IP_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Program:
 
 def is_alike(spec: JobSpec) -> bool:
     """Whether all nodes of the job run just what it says: there is no ``Program`` then."""
-    return not (spec.variants or spec.groups or _has_expressions(spec))
+    return not (spec.variants or spec.groups or _has_references(spec))
 
 
 def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> Program | None:
@@ -54,11 +51,11 @@ def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> 
         commands, argv = (part.commands, ()) if part.commands else (commands, argv)
         env |= part.env
         given |= _place_in_group(spec, number, part, allocation.rank)
-    fill = _filler(spec, group)
+    values, addresses = dict[str, str](), _addresses(spec, group)
     return Program(
-        commands=tuple(_EXPRESSION.sub(fill, text) for text in commands),
-        argv=tuple(_EXPRESSION.sub(fill, text) for text in argv),
-        env={name: _EXPRESSION.sub(fill, text) for name, text in env.items()},
+        commands=tuple(fill(text, values, addresses) for text in commands),
+        argv=tuple(fill(text, values, addresses) for text in argv),
+        env={name: fill(text, values, addresses) for name, text in env.items()},
         given=given,
         resources=resources_of(spec, allocation.rank, allocation.variant),
     )
@@ -86,19 +83,13 @@ def group_of(spec: JobSpec, rank: int) -> tuple[int, NodeGroup | None]:
     return 0, None
 
 
-def rank_of(spec: JobSpec, group: int, node: int) -> int | None:
-    """The rank of a group's node, both counted from 0; None when there is no such node.
-
-    A job without groups is one group.
-    """
-    sizes = [part.nodes for part in spec.groups] or [spec.nodes]
-    if group >= len(sizes) or node >= sizes[group]:
-        return None
-    return sum(sizes[:group]) + node
+def sizes(spec: JobSpec) -> list[int]:
+    """The numbers of nodes of the groups; a job without groups is one group."""
+    return [part.nodes for part in spec.groups] or [spec.nodes]
 
 
 def _place_in_group(spec: JobSpec, number: int, part: NodeGroup, rank: int) -> dict[str, str]:
-    first = rank_of(spec, number, 0) or 0
+    first = sum(sizes(spec)[:number])
     return {
         "RALLYPOINT_GROUP_NAME": part.name,
         "RALLYPOINT_GROUP_INDEX": str(number),
@@ -107,18 +98,13 @@ def _place_in_group(spec: JobSpec, number: int, part: NodeGroup, rank: int) -> d
     }
 
 
-def _has_expressions(spec: JobSpec) -> bool:
+def _has_references(spec: JobSpec) -> bool:
     return any("${{" in text for text in (*spec.commands, *spec.argv, *spec.env.values()))
 
 
-def _filler(spec: JobSpec, group: Group | None) -> Callable[[re.Match[str]], str]:
-    """What stands for an expression; one that means nothing here stays as it is, for submission refuses those."""
-
-    def fill(match: re.Match[str]) -> str:
-        address = _ADDRESS.fullmatch(match[1])
-        if address is None or group is None:
-            return match[0]
-        rank = rank_of(spec, int(address[1]), int(address[2]))
-        return match[0] if rank is None else group.members[rank].address
-
-    return fill
+def _addresses(spec: JobSpec, group: Group | None) -> list[list[str]]:
+    """Those of the nodes of each group; a job without groups is one group."""
+    if group is None:
+        return []
+    members = iter(group.members)
+    return [[member.address for member in islice(members, part)] for part in sizes(spec)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-from coordinator.core import fit, network, score
+from coordinator.core import costs, fit, groups, score
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangDissolved
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
@@ -48,10 +48,16 @@ def choose(state: State, job: Job, bars: Callable[[Job, fit.Need, Host], bool]) 
     stay = frozenset(host.id for host in able if host.id in last and host.id not in job.avoids)
     rank_of = {host: last[host] for host in stay}
     able.sort(key=lambda host: _order(state, job, host, rank_of, held))
-    group = network.find_group(state, able, job.spec.nodes, stay) if len(able) >= job.spec.nodes else None
+    wish = groups.Wish(
+        optimize=job.spec.optimize,
+        keep=stay,
+        tiers={host.id: _tier(state, job, host, held) for host in able if host.id not in stay},
+        rates={host.id: costs.rate(host, need.cpus, need.memory_bytes, need.gpus) for host in able},
+    )
+    group = groups.find_group(state, able, job.spec.nodes, wish)
     if group is None:
         return None
-    hosts = _by_rank(group, last, job.spec.nodes)
+    hosts = _by_rank(group, last, job.spec.nodes) if stay else groups.in_line(state, group)
     moved = [(old, rank) for old, rank in last.items() if hosts[rank] != old]
     whys = {old: _why_left(state, job, old, held.get(old), need) for old, _ in moved}
     moves = (f"rank {r} moved from {_name(state, o)} to {_name(state, hosts[r])}: {whys[o]}" for o, r in moved)
@@ -61,12 +67,17 @@ def choose(state: State, job: Job, bars: Callable[[Job, fit.Need, Host], bool]) 
 def _order(
     state: State, job: Job, host: Host, rank_of: dict[HostId, int], held: dict[HostId, Allocation]
 ) -> tuple[int, int, tuple[float, float, int]]:
-    """Sort key: who stays, by rank; then outside of where it failed; then spares, the prepared first; then the best."""
+    """Sort key: who stays, by rank; then by tier; then the best."""
     if host.id in rank_of:
         return (0, rank_of[host.id], (0.0, 0.0, 0))
+    return (1, _tier(state, job, host, held), score.preference(host, state.usage[host.id]))
+
+
+def _tier(state: State, job: Job, host: Host, held: dict[HostId, Allocation]) -> int:
+    """Outside of where it failed comes first; then spares, the prepared before others."""
     spare = held.get(host.id)
     readiness = 2 if spare is None else int(spare.observed is not Phase.PREPARED)
-    return (_avoidance(state, job, host), readiness, score.preference(host, state.usage[host.id]))
+    return 3 * _avoidance(state, job, host) + readiness
 
 
 def _avoidance(state: State, job: Job, host: Host) -> int:

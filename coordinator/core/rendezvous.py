@@ -36,7 +36,7 @@ def on_prepared(turn: Turn, gang: Gang) -> None:
     if len(members) < job.spec.nodes or any(m.observed is not Phase.PREPARED for m in members):
         return
     hosts = [member.host_id for member in members]
-    addresses = {host: network.common_address(state, host, hosts) for host in hosts}
+    addresses = network.common_addresses(state, hosts, hosts)
     unreached = [host for host, address in addresses.items() if address is None]
     if unreached:
         names = ", ".join(state.hosts[host].name for host in unreached)
@@ -58,12 +58,14 @@ def on_deadline(turn: Turn, job: Job) -> None:
 
 
 def _failed_probe(state: State, members: list[Allocation]) -> str | None:
+    reach, hosts = state.reach, [member.host_id for member in members]
+    everybody = reach.mask(hosts)
+    unknown = len(hosts) > 1 and any(reach.slot(host) is None for host in hosts)
     for source in members:
-        if source.observed is not Phase.PREPARED:
-            continue
-        for target in members:
-            if source is not target and not state.reach.addresses(source.host_id, target.host_id):
-                return network.describe_failure(state, source.host_id, target.host_id)
+        prepared = source.observed is Phase.PREPARED
+        if prepared and (unknown or not reach.reaches_all(source.host_id, everybody)):
+            targets = (host for host in hosts if host != source.host_id and not reach.reaches(source.host_id, host))
+            return next((network.describe_failure(state, source.host_id, target) for target in targets), None)
     return None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from coordinator.core import fit, network, score
+from coordinator.core import fit, groups, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, longest, usage_of
 from coordinator.core.ids import HostId, JobId
@@ -182,14 +182,14 @@ def _soonest(state: State, times: Mapping[HostId, Expected], nodes: int) -> tupl
         return None
     able = [state.hosts[host] for host in times]
     able.sort(key=lambda host: (times[host.id].at, score.price(host), host.id))
-    group = network.find_group(state, able, nodes)
+    group = groups.find_group(state, able, nodes, groups.IN_ORDER)
     if group is None:
         return None
     start = max(times[host].at for host in group)
     in_time = [host for host in able if times[host.id].at <= start]
     if len(in_time) > nodes:
         # Those that are busy longest: others may use what is idle until then.
-        group = network.find_group(state, in_time[::-1], nodes) or group
+        group = groups.find_group(state, in_time[::-1], nodes, groups.IN_ORDER) or group
     return group, Expected(start, any(times[host].estimated for host in group))
 
 

@@ -73,7 +73,9 @@ def fill(turn: Turn, job: Job, among: Iterable[HostId], walk: Walk) -> None:
     missing = job.spec.spares - len(spares_of(state, job))
     if missing <= 0 or job.spec.nodes in state.resting.get(job.id, ()):
         return
-    for host in candidates(state, job.spec, _held_hosts(state, job), among, job.avoids):
+    held = _held_hosts(state, job)
+    for host in network.joinable(state, candidates(state, job.spec, held, among, job.avoids), held):
+        # Once more, for each that is taken must be reached by the next, too.
         if missing and not walk.bars(job, need, host) and network.joins(state, host, _held_hosts(state, job)):
             _take(turn, state.jobs[job.id], host)
             missing -= 1

@@ -42,6 +42,7 @@ from coordinator.core.costs import LedgerEntry, LedgerKey, Meter
 from coordinator.core.distances import DistanceMap
 from coordinator.core.fairness import Shares
 from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.links import Link, link_of
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Instant, Job, JobState, Node, NodeState
 from coordinator.core.planning import Planning
 from coordinator.core.queue import Queue
@@ -115,6 +116,7 @@ class State:
         self.at = Instant(0.0, 0.0, 0.0)
         self.reach = ReachMap()
         self.distances = DistanceMap()
+        self.links: dict[HostId, Link] = {}
         self.deadlines: dict[str, float] = {}
         # Hosts out of contact, and when (monotonic seconds) they were last heard of; at the latest.
         self.silent: dict[HostId, float] = {}
@@ -336,6 +338,7 @@ class State:
         known = self.hosts.get(host.id)
         self.shares.refit(None if known is None else known.hardware, host.hardware)
         self.hosts[host.id] = host
+        self.links[host.id] = link_of(host)
         self.usage.setdefault(host.id, Usage()).version += 1
         self._touch_jobs_on(host.id)
         self.reach.set_best(host.id, host.peer.addresses[0] if host.peer.addresses else None)
@@ -350,6 +353,7 @@ class State:
         if known.hardware is not host.hardware:
             self.shares.refit(known.hardware, host.hardware)
             self.usage[host.id].version += 1
+            self.links[host.id] = link_of(host)
         self.hosts[host.id] = host
 
     def _changed(self, host: HostId) -> None:
@@ -373,6 +377,7 @@ class State:
         self.shares.refit(self.hosts.pop(change.id).hardware, None)
         self.planning.forget_host(change.id)
         del self.usage[change.id]
+        del self.links[change.id]
         self.silent.pop(change.id, None)
         self.reach.forget(change.id)
         self.distances.forget_host(change.id)

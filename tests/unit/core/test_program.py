@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.model import Allocation, Group, GroupMember, Job, Phase
-from coordinator.core.program import Program, group_of, program_of, rank_of, resources_of
+from coordinator.core.program import Program, group_of, program_of, resources_of
 from coordinator.core.spec import JobSpec, NodeGroup, Range, Resources, Variant
 
 SMALL, LARGE = Resources(cpus=Range(1, 1)), Resources(cpus=Range(8, 8))
@@ -62,7 +62,6 @@ def test_ranks_are_given_in_the_order_of_the_groups() -> None:
     spec = groups()
     assert [group_of(spec, rank)[0] for rank in range(3)] == [0, 1, 1]
     assert [resources_of(spec, rank) for rank in range(3)] == [SMALL, LARGE, LARGE]
-    assert [rank_of(spec, *place) for place in ((0, 0), (1, 0), (1, 1), (0, 1), (2, 0))] == [0, 1, 2, None, None]
     assert group_of(spec, 3)[1] is None, "a spare is in no group"
 
 

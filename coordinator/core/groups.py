@@ -1,0 +1,154 @@
+"""Which hosts make a group: of all sets of hosts that reach each other the best one, and the order of its ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from coordinator.core import cliques, links, network
+from coordinator.core.ids import HostId
+from coordinator.core.model import Host
+from coordinator.core.reachability import LATENCY_CLASSES
+from coordinator.core.spec import Optimize
+from coordinator.core.state import State
+
+# Looks at a slot that the search for better links may take, in all.
+SEARCH_LOOKS = 60_000
+# So many speeds are told apart.
+SPEEDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What makes one group better than another.
+
+    ``keep`` are hosts to have in it before all others; ``tiers`` say of others which are rather not taken (0 where
+    nothing is said); ``rates`` are their prices (USD an hour, for what a node would hold).
+    """
+
+    optimize: Optimize = Optimize.COST
+    keep: frozenset[HostId] = frozenset()
+    tiers: Mapping[HostId, int] = field(default_factory=dict)
+    rates: Mapping[HostId, float] = field(default_factory=dict)
+
+
+# The first candidates that go together, whatever their links.
+IN_ORDER = Wish(Optimize.PACK)
+
+Key = tuple[object, ...]
+
+
+class _Search:
+    """One search among candidates, best first."""
+
+    def __init__(self, state: State, candidates: Sequence[Host], size: int, wish: Wish) -> None:
+        self.state, self.size, self.wish = state, size, wish
+        self.order = {host.id: place for place, host in enumerate(candidates)}
+        self.best: list[HostId] | None = None
+        self.key: Key = ()
+
+    def offer(self, slots: Sequence[int]) -> None:
+        """Take a group that was found, if it is better than what there is."""
+        group = sorted((self.state.reach.at(slot) for slot in slots), key=self.order.__getitem__)
+        key = self.judge(group)
+        if self.best is None or key < self.key:
+            self.best, self.key = group, key
+
+    def judge(self, group: Sequence[HostId]) -> Key:
+        """Lower is better; the last part makes it total, so that a plan does not hang on the order of reports."""
+        wish, order = self.wish, [self.order[host] for host in group]
+        tiers = sorted(wish.tiers.get(host, 0) for host in group)
+        price = round(sum(wish.rates.get(host, 0.0) for host in group), 6)
+        link = links.badness(self.state, group)
+        terms: Key = (price, link)
+        if wish.optimize is Optimize.LATENCY:
+            terms = (link, price)
+        elif wish.optimize is not Optimize.COST:
+            # The candidates' order is what spreads or packs.
+            terms = (order, link)
+        return (-len(wish.keep.intersection(group)), tiers, *terms, order)
+
+
+def find_group(
+    state: State, candidates: Sequence[Host], size: int, wish: Wish | None = None
+) -> tuple[HostId, ...] | None:
+    """The best group of ``size`` that was found among ``candidates`` (best first, those to keep before all others), in
+    their order; None when none was found."""
+    if len(candidates) < size:
+        return None
+    if size == 1:
+        return (candidates[0].id,)
+    search = _Search(state, candidates, size, wish or Wish())
+    for pool in network.pools(candidates):
+        _search(search, network.slots(state, pool))
+    return None if search.best is None else tuple(search.best)
+
+
+def _search(search: _Search, order: list[int]) -> None:
+    reach, size, found = search.state.reach, search.size, False
+    for members in cliques.sets(order, reach.close, size):
+        search.offer(members)
+        found = True
+    if not found:
+        left = cliques.core(order, reach.near, size)
+        if left and not network.alike(search.state, left):
+            members = network.by_address(search.state, left, size)
+            if len(members) == size:
+                search.offer(members)
+    if search.best is not None and not search.wish.keep.issubset(search.best):
+        _keep_more(search, order)
+    if found:
+        _link_better(search, order)
+
+
+def _keep_more(search: _Search, order: list[int]) -> None:
+    """What grows from each host, where the first one did not lead to a group with all of those to keep."""
+    for seed in order[: max(cliques.MAX_SEEDS, len(search.wish.keep))]:
+        members, _ = cliques.grow(order, search.state.reach.close, search.size, seed)
+        if len(members) == search.size:
+            search.offer(members)
+
+
+def _link_better(search: _Search, order: list[int]) -> None:
+    """Try again with hosts and links of the better kinds alone, the best first, until that yields a better group."""
+    tries = max(4, SEARCH_LOOKS // (len(order) + 1))
+    for slots, rows in _narrowed(search, order):
+        if not tries:
+            return
+        tries -= 1
+        before = search.key
+        for members in cliques.sets(slots, rows, search.size):
+            search.offer(members)
+        if search.key != before:
+            return
+
+
+def _narrowed(search: _Search, order: list[int]) -> Iterator[tuple[list[int], cliques.Rows]]:
+    state, reach = search.state, search.state.reach
+    assert search.best is not None
+    now, kept = links.badness(state, search.best), search.wish.keep.intersection(search.best)
+    known = {slot: state.links[reach.at(slot)] for slot in order}
+    for kind, slots in links.narrowed(known, SPEEDS):
+        if len(slots) < search.size or (kind, 0) >= now[:2]:
+            continue
+        if kept and not kept.issubset({reach.at(slot) for slot in slots}):
+            continue
+        for number, within in enumerate(reach.within):
+            if (kind, number) < now[:2]:
+                yield slots, {slot: reach.close[slot] & within[slot] for slot in slots}
+        if (kind, len(LATENCY_CLASSES)) < now[:2]:
+            yield slots, reach.close
+
+
+def in_line(state: State, group: Sequence[HostId]) -> tuple[HostId, ...]:
+    """The members, the first one first, so that neighbours are close: after each the nearest of those that are left,
+    and of several that are as near the first."""
+    reach, rest = state.reach, list(group[1:])
+    line, left = list(group[:1]), reach.mask(rest)
+    while rest:
+        slot = reach.slot(line[-1])
+        near = next((near for rows in reach.within if slot is not None and (near := rows[slot] & left)), 0)
+        at = next((at for at, host in enumerate(rest) if reach.bit(host) & near), 0)
+        line.append(rest.pop(at))
+        left &= ~reach.bit(line[-1])
+    return tuple(line)
