@@ -222,7 +222,8 @@ class Daemon:
             await self._read_hardware()
         hardware = self._known_hardware()
         addresses = peer_addresses(hardware.interfaces, self._settings.peer_address[0])
-        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, self._settings.cpus)
+        queues, cpus = self._work.queues, self._settings.cpus
+        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, cpus, queues)
 
     def connect(self, address: str) -> Link:
         """A new link with the certificate that is on disk now."""

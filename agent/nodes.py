@@ -41,7 +41,7 @@ class NodeMaker:
         """
         spec = desired.spec
         env = self.environment(desired)
-        return {
+        order: Message = {
             "op": "spawn",
             "id": desired.id,
             "argv": environ.command(desired, env["PATH"]),
@@ -55,6 +55,9 @@ class NodeMaker:
             "after": spec.after,
             "meta": None,
         }
+        if desired.behind is not None:
+            order |= {"behind": desired.behind, "within": desired.behind_seconds}
+        return order
 
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""

@@ -39,6 +39,9 @@ def from_news(current: Observed | None, message: Message, steady: Steady) -> Obs
             return replace(current, phase=Phase.STOPPING, reason=str(message["reason"]))
         case "exited":
             return _ended(current, message, steady(_number(message["at"])))
+        case "returned":
+            at, reason = steady(_number(message["at"])), str(message["reason"])
+            return replace(current, phase=Phase.ENDED, cause=Cause.RETURNED, reason=reason, ended_at=at, log_done=True)
     return None
 
 

@@ -65,6 +65,10 @@ class Work:
         # In the order of the news: a bounded report leaves no old one behind.
         self._unreported: dict[AllocationId, None] = {}
         self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
+        # What begins behind another one, by that one; and what the spawner has yet to start.
+        self._next: dict[AllocationId, AllocationId] = {}
+        self._starting: set[AllocationId] = set()
+        self.queues = False
         self._changed = asyncio.Event()
         self._fence = Fence(tools.send, tools.now, self._lease_ended)
         self._extras = Extras(tools.send, tools.nodes.order_extra)
@@ -82,9 +86,12 @@ class Work:
         for desired in update.allocations:
             self.desired[desired.id] = desired
             touched[desired.id] = None
+            if desired.behind is not None:
+                self._next[desired.behind] = desired.id
         for key in update.removed:
             self.desired.pop(key, None)
             touched[key] = None
+        touched.update((self._next[key], None) for key in tuple(touched) if key in self._next)
         self._reconcile(touched)
 
     def hear(self, news: list[Message]) -> None:
@@ -122,8 +129,12 @@ class Work:
         return [self.observed[key] for key in keys if key in self.observed]
 
     def urgent(self) -> bool:
-        """Whether something waits for the report: room for more work, or a group for its members. A start does not."""
-        return any(self.observed[key].phase is not Phase.RUNNING for key in self._unreported if key in self.observed)
+        """Whether something waits for the report: room for more work, or a group for its members.
+
+        A start does not, nor an end while the spawner still has nodes to start.
+        """
+        patient = (Phase.RUNNING, Phase.ENDED) if self._starting else (Phase.RUNNING,)
+        return any(self.observed[key].phase not in patient for key in self._unreported if key in self.observed)
 
     def everything(self) -> list[Observed]:
         """All observations, for the first report of a session."""
@@ -177,7 +188,8 @@ class Work:
         wanted = self.desired if self._informed else None
         while pending:
             actions = rules.reconcile(pending, wanted, self.observed, self._fence.lease, self._tools.now())
-            # An action that is done at once may make the next one due: `any` is prepared and started in one go.
+            # An action that is done at once may make the next one due: `any` is prepared and started in one go, and
+            # then what begins behind it.
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
         if self._unreported:
@@ -199,6 +211,7 @@ class Work:
                 self._stop(key, signal, grace, cause, reason)
             case rules.End(key, cause, reason):
                 self._end(key, cause, reason)
+                return self._next.get(key)
             case rules.Forget(key):
                 self._forget(key)
         return None
@@ -256,7 +269,7 @@ class Work:
         starting = replace(self.observed[desired.id], phase=Phase.STARTING, after=desired.spec.after)
         self._observe(starting, news=False)
         self._tools.send(order)
-        return None
+        return self._next.get(desired.id)
 
     def _stop(self, key: AllocationId, signal: str, grace: float, cause: Cause, reason: str) -> None:
         log.info("allocation.stopping", allocation=key, signal=signal, grace=grace, reason=reason)
@@ -276,12 +289,17 @@ class Work:
 
     def _forget(self, key: AllocationId) -> None:
         self.observed.pop(key)
+        self._next.pop(key, None)
         self._unreported.pop(key, None)
         self._tools.send({"op": "forget", "id": key})
         self._tools.places.drop_log(key)
 
     def _observe(self, seen: Observed, news: bool = True) -> None:
         self.observed[seen.id] = replace(seen, acknowledged=False) if seen.acknowledged else seen
+        if seen.phase is Phase.STARTING:
+            self._starting.add(seen.id)
+        else:
+            self._starting.discard(seen.id)
         if news:
             self._unreported[seen.id] = None
 
@@ -322,11 +340,12 @@ class Work:
     def _take_snapshot(self, message: Message) -> list[AllocationId]:
         """What the spawner has is the truth about processes; what it never got will be ordered again."""
         recorded = from_snapshot(message, self._steady)
+        self.queues = message.get("queues") is True
         self._fence.repeat()
         self._extras.lost()
         for key, current in list(self.observed.items()):
             if current.phase is Phase.STARTING and key not in recorded:
-                self.observed[key] = replace(current, phase=Phase.PREPARED)
+                self._observe(replace(current, phase=Phase.PREPARED), news=False)
             elif current.phase in (Phase.RUNNING, Phase.STOPPING) and key not in recorded:
                 self._end(key, Cause.HOST, rules.NO_RECORD)
         for seen in recorded.values():

@@ -45,6 +45,7 @@ class Cause(enum.IntEnum):
     HOST = 5
     UNREACHABLE = 6
     OUT_OF_MEMORY = 7
+    RETURNED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What this host shall do for one node's attempt. ``started``: the coordinator has seen it run."""
+    """What this host shall do for one node's attempt. ``started``: the coordinator has seen it run.
+
+    ``behind`` another allocation it begins when that one has ended well, within so many seconds.
+    """
 
     id: AllocationId
     job_id: str
@@ -124,6 +128,8 @@ class Desired:
     stop_reason: str = ""
     stop_grace: float = 0.0
     stop_signal: str = ""
+    behind: AllocationId | None = None
+    behind_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

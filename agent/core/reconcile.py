@@ -80,6 +80,8 @@ def reconcile(
         want, have = None if desired is None else desired.get(key), observed.get(key)
         if not ended or lease is None:
             action = None if desired is None else _step(want, have)
+            if isinstance(action, Start) and desired is not None and _is_early(action.desired, desired, observed):
+                action = None
         elif have is not None and have.phase in _LIVE and not _due(have, lease, now):
             # Kept: it goes on, and nothing but an order to stop touches it.
             action = None if desired is None else _stop_if_due(want, have)
@@ -116,6 +118,16 @@ def _step(want: Desired | None, have: Observed | None) -> Action | None:
         case Phase.ENDED:
             done = want is None and have.acknowledged and have.log_done
             return Forget(have.id) if done else None
+
+
+def _is_early(
+    want: Desired, desired: Mapping[AllocationId, Desired], observed: Mapping[AllocationId, Observed]
+) -> bool:
+    """Whether what it begins behind is still to begin itself: the spawner must hear of that one first."""
+    if want.behind is None:
+        return False
+    before = observed.get(want.behind)
+    return want.behind in desired if before is None else before.phase in (Phase.PREPARING, Phase.PREPARED)
 
 
 def _unseen(want: Desired) -> Action:

@@ -37,10 +37,12 @@ def desired_update(message: pb.DesiredState) -> DesiredUpdate:
     """What came down the stream. Allocations of an unknown phase are of a newer protocol and left out."""
     known = (a for a in message.allocations if int(a.phase) in _WANTED)
     removed = tuple(AllocationId(key) for key in message.removed_allocation_ids)
-    return DesiredUpdate(message.complete, tuple(_desired(a) for a in known), removed)
+    specs = {job: _spec(spec) for job, spec in message.specs.items()}
+    return DesiredUpdate(message.complete, tuple(_desired(a, specs.get(a.job_id)) for a in known), removed)
 
 
-def _desired(a: pb.DesiredAllocation) -> Desired:
+def _desired(a: pb.DesiredAllocation, job_spec: Spec | None) -> Desired:
+    spec = _spec(a.spec) if job_spec is None or a.HasField("spec") else job_spec
     return Desired(
         id=AllocationId(a.allocation_id),
         job_id=a.job_id,
@@ -48,7 +50,7 @@ def _desired(a: pb.DesiredAllocation) -> Desired:
         rank=a.rank,
         attempt=a.attempt,
         phase=Wanted(a.phase),
-        spec=_adapted(_spec(a.spec), a.program) if a.HasField("program") else _spec(a.spec),
+        spec=_adapted(spec, a.program) if a.HasField("program") else spec,
         started=a.started,
         gpu_uuids=tuple(a.gpu_uuids),
         members=members(a.members),
@@ -56,6 +58,8 @@ def _desired(a: pb.DesiredAllocation) -> Desired:
         stop_reason=a.stop_reason,
         stop_grace=a.stop_grace_seconds,
         stop_signal=a.stop_signal,
+        behind=AllocationId(a.behind_allocation_id) if a.behind_allocation_id else None,
+        behind_seconds=a.behind_seconds,
     )
 
 

@@ -53,7 +53,10 @@ class StandsBy(ContactLost):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint."""
+    """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint.
+
+    ``queues``: it can begin one node right behind another.
+    """
 
     instance_id: str
     hardware: HardwareReport
@@ -61,6 +64,7 @@ class Introduction:
     addresses: tuple[str, ...]
     port: int
     cpus: int | None = None
+    queues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Link:
             facts=convert.facts(intro.facts),
             peer=pb.PeerEndpoint(addresses=intro.addresses, port=intro.port),
             instance_id=intro.instance_id,
+            queues=intro.queues,
         )
         call = self._stub.OpenSession(request)
         try:

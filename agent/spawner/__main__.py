@@ -6,15 +6,20 @@ import select
 import signal
 import socket
 import sys
+import time
 
 from rallypoint.failpoints import BadFailpoint, arm, reach
 
 from agent.spawner import wire
 from agent.spawner.keeper import Keeper
+from agent.spawner.orders import number
 from agent.spawner.reaper import supervise
+from agent.spawner.waiting import NOT_WELL, Waiting
 
 # So many spawns at most before looking what else has happened.
 SPAWN_SLICE = 8
+# While there is more to spawn, news are told so many seconds apart: many ends are brought to the disk at one stroke.
+GATHER_SECONDS = 0.02
 # A spawner with nothing to do waits so long for a first daemon.
 GREETING_SECONDS = 10.0
 
@@ -27,15 +32,16 @@ class Server:
         self._listener = _listen(directory)
         self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+        for name in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(name, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._keeper = Keeper(directory, self._poll, use_groups)
+        self._waiting = Waiting()
+        self._keeper = Keeper(directory, self._poll, use_groups, self._waiting.over)
         self._daemon: socket.socket | None = None
         self._decoder = wire.Decoder()
         self._output = bytearray()
-        self._spawns: list[wire.Message] = []
+        self._told_at = 0.0
         self._leave_at = 0.0
         self._poll.register(self._listener, select.EPOLLIN)
         self._poll.register(self._wakeup, select.EPOLLIN)
@@ -47,22 +53,24 @@ class Server:
         while self._daemon is not None or self._keeper.tasks or wire.now() < self._leave_at:
             for fd, event in self._poll.poll(self._timeout()):
                 self._handle(fd, event)
-            self._spawn_some()
             self._keeper.reap()
             self._keeper.tick()
+            self._spawn_some()
             self._tell()
             # Last, for it may take a while: what was told is on its way.
             self._keeper.nursery.move_on()
         self._keeper.nursery.close()
 
     def _timeout(self) -> float | None:
-        if self._spawns:
+        if self._waiting.is_ready():
             return 0.0
-        timer = self._keeper.next_timer()
-        if self._daemon is not None or self._keeper.tasks:
-            return timer
-        leave = max(0.0, self._leave_at - wire.now())
-        return leave if timer is None else min(timer, leave)
+        times = [self._keeper.next_timer_at(), self._waiting.next_end()]
+        if self._waiting and self._keeper.book.news:
+            times.append(self._told_at + GATHER_SECONDS)
+        if self._daemon is None and not self._keeper.tasks:
+            times.append(self._leave_at)
+        first = min((at for at in times if at is not None), default=None)
+        return None if first is None else max(0.0, first - wire.now())
 
     def _handle(self, fd: int, event: int) -> None:
         if fd == self._wakeup:
@@ -92,7 +100,15 @@ class Server:
         self._keeper.book.news.clear()
         keeper = self._keeper
         self._push(
-            [{"ev": "snapshot", "records": keeper.book.records, "boot": keeper.boot, "held": keeper.nursery.held()}]
+            [
+                {
+                    "ev": "snapshot",
+                    "records": keeper.book.records,
+                    "boot": keeper.boot,
+                    "held": keeper.nursery.held(),
+                    "queues": True,
+                }
+            ]
         )
 
     def _drop(self) -> None:
@@ -100,7 +116,7 @@ class Server:
             self._poll.unregister(self._daemon)
             self._daemon.close()
             self._daemon = None
-            self._spawns.clear()
+            self._waiting.clear()
 
     def _receive(self) -> None:
         assert self._daemon is not None
@@ -119,7 +135,7 @@ class Server:
     def _obey(self, order: "wire.Message") -> None:
         op = order["op"]
         if op == "spawn":
-            self._spawns.append(order)
+            self._take(order)
         elif op == "exec":
             self._keeper.execute(order)
         elif op == "stop":
@@ -129,23 +145,44 @@ class Server:
         elif op == "lease":
             self._keeper.lease(order)
 
+    def _take(self, order: "wire.Message") -> None:
+        before = str(order.get("behind") or "")
+        if before in self._keeper.tasks or self._waiting.has(before):
+            self._waiting.put_behind(order, before, wire.now() + number(order["within"]))
+        elif not before or self._keeper.ended_well(before):
+            self._waiting.put(order)
+        else:
+            self._waiting.returned.append((str(order["id"]), NOT_WELL))
+
     def _stop(self, order: "wire.Message") -> None:
-        """A task that still waits to be spawned is spawned first: one path for all ends."""
-        waiting = [spawn for spawn in self._spawns if spawn["id"] == order["id"]]
-        for spawn in waiting:
-            self._spawns.remove(spawn)
-            self._keeper.start(spawn)
+        """A task that is about to be spawned is spawned first; one that waits for another one's end never is."""
+        task = str(order["id"])
+        if self._waiting.drop(task):
+            self._keeper.book.refuse(task, str(order["reason"]), str(order["cause"]))
+            return
+        waiting = self._waiting.take_out(task)
+        if waiting is not None:
+            self._keeper.start(waiting)
         self._keeper.stop(order)
 
     def _spawn_some(self) -> None:
-        for order in self._spawns[:SPAWN_SLICE]:
-            self._keeper.start(order)
-        del self._spawns[:SPAWN_SLICE]
+        if self._waiting:
+            self._waiting.give_back_late(wire.now())
+            for order in self._waiting.take(SPAWN_SLICE):
+                self._keeper.start(order)
 
     def _tell(self) -> None:
-        self._push_all(self._keeper.book.refusals)
-        if self._keeper.commit() and self._keeper.book.news:
-            self._push_all(self._keeper.book.news)
+        book = self._keeper.book
+        for task, reason in self._waiting.returned:
+            book.refusals.append({"ev": "returned", "id": task, "at": time.time(), "reason": reason})
+        self._waiting.returned.clear()
+        self._push_all(book.refusals)
+        if self._waiting and wire.now() < self._told_at + GATHER_SECONDS:
+            return
+        if book.news:
+            self._told_at = wire.now()
+        if self._keeper.commit() and book.news:
+            self._push_all(book.news)
             reach("spawner.after-news")
 
     def _push_all(self, news: "list[wire.Message]") -> None:

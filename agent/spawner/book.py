@@ -30,9 +30,9 @@ class Book:
         """What is noted of each task."""
         return self.journal.records
 
-    def refuse(self, name: str, reason: str) -> None:
-        """This host can start nothing now. Said even if the disk takes no record: what never ran may run elsewhere."""
-        end = {"code": None, "cause": "host", "reason": reason, "log_bytes": 0}
+    def refuse(self, name: str, reason: str, cause: str = "host") -> None:
+        """It is not started. Said even if the disk takes no record: what never ran may run elsewhere."""
+        end = {"code": None, "cause": cause, "reason": reason, "log_bytes": 0}
         at = time.time()
         if name in self.records:
             self.journal.add("exited", name, at_end=at, **end)

@@ -4,6 +4,7 @@ import heapq
 import os
 import select
 import time
+from collections.abc import Callable
 
 from rallypoint.failpoints import reach
 
@@ -31,9 +32,12 @@ AFTER_ENDED = "the host was out of contact with its coordinator for {0:g} s, the
 
 
 class Keeper:
-    """All tasks of this host; what is noted and told of them is in ``book``."""
+    """All tasks of this host; what is noted and told of them is in ``book``.
 
-    def __init__(self, directory: str, poll: select.epoll, use_groups: bool = True) -> None:
+    ``over`` hears of each that is over, and whether it has ended well.
+    """
+
+    def __init__(self, directory: str, poll: select.epoll, use_groups: bool, over: Callable[[str, bool], None]) -> None:
         self.boot = procs.boot_id()
         self.book = Book(directory)
         self.tasks: dict[str, Task] = {}
@@ -41,6 +45,7 @@ class Keeper:
         place = os.stat(directory)
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
         self.nursery = Nursery(self._agent, use_groups)
+        self._over = over
         self._watch = Watch(poll)
         self._trees = Trees(self._watch, self.nursery, self._at, self._finish, self._stuck)
         self._timers: list[tuple[float, str]] = []
@@ -93,14 +98,17 @@ class Keeper:
             reach("spawner.after-spawn")
         except StartError as error:
             self.book.ended(task, error.code, "start_failed", str(error), 0)
+            self._over(task, False)
             return
         except HostError as error:
             self.book.refuse(task, str(error))
+            self._over(task, False)
             return
         except OSError as error:
             # Unrecorded it must not run: nobody could find it again.
             self.book.journal.take_back(task)
             self.book.refuse(task, f"journal {error.filename or self.book.journal.path!r}: {error.strerror}")
+            self._over(task, False)
             return
         self.nursery.born()
         self._started(task, pid, order, group, None if limit is None else began + number(limit))
@@ -166,9 +174,9 @@ class Keeper:
 
     # --- time ---------------------------------------------------------------------------------------------------
 
-    def next_timer(self) -> float | None:
-        """Seconds until :meth:`tick` has something to do."""
-        return max(0.0, self._timers[0][0] - now()) if self._timers else None
+    def next_timer_at(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._timers[0][0] if self._timers else None
 
     def tick(self) -> None:
         """Do what is due: limits, kills, sweeps, the end of the lease."""
@@ -290,6 +298,12 @@ class Keeper:
         if task.group is not None:
             self.nursery.remove(task.group, reuse=task.memory is None and not task.adopted)
         self.book.ended(task.id, task.code, task.cause, task.reason, task.log_bytes())
+        self._over(task.id, task.cause == "exit" and task.code == 0)
+
+    def ended_well(self, name: str) -> bool:
+        """Whether a task that does not live has ended well; of one without a record nobody asks any more."""
+        record = self.book.records.get(name)
+        return record is None or (record.get("cause") == "exit" and record.get("code") == 0)
 
     def commit(self) -> bool:
         """Bring the journal to where it must be before the news are told.

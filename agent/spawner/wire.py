@@ -4,6 +4,7 @@ Orders, daemon to spawner (``op``):
 
 * ``spawn``: ``id argv env cwd log signal grace limit after meta``. ``limit``: seconds or null; ``after``: seconds out
   of contact that it may outlast, if the lease is not longer, or null for any time; ``meta`` comes back as it is.
+  With ``behind within`` it waits until that other task is over, for so many seconds at most.
 * ``exec``: ``id key argv env cwd``: one more process in the tree of the running task ``id``, writing to its log.
 * ``stop``: ``id signal grace cause reason``.
 * ``forget``: ``id``, of a task that has ended.
@@ -12,8 +13,10 @@ Orders, daemon to spawner (``op``):
 
 News, spawner to daemon (``ev``):
 
-* ``snapshot``: ``records boot held``, once, first. ``held``: what ends trees and limits memory here.
+* ``snapshot``: ``records boot held queues``, once, first. ``held``: what ends trees and limits memory here; ``queues``:
+  orders may say ``behind``.
 * ``started``: ``id pid at``; ``stopping``: ``id``; ``exited``: ``id code at cause reason log_bytes``.
+* ``returned``: ``id at reason``, of a task that waited behind another one and will not be started.
 * ``stuck``: ``id reason``: what can't be killed and so is not over.
 * ``exec_ended``: ``id key code reason``.
 """

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from coordinator.core import budgets, jobs, leases, ledger, nearness, placement, regroup, rendezvous, restored, sessions
+from coordinator.core import (
+    backlog,
+    budgets,
+    jobs,
+    leases,
+    ledger,
+    nearness,
+    placement,
+    regroup,
+    rendezvous,
+    restored,
+    sessions,
+)
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
     BackupRestored,
@@ -43,6 +55,7 @@ def settle(turn: Turn) -> None:
     """Plan for what the turn freed and what it asked for. Once a turn, however many events it had."""
     _charge(turn)
     placement.plan(turn)
+    backlog.fill(turn)
     _charge(turn)
     _keep_time(turn)
 

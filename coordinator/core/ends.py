@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import copies
+from coordinator.core import backlog, copies
 from coordinator.core.changes import (
     AllocationFreed,
     DeadlineSet,
@@ -49,6 +49,7 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
         _end_in_gang(turn, job, allocation, status, retry)
         return
     turn.record(AllocationFreed(allocation.id))
+    backlog.succeed(turn, allocation)
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
     node = state.nodes[job.id][allocation.rank]
     outcome = _outcome(job, status)
@@ -58,6 +59,10 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
             return
         node = copies.led_by(node, allocation)
     elif node.attempt != allocation.attempt:
+        return
+    if status.cause is EndCause.RETURNED:
+        backlog.give_back(turn, node)
+        settle_job(turn, state.jobs[job.id])
         return
     # One that ended before it was ever reported running has its address from here.
     node = replace(node, address=allocation.address or node.address)

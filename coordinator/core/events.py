@@ -81,7 +81,7 @@ class RemovalRequested:
 class SessionOpened:
     """A host's agent called. Answered with the Host, whose epoch is the session's.
 
-    ``drained`` is why it shall get no new work; empty: it may.
+    ``drained`` is why it shall get no new work; empty: it may. ``queues``: it can begin one node right behind another.
     """
 
     host_id: HostId
@@ -90,6 +90,7 @@ class SessionOpened:
     peer: PeerEndpoint
     agent_version: str
     drained: str = ""
+    queues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,8 @@ def free_at(state: State, host: Host, need: fit.Need, now: float) -> Expected | 
     usage = state.usage[host.id]
     if fit.not_now(host, usage, need) is None:
         return FREE
-    held = [state.allocations[allocation] for allocation in usage.allocations]
+    # What waits behind another one holds nothing yet, and is short.
+    held = [a for a in (state.allocations[key] for key in usage.allocations) if a.behind is None]
     ends = sorted(((end_of(state, a, now), a) for a in held), key=lambda end: (end[0], end[1].id))
     low, high = 1, len(ends)
     while low < high:

@@ -20,6 +20,7 @@ class Broken(AssertionError):
 def check_invariants(state: State) -> None:
     """Raise Broken, naming the first thing that is wrong."""
     _check_capacity(state)
+    _check_backlog(state)
     _check_nodes(state)
     _check_gangs(state)
     _check_jobs(state)
@@ -33,13 +34,34 @@ def _require(holds: bool, what: str) -> None:
 
 def _check_capacity(state: State) -> None:
     for host_id, usage in state.usage.items():
-        held = [a for a in state.allocations.values() if a.host_id == host_id]
+        there = [a for a in state.allocations.values() if a.host_id == host_id]
+        held = [a for a in there if a.behind is None]
         gpus = [gpu for allocation in held for gpu in allocation.gpus]
         _require(len(gpus) == len(set(gpus)), f"a GPU of {host_id} is held twice: {gpus}")
-        _require({a.id for a in held} == usage.allocations, f"allocations of {host_id} are indexed wrongly")
+        _require({a.id for a in there} == usage.allocations, f"allocations of {host_id} are indexed wrongly")
         _require(sorted(gpus) == sorted(usage.gpus), f"GPUs of {host_id} are indexed wrongly")
         _require(sum(a.cpus for a in held) == usage.cpus, f"CPUs of {host_id} are counted wrongly")
         _require(sum(a.memory_bytes for a in held) == usage.memory_bytes, f"memory of {host_id} is counted wrongly")
+
+
+def _check_backlog(state: State) -> None:
+    queued = [a for a in state.allocations.values() if a.behind is not None]
+    _require(
+        {a.behind: a.id for a in queued} == state.chains.following, "what waits behind another one is indexed wrongly"
+    )
+    _require(len(state.chains.following) == len(queued), "two allocations wait behind the same one")
+    counts: dict[JobId, int] = {}
+    for allocation in queued:
+        counts[allocation.job_id] = counts.get(allocation.job_id, 0) + 1
+        before = None if allocation.behind is None else state.allocations.get(allocation.behind)
+        _require(before is not None, f"{allocation.id} waits behind {allocation.behind}, which is gone")
+        same = before is not None and _place_of(before) == _place_of(allocation)
+        _require(same, f"{allocation.id} waits behind {allocation.behind}, which holds something else")
+    _require(counts == state.chains.queued, "what waits behind others is counted wrongly")
+
+
+def _place_of(allocation: Allocation) -> tuple[object, ...]:
+    return (allocation.job_id, allocation.host_id, allocation.cpus, allocation.memory_bytes, allocation.gpus)
 
 
 def _check_nodes(state: State) -> None:

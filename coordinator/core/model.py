@@ -166,6 +166,7 @@ class Host:
     """A machine with an agent. ``hardware`` is None until its agent has called once.
 
     ``drained`` is why it gets no new work although it is in contact: its agent's protocol. What runs there goes on.
+    ``queues``, which is not stored: whether its agent can begin one node right behind another one.
     ``vacate_at``: its work has to go, at the latest then (0: it may stay); a host that is vacated is cordoned too.
     """
 
@@ -183,6 +184,7 @@ class Host:
     last_seen_at: float = 0.0
     drained: str = ""
     vacate_at: float = 0.0
+    queues: bool = False
 
 
 # ---------------------------------------------------------------- jobs
@@ -232,6 +234,7 @@ class EndCause(Enum):
     HOST = "host"
     UNREACHABLE = "unreachable"
     OUT_OF_MEMORY = "out-of-memory"
+    RETURNED = "returned"
     PREEMPTED = "preempted"
 
 
@@ -326,6 +329,8 @@ class Allocation:
     Of a ``cluster`` job, a rank beyond its nodes is a spare (see ``spares``), and one that is observed ENDED is kept
     for the next generation (see ``regroup``). ``share`` is the part that it holds of each of its GPUs, ``price`` what
     it costs in USD an hour, ``held_since`` when it was made. ``ready`` is whether the node announced that it is.
+
+    ``behind`` another one, it holds nothing until that one is freed, and then what that one held (see ``backlog``).
     """
 
     id: AllocationId
@@ -349,6 +354,7 @@ class Allocation:
     price: float = 0.0
     held_since: float = 0.0
     ready: bool = False
+    behind: AllocationId | None = None
 
 
 class GangPhase(Enum):

@@ -41,6 +41,10 @@ class Line:
     tried: int | None = None
     offers: Offers | None = None
 
+    def ids(self) -> Iterator[JobId]:
+        """All its jobs."""
+        return (job for jobs in self.jobs.values() for _, job in jobs)
+
     def after(self, rank: Rank, number: int) -> tuple[int, JobId] | None:
         """The oldest job that is younger than the one with this number."""
         jobs = self.jobs.get(rank, [])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import copies
+from coordinator.core import backlog, copies
 from coordinator.core.changes import (
     AllocationFreed,
     DeadlineSet,
@@ -89,6 +89,7 @@ def _let_go(turn: Turn, allocation: Allocation) -> None:
         return
     node = state.nodes[job.id][allocation.rank]
     turn.record(AllocationFreed(allocation.id))
+    backlog.succeed(turn, allocation)
     others = copies.held(state, job.id, allocation.rank)
     left = copies.led_by(node, copies.lead(others)) if others else replace(node, state=NodeState.PENDING)
     turn.record(NodeUpdated(replace(left, reason=REASON)))

@@ -137,6 +137,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
         peer=event.peer,
         agent_version=event.agent_version,
         drained=event.drained,
+        queues=event.queues,
         epoch=known.epoch + 1,
         state=HostState.ONLINE,
         last_seen_at=turn.at.wall,

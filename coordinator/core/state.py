@@ -11,6 +11,7 @@ from typing import Any
 
 from coordinator.core import lifecycle
 from coordinator.core.book import Book
+from coordinator.core.chains import Chains
 from coordinator.core.changes import (
     AllocationFreed,
     AllocationReserved,
@@ -104,6 +105,7 @@ class State:
         # Of jobs with redundancy: what each node holds, and the ranks of nodes that run with too few copies.
         self.copies: dict[tuple[JobId, int], set[AllocationId]] = {}
         self.short: dict[JobId, RankSet] = {}
+        self.chains = Chains()
         # Jobs that have not ended, by what they want to be near to.
         self.near: dict[str, set[JobId]] = {}
         self.last_job_number = 0
@@ -206,6 +208,7 @@ class State:
             self.spared.pop(job.id, None)
             self.fresh_jobs.discard(job.id)
             self.resting.pop(job.id, None)
+            self.chains.pace.pop(job.id, None)
             self._near_no_more(job)
         self._queue(job.id)
         if job.state.ended or job.state is JobState.STOPPING:
@@ -254,6 +257,7 @@ class State:
         elif old_state is NodeState.PENDING:
             self.pending[node.job_id].discard(node.rank)
             self.ready[node.job_id].discard(node.rank)
+        self.chains.time(node)
         self._count_copies(node.job_id, node.rank)
         if NodeState.PENDING in (old_state, node.state):
             self._queue(node.job_id)
@@ -281,9 +285,17 @@ class State:
         if allocation.job_id in self.short:
             self.copies.setdefault((allocation.job_id, allocation.rank), set()).add(allocation.id)
             self._count_copies(allocation.job_id, allocation.rank)
+        self.usage[allocation.host_id].allocations.add(allocation.id)
+        if allocation.behind is None:
+            self._hold(allocation)
+        else:
+            self.chains.put(allocation)
+        self.book.changed.add(allocation.host_id)
+
+    def _hold(self, allocation: Allocation) -> None:
         self.usage[allocation.host_id].hold(allocation)
         self.shares.count(self.jobs[allocation.job_id].user, allocation, 1)
-        self.book.changed.add(allocation.host_id)
+        self.chains.heads[allocation.id] = None
 
     def _allocation_updated(self, change: AllocationUpdated) -> None:
         new = change.allocation
@@ -294,6 +306,12 @@ class State:
                 meter.take(old)
                 meter.add(new)
         self.allocations[new.id] = new
+        if old.behind is not None and new.behind != old.behind:
+            self.chains.take(old)
+            if new.behind is None:
+                self._hold(new)
+            else:
+                self.chains.put(new)
         if old.wanted is not new.wanted:
             self.book.changed.add(new.host_id)
 
@@ -304,10 +322,14 @@ class State:
         self.bill.take(allocation)
         if allocation.job_id in self.short:
             self._copy_freed(allocation)
-        self.usage[allocation.host_id].free(allocation)
-        self._changed(allocation.host_id)
         job = self.jobs[allocation.job_id]
-        self.shares.count(job.user, allocation, -1)
+        if allocation.behind is None:
+            self.usage[allocation.host_id].free(allocation)
+            self.shares.count(job.user, allocation, -1)
+        else:
+            self.usage[allocation.host_id].allocations.discard(allocation.id)
+            self.chains.take(allocation)
+        self._changed(allocation.host_id)
         if job.spec.spares and allocation.rank >= job.spec.nodes:
             # Another one may stand ready already.
             self.fresh_jobs.add(job.id)

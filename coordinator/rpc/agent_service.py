@@ -32,9 +32,9 @@ from coordinator.rpc.identity import calling_host_id
 from coordinator.rpc.orders import (
     SpecCache,
     all_probes,
-    desired_to_proto,
     distances_from_proto,
     member_to_proto,
+    orders_to_proto,
     statuses_from_proto,
 )
 
@@ -74,6 +74,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             peer=PeerEndpoint(tuple(request.peer.addresses), request.peer.port),
             agent_version=request.agent_version,
             drained=why_drained,
+            queues=request.queues,
         )
         host: Host = await self._parts.engine.post(opened)
         where = f"{request.hardware.hostname} ({context.peer()})"
@@ -83,7 +84,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         log.info("session.opened", host=host.name, id=host_id, epoch=host.epoch, peer=context.peer())
         try:
             yield self._welcome(host)
-            async for response in self._orders(session):
+            async for response in self._orders(session, request.queues):
                 yield response
         finally:
             self._parts.hub.leave(host_id, session)
@@ -124,7 +125,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         )
         return pb.OpenSessionResponse(welcome=welcome)
 
-    async def _orders(self, session: Session) -> AsyncIterator[pb.OpenSessionResponse]:
+    async def _orders(self, session: Session, together: bool) -> AsyncIterator[pb.OpenSessionResponse]:
         revision = 0
         # The first message is complete even when it is empty: it tells what is *not* wanted any more.
         session.begin()
@@ -135,20 +136,19 @@ class AgentService(pb_grpc.AgentServiceServicer):
             if orders or revision == 0:
                 revision += 1
                 reach("coordinator.before-send")
-                yield pb.OpenSessionResponse(desired=self._desired(orders, revision))
+                yield pb.OpenSessionResponse(desired=self._desired(orders, revision, together))
                 reach("coordinator.after-send")
             if probes:
                 yield pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes]))
             if targets:
                 yield pb.OpenSessionResponse(measure=pb.MeasureOrder(targets=targets))
 
-    def _desired(self, orders: dict[AllocationId, Desired | None], revision: int) -> pb.DesiredState:
-        return pb.DesiredState(
-            revision=revision,
-            complete=revision == 1,
-            allocations=[desired_to_proto(order, self._specs) for order in orders.values() if order is not None],
-            removed_allocation_ids=[allocation for allocation, order in orders.items() if order is None],
-        )
+    def _desired(self, orders: dict[AllocationId, Desired | None], revision: int, together: bool) -> pb.DesiredState:
+        wanted = (order for order in orders.values() if order is not None)
+        message = orders_to_proto(wanted, self._specs, together)
+        message.revision, message.complete = revision, revision == 1
+        message.removed_allocation_ids.extend(allocation for allocation, order in orders.items() if order is None)
+        return message
 
     async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
         """Heartbeat, statuses and lease in one."""

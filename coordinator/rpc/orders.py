@@ -8,6 +8,7 @@ from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1 import types_pb2
 
 from coordinator.core import model
+from coordinator.core.backlog import PATIENCE
 from coordinator.core.desired import Desired
 from coordinator.core.events import AllocationStatus
 from coordinator.core.ids import AllocationId, HostId
@@ -34,6 +35,7 @@ _CAUSE = {
     pb.END_CAUSE_HOST: model.EndCause.HOST,
     pb.END_CAUSE_UNREACHABLE: model.EndCause.UNREACHABLE,
     pb.END_CAUSE_OUT_OF_MEMORY: model.EndCause.OUT_OF_MEMORY,
+    pb.END_CAUSE_RETURNED: model.EndCause.RETURNED,
 }
 
 
@@ -59,8 +61,19 @@ class SpecCache:
         return message
 
 
-def desired_to_proto(desired: Desired, specs: SpecCache) -> pb.DesiredAllocation:
-    """An order to a host."""
+def orders_to_proto(orders: Iterable[Desired], specs: SpecCache, together: bool) -> pb.DesiredState:
+    """Orders to a host; ``together``: each job's specification once, not with every allocation."""
+    message = pb.DesiredState()
+    for order in orders:
+        sent = desired_to_proto(order, specs, not together)
+        message.allocations.append(sent)
+        if together and order.job.id not in message.specs:
+            message.specs[order.job.id].CopyFrom(specs.get(order.job))
+    return message
+
+
+def desired_to_proto(desired: Desired, specs: SpecCache, whole: bool = True) -> pb.DesiredAllocation:
+    """An order to a host; ``whole``: with the specification."""
     allocation, job = desired.allocation, desired.job
     message = pb.DesiredAllocation(
         allocation_id=allocation.id,
@@ -70,7 +83,7 @@ def desired_to_proto(desired: Desired, specs: SpecCache) -> pb.DesiredAllocation
         phase=_PHASE[allocation.wanted],
         job_name=job.name,
         started=allocation.observed in (model.Phase.RUNNING, model.Phase.STOPPING),
-        spec=specs.get(job),
+        spec=specs.get(job) if whole else None,
         cpus=allocation.cpus,
         memory_bytes=allocation.memory_bytes,
         gpu_uuids=allocation.gpus,
@@ -78,6 +91,8 @@ def desired_to_proto(desired: Desired, specs: SpecCache) -> pb.DesiredAllocation
         stop_reason=allocation.stop_reason,
         stop_grace_seconds=allocation.stop_grace,
         stop_signal=allocation.stop_signal,
+        behind_allocation_id=allocation.behind or "",
+        behind_seconds=PATIENCE if allocation.behind else 0.0,
     )
     if desired.group is not None:
         message.group.CopyFrom(_group_to_proto(desired))

@@ -134,6 +134,7 @@ def allocation_row(held: Allocation) -> Values:
         held.price,
         held.held_since,
         held.ready,
+        held.behind,
     )
 
 

@@ -132,6 +132,7 @@ allocations = _table(
     _real("price", default="0"),
     _real("held_since", default="0"),
     _flag("ready", added=True),
+    _text("behind", nullable=True),
 )
 
 gangs = _table(

@@ -138,7 +138,7 @@ class _History:
         return GangDissolved(job_id(self._number()))
 
     def host_updated(self) -> StoredChange:
-        return HostUpdated(self._draw(record(Host, id=host_id(self._number()))))
+        return HostUpdated(self._draw(record(Host, id=host_id(self._number()), queues=False)))
 
     def host_removed(self) -> StoredChange:
         return HostRemoved(host_id(self._number()))

@@ -108,7 +108,8 @@ class Agent:
         stream = Stream(self.world.network, self.host.link, self.process, lambda message: self._take(contact, message))
         contact = self.contact = Contact(stream, self.host.now())
         contact.limit = self._after(self._times.answer, self._lost, contact)
-        event = SessionOpened(self.host.id, self.host.facts, self.host.hardware(), self.host.peer, "sim")
+        hardware = self.host.hardware()
+        event = SessionOpened(self.host.id, self.host.facts, hardware, self.host.peer, "sim", queues=self.work.queues)
         self.world.call_up(self.host.link, self._deliver_open, event, contact)
 
     def _deliver_open(self, event: SessionOpened, contact: Contact) -> None:

@@ -28,7 +28,7 @@ from coordinator.core.turn import Turn
 from coordinator.logfiles import Chunk, LogFiles
 from coordinator.rpc.agent_service import _known_outputs
 from coordinator.rpc.hub import Hub, Session
-from coordinator.rpc.orders import SpecCache, desired_to_proto, member_to_proto
+from coordinator.rpc.orders import SpecCache, member_to_proto, orders_to_proto
 from tests.fakes.memory_store import MemoryStore
 from tests.sim.clock import Process, Timer
 
@@ -149,12 +149,11 @@ class Coordinator:
         stream.send(None)
 
     def _desired(self, orders: dict[AllocationId, Desired | None], revision: int) -> pb.DesiredState:
-        return pb.DesiredState(
-            revision=revision,
-            complete=revision == 1,
-            allocations=[desired_to_proto(order, self._specs) for order in orders.values() if order is not None],
-            removed_allocation_ids=[allocation for allocation, order in orders.items() if order is None],
-        )
+        wanted = (order for order in orders.values() if order is not None)
+        message = orders_to_proto(wanted, self._specs, together=True)
+        message.revision, message.complete = revision, revision == 1
+        message.removed_allocation_ids.extend(allocation for allocation, order in orders.items() if order is None)
+        return message
 
     # --- turns --------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -155,6 +155,8 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         log_bytes=random.choice(SIZES),
         failing_rank=random.choice([None, 0, 1]),
     )
+    if placement is Placement.ANY and random.random() < 0.3:
+        spec, world.programs[name] = _crowd(world, spec, world.programs[name])
     stop_after = random.uniform(0.0, 20.0) if random.random() < 0.25 else None
     if not _ends_by_itself(world, spec):
         stop_after = until + 30.0
@@ -163,6 +165,15 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         del world.programs[name]
     else:
         world.clock.after(at, None, user.submit, spec, stop_after, abort)
+
+
+def _crowd(world: World, spec: JobSpec, program: Program) -> tuple[JobSpec, Program]:
+    """Many short nodes, which hosts have in hand several at a time, and among them some that are not short."""
+    random = world.random
+    nodes = random.randint(10, 40)
+    slow = tuple(random.sample(range(nodes), random.choice([0, 0, 1, 3])))
+    short = replace(program, seconds=random.choice([0.0, 0.02, 0.05]), slow_ranks=slow)
+    return replace(spec, nodes=nodes, redundancy=1), short
 
 
 def _upload(world: World, name: str) -> FileArchive:

@@ -20,6 +20,8 @@ PEER_PORT = 7000
 KILL_SECONDS = 0.5
 # How often the reaper above a spawner dies with it.
 REAPER_DIES_TOO = 0.3
+# What one of a crowd of short nodes takes that is not short.
+SLOW_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Program:
     log_bytes: int = 0
     # The rank that ends with ``code`` at ``seconds``; the others end with 0.
     failing_rank: int | None = None
+    # The ranks that take longer than all others, each some seconds.
+    slow_ranks: tuple[int, ...] = ()
 
 
 class Host:
@@ -90,7 +94,8 @@ class Host:
         self.processes[key] = process
         code = program.code if program.failing_rank in (None, desired.rank) else 0
         self._plan_output(process)
-        self.world.clock.after(program.seconds, None, self._exit, process, code)
+        seconds = SLOW_SECONDS if desired.rank in program.slow_ranks else program.seconds
+        self.world.clock.after(seconds, None, self._exit, process, code)
         if self.spawner_doomed:
             self.spawner_doomed = False
             self.world.clock.after(0.0, None, self.kill_spawner)
@@ -172,7 +177,7 @@ class Host:
         self.agent.die()
         self.agent = None
         if self.spawner is not None:
-            self.spawner.daemon = None
+            self.spawner.daemon_died()
 
     def start_spawner(self) -> Spawner:
         """The spawner, which is started if there is none."""

@@ -68,6 +68,7 @@ class Ledger:
             shared = set(other.desired.gpu_uuids) & set(desired.gpu_uuids)
             if other.host is host and shared:
                 raise Violated(f"{key} starts on {host.name} with {sorted(shared)}, which {other.id} uses")
+        self._check_cpus(process)
         before = self._starts.get(key)
         if before is not None and (before[0] != host.id or before[1] == host.boots):
             raise Violated(f"{key} is started a second time, on {host.name}")
@@ -78,6 +79,13 @@ class Ledger:
             self._check_member(desired)
         elif desired.group is not None or desired.members:
             raise Violated(f"{key} may run anywhere but was told of a group")
+
+    def _check_cpus(self, process: Running) -> None:
+        """What begins behind another one does so when that one is gone, not before."""
+        there = [process, *(other for other in self.live.values() if other.host is process.host)]
+        cpus = sum(self.world.disk.jobs[each.desired.job_id].spec.resources.cpus.min or 1 for each in there)
+        if cpus > process.host.cpus:
+            raise Violated(f"{process.id} starts on {process.host.name}, which has {process.host.cpus} CPUs: {there}")
 
     def _check_copies(self, process: Running) -> None:
         """Never more of a node at once than its job asks for, and never two in one backend."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.core.model import AllocationId, Phase
+from agent.core.model import AllocationId, DesiredUpdate, Phase
 from agent.core.outflow import Position
 from agent.work import Work
 from coordinator.core import rendezvous
@@ -150,6 +150,14 @@ class SendingOnce(Agent):
     publishing = SendsOnce
 
 
+class BeginsAtOnce(Work):
+    """Begins what is to begin behind another one beside that one."""
+
+    def want(self, update: DesiredUpdate) -> None:
+        """See Work."""
+        super().want(replace(update, allocations=tuple(replace(a, behind=None) for a in update.allocations)))
+
+
 PLANTS: dict[str, Parts] = {
     "a skipped fence": Parts(decide=skip_the_fence),
     "a GPU freed early": Parts(decide=free_early),
@@ -162,4 +170,5 @@ PLANTS: dict[str, Parts] = {
     "a forgotten cordon": Parts(decide=place_on_closed),
     "output acknowledged before it is stored": Parts(coordinator=AcknowledgesOutputFirst),
     "output sent once": Parts(agent=SendingOnce),
+    "a queue not waited in": Parts(work=BeginsAtOnce),
 }

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.spawner import journal as production
+from agent.spawner.__main__ import GATHER_SECONDS
 from agent.spawner.keeper import AFTER_ENDED, LEASE_ENDED, LOST, REBOOTED
+from agent.spawner.waiting import NOT_WELL, Waiting
 from tests.sim.clock import Process
 
 if TYPE_CHECKING:
@@ -101,8 +103,10 @@ class Spawner:
         self.records = host.journal.open()
         self._unwritten: list[Message] = []
         self._news: list[Message] = []
+        self._refusals: list[Message] = []
         self._must_sync = False
         self._committing = False
+        self._waiting = Waiting()
         saved = host.lease_file
         self.lease_until: float | None = saved.until if saved.boot == host.boots else None
         self.lease_grace = saved.grace
@@ -118,7 +122,12 @@ class Spawner:
         self._commit()
         self._news.clear()
         records = {task: dict(record) for task, record in self.records.items()}
-        self._push([{"ev": "snapshot", "records": records, "boot": self.host.boots}])
+        self._push([{"ev": "snapshot", "records": records, "boot": self.host.boots, "queues": True}])
+
+    def daemon_died(self) -> None:
+        """Who gave the orders that wait will not hear of them; another one gives them anew."""
+        self.daemon = None
+        self._waiting.clear()
 
     def obey(self, orders: list[Message]) -> None:
         """Carry out what the daemon orders."""
@@ -129,6 +138,25 @@ class Spawner:
     # --- orders -------------------------------------------------------------------------------------------------
 
     def _spawn(self, order: Message) -> None:
+        before = str(order.get("behind") or "")
+        if before in self.tasks or self._waiting.has(before):
+            within: Any = order["within"]
+            self._waiting.put_behind(order, before, self.host.now() + within)
+            self._at(self.host.now() + within, self._give_back_late)
+        elif not before or self._ended_well(before):
+            self._start(order)
+        else:
+            self._waiting.returned.append((str(order["id"]), NOT_WELL))
+
+    def _ended_well(self, key: str) -> bool:
+        record = self.records.get(key)
+        return record is None or (record.get("cause") == "exit" and record.get("code") == 0)
+
+    def _give_back_late(self) -> None:
+        self._waiting.give_back_late(self.host.now() + ROUNDING)
+        self._soon()
+
+    def _start(self, order: Message) -> None:
         key = str(order["id"])
         if key in self.records:
             return
@@ -145,7 +173,11 @@ class Spawner:
         self._news.append({"ev": "started", "id": key, "pid": 1, "at": self.host.wall()})
 
     def _stop(self, order: Message) -> None:
-        task = self.tasks.get(str(order["id"]))
+        key = str(order["id"])
+        if self._waiting.drop(key):
+            end = {"code": None, "cause": str(order["cause"]), "reason": str(order["reason"]), "log_bytes": 0}
+            self._refusals.append({"ev": "exited", "id": key, "at": self.host.wall(), **end})
+        task = self.tasks.get(key)
         if task is not None:
             grace: Any = order["grace"]
             self._end_task(task, grace, str(order["cause"]), str(order["reason"]))
@@ -239,6 +271,9 @@ class Spawner:
         self._add("exited", key, at_end=at, **end)
         self._must_sync = True
         self._news.append({"ev": "exited", "id": key, "at": at, **end})
+        self._waiting.over(key, cause == "exit" and code == 0)
+        for order in self._waiting.take(1):
+            self._start(order)
 
     def _pick_up(self, key: str, record: Message) -> None:
         if record.get("boot") != self.host.boots:
@@ -279,7 +314,7 @@ class Spawner:
         # What happens until then is committed and told together, or lost together.
         if not self._committing:
             self._committing = True
-            self.host.world.clock.after(0.001, self.process, self._commit)
+            self.host.world.clock.after(GATHER_SECONDS if self._waiting else 0.001, self.process, self._commit)
 
     def _commit(self) -> None:
         self._committing = False
@@ -290,7 +325,10 @@ class Spawner:
             for told in self._news:
                 if told["ev"] == "exited":
                     self.host.world.ledger.recorded(self.host, told)
-        news, self._news = self._news, []
+        for key, reason in self._waiting.returned:
+            self._refusals.append({"ev": "returned", "id": key, "at": self.host.wall(), "reason": reason})
+        self._waiting.returned.clear()
+        news, self._news, self._refusals = [*self._refusals, *self._news], [], []
         if news:
             self._push(news)
 

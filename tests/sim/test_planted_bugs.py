@@ -22,6 +22,7 @@ WORDS = {
     "a forgotten cordon": r"which is closed",
     "output acknowledged before it is stored": r"acknowledged up to",
     "output sent once": r"lets go of|are stored",
+    "a queue not waited in": r"which has \d+ CPUs|which .* uses",
 }
 
 

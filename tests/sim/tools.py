@@ -58,6 +58,8 @@ class Nodes:
         spec = desired.spec
         grace = DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration
         return {
+            "behind": desired.behind,
+            "within": desired.behind_seconds,
             "op": "spawn",
             "id": desired.id,
             "signal": spec.stop_signal or "TERM",

@@ -86,6 +86,8 @@ class _EndCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EndCause.Val
     END_CAUSE_UNREACHABLE: _EndCause.ValueType  # 6
     """A peer was not reached while preparing."""
     END_CAUSE_OUT_OF_MEMORY: _EndCause.ValueType  # 7
+    END_CAUSE_RETURNED: _EndCause.ValueType  # 20
+    """It never began, because what it waited behind did not end well or in time: nobody's fault."""
 
 class EndCause(_EndCause, metaclass=_EndCauseEnumTypeWrapper):
     """Whose fault an end is."""
@@ -104,6 +106,8 @@ END_CAUSE_HOST: EndCause.ValueType  # 5
 END_CAUSE_UNREACHABLE: EndCause.ValueType  # 6
 """A peer was not reached while preparing."""
 END_CAUSE_OUT_OF_MEMORY: EndCause.ValueType  # 7
+END_CAUSE_RETURNED: EndCause.ValueType  # 20
+"""It never began, because what it waited behind did not end well or in time: nobody's fault."""
 Global___EndCause: _TypeAlias = EndCause  # noqa: Y015
 
 @_typing.final
@@ -116,11 +120,14 @@ class OpenSessionRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     PEER_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.str
     """"MAJOR.MINOR" of this protocol."""
     agent_version: _builtins.str
     instance_id: _builtins.str
     """Made anew at each start of the agent."""
+    queues: _builtins.bool
+    """It understands `behind_allocation_id` and `specs`."""
     @_builtins.property
     def hardware(self) -> _types_pb2.Hardware: ...
     @_builtins.property
@@ -138,10 +145,11 @@ class OpenSessionRequest(_message.Message):
         facts: _types_pb2.HostFacts | None = ...,
         peer: Global___PeerEndpoint | None = ...,
         instance_id: _builtins.str = ...,
+        queues: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "hardware", b"hardware", "peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "peer", b"peer", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "peer", b"peer", "protocol_version", b"protocol_version", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -252,10 +260,32 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 class DesiredState(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SpecsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _types_pb2.JobSpec: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.JobSpec | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REVISION_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     ALLOCATIONS_FIELD_NUMBER: _builtins.int
     REMOVED_ALLOCATION_IDS_FIELD_NUMBER: _builtins.int
+    SPECS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     complete: _builtins.bool
     """The whole truth: what is not listed is to end. Otherwise a change to what was sent before."""
@@ -265,6 +295,10 @@ class DesiredState(_message.Message):
     def removed_allocation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Allocations that the coordinator no longer knows: their processes end, their records may go."""
 
+    @_builtins.property
+    def specs(self) -> _containers.MessageMap[_builtins.str, _types_pb2.JobSpec]:
+        """By job: what its allocations that bring no specification of their own shall run."""
+
     def __init__(
         self,
         *,
@@ -272,10 +306,11 @@ class DesiredState(_message.Message):
         complete: _builtins.bool = ...,
         allocations: _abc.Iterable[Global___DesiredAllocation] | None = ...,
         removed_allocation_ids: _abc.Iterable[_builtins.str] | None = ...,
+        specs: _abc.Mapping[_builtins.str, _types_pb2.JobSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "complete", b"complete", "removed_allocation_ids", b"removed_allocation_ids", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "complete", b"complete", "removed_allocation_ids", b"removed_allocation_ids", "revision", b"revision", "specs", b"specs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,6 +339,8 @@ class DesiredAllocation(_message.Message):
     STOP_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     STOP_SIGNAL_FIELD_NUMBER: _builtins.int
     PROGRAM_FIELD_NUMBER: _builtins.int
+    BEHIND_ALLOCATION_ID_FIELD_NUMBER: _builtins.int
+    BEHIND_SECONDS_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     """"JOB.RANK.ATTEMPT" """
     job_id: _builtins.str
@@ -320,6 +357,11 @@ class DesiredAllocation(_message.Message):
     stop_grace_seconds: _builtins.float
     stop_signal: _builtins.str
     """Overrides the spec's stop signal; empty: the spec's."""
+    behind_allocation_id: _builtins.str
+    """Another allocation of this host: this one begins as soon as that one has ended well, with what it held. If it does
+    not begin within so many seconds, or that one ends otherwise, it is given back (END_CAUSE_RETURNED).
+    """
+    behind_seconds: _builtins.float
     @_builtins.property
     def spec(self) -> _types_pb2.JobSpec: ...
     @_builtins.property
@@ -356,10 +398,12 @@ class DesiredAllocation(_message.Message):
         stop_grace_seconds: _builtins.float = ...,
         stop_signal: _builtins.str = ...,
         program: Global___Program | None = ...,
+        behind_allocation_id: _builtins.str = ...,
+        behind_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "program", b"program", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "program", b"program", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "behind_allocation_id", b"behind_allocation_id", "behind_seconds", b"behind_seconds", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "program", b"program", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@ def upgrade() -> None:
     op.add_column("allocations", sa.Column("price", sa.Double(), nullable=False, server_default="0"))
     op.add_column("allocations", sa.Column("held_since", sa.Double(), nullable=False, server_default="0"))
     op.add_column("allocations", sa.Column("ready", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("allocations", sa.Column("behind", sa.Text()))
     op.add_column("hosts", sa.Column("vacate_at", sa.Double(), nullable=False, server_default="0"))
     op.create_table(
         "costs",
