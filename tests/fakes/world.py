@@ -60,6 +60,8 @@ class World:
     effects: list[Effect] = field(default_factory=list)
     cut: set[tuple[str, str]] = field(default_factory=set)
     asleep: set[HostId] = field(default_factory=set)
+    # Whether agents can begin one node right behind another one.
+    queues: bool = False
 
     # ------------------------------------------------------------ stepping
 
@@ -123,7 +125,7 @@ class World:
         known = self.state.hosts[host_id]
         hw = hw or known.hardware or hardware()
         peer = PeerEndpoint((f"10.0.0.{host_id.removeprefix('h-')}",), 7000)
-        opened: Host = self.post(SessionOpened(host_id, known.facts, hw, peer, "test"))
+        opened: Host = self.post(SessionOpened(host_id, known.facts, hw, peer, "test", queues=self.queues))
         return opened
 
     def report(self, host_id: HostId, *statuses: AllocationStatus, probes: tuple[Reach, ...] = ()) -> None:
