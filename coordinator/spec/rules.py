@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from coordinator.core import cron
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, StartupOrder, UtilizationPolicy
 from coordinator.spec.problems import Wrong, nearest
 
@@ -151,11 +152,10 @@ def check_near(near: str) -> str:
 
 def check_schedule(schedule: str) -> str:
     """A cron expression. Raises ``Wrong``."""
-    if len(schedule.split()) != 5:
-        raise Wrong(
-            f"schedule {schedule!r} is not a cron expression; it has 5 fields: minute hour day month weekday, in UTC;"
-            " write for example '0 2 * * *'"
-        )
+    try:
+        cron.parse(schedule)
+    except cron.Wrong as wrong:
+        raise Wrong(str(wrong)) from None
     return schedule
 
 
