@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import copies, fit, score
+from coordinator.core import copies, fit, max_running, score
 from coordinator.core.attempts import reserve
 from coordinator.core.changes import JobUpdated
 from coordinator.core.ids import HostId
@@ -50,7 +50,7 @@ class Anywhere:
     def _place_nodes(self, job: Job, offers: Offers, most: int) -> Outcome:
         """Place up to so many nodes of the job, each on the best host there is for it then."""
         state, ready = self.turn.state, self.turn.state.ready[job.id]
-        placed = 0
+        placed, most = 0, min(most, max_running.room(job, state.counts[job.id]))
         while placed < most and self.work.left > 0 and (rank := ready.first()) is not None:
             node = state.nodes[job.id].get(rank)
             offer = self._best(job, node, offers)

@@ -37,6 +37,7 @@ def reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted:
                 failing_since=before.failing_since if before else 0.0,
                 copies_failed=before.copies_failed if before else 0,
                 failed_host_id=before.failed_host_id if before else None,
+                retried_from=before.retried_from if before else 0,
             )
         )
     )

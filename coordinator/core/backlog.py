@@ -133,6 +133,6 @@ def _reserve(turn: Turn, job: Job, rank: int, head: Allocation, before: Allocati
     )
     turn.record(AllocationReserved(queued))
     node = Node(job.id, rank, NodeState.PLACED, attempt, head.host_id, gpus=head.gpus, variant=head.variant)
-    turn.record(NodeUpdated(node))
+    turn.record(NodeUpdated(replace(node, retried_from=known.retried_from if known else 0)))
     turn.effect(DesiredChanged(head.host_id, queued.id))
     return queued.id

@@ -8,6 +8,7 @@ rebuilt when agents call again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import AllocationId, HostId, JobId
@@ -190,6 +191,21 @@ class TryDelayed:
     until: float | None
 
 
+class Withheld(Enum):
+    """What keeps a job from being placed: its schedule, or other jobs that have not ended."""
+
+    TIME = "time"
+    OTHERS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class JobWithheld:
+    """Volatile: the job is not to be placed yet; None: it may be."""
+
+    job_id: JobId
+    by: Withheld | None
+
+
 Durable = (
     JobCreated
     | JobUpdated
@@ -217,6 +233,7 @@ Volatile = (
     | RoundTripSeen
     | DeadlineSet
     | TryDelayed
+    | JobWithheld
 )
 Change = Durable | Volatile
 VOLATILE = (
@@ -230,4 +247,5 @@ VOLATILE = (
     RoundTripSeen,
     DeadlineSet,
     TryDelayed,
+    JobWithheld,
 )

@@ -17,7 +17,9 @@ from coordinator.core import (
     regroup,
     rendezvous,
     restored,
+    retrying,
     sessions,
+    starts,
 )
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
@@ -30,6 +32,7 @@ from coordinator.core.events import (
     JobSubmitted,
     PlanAsked,
     RemovalRequested,
+    RetryRequested,
     SessionOpened,
     StopRequested,
     Ticked,
@@ -54,9 +57,12 @@ def decide(turn: Turn, event: Event) -> Any:
 def settle(turn: Turn) -> None:
     """Plan for what the turn freed and what it asked for. Once a turn, however many events it had."""
     _charge(turn)
+    starts.follow(turn)
     placement.plan(turn)
     backlog.fill(turn)
     _charge(turn)
+    # A job may have ended for its budget just now: what follows must be on disk with its end.
+    starts.follow(turn)
     _keep_time(turn)
 
 
@@ -96,8 +102,8 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         if gang.phase is GangPhase.REFORMING:
             at = turn.at.mono + turn.state.timing.lost
             turn.record(DeadlineSet(regroup.reform_deadline(turn.state.jobs[gang.job_id]), at))
-    for job_id in turn.state.unfinished:
-        jobs.watch_capacity(turn, turn.state.jobs[job_id])
+    for job_id in tuple(turn.state.unfinished):
+        starts.enter(turn, turn.state.jobs[job_id])
     turn.state.fresh_jobs.update(turn.state.unfinished)
     budgets.resume(turn)
 
@@ -115,6 +121,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
         if kind == "reform" and JobId(name) in state.unfinished:
             # Survivors out of contact are waited for no longer: placement.plan looks at the gang again.
             state.fresh_jobs.add(JobId(name))
+        if kind == "starts":
+            starts.on_time(turn)
         if kind == "capacity" and JobId(name) in state.jobs:
             jobs.on_no_capacity(turn, state.jobs[JobId(name)])
         if kind == "near":
@@ -142,6 +150,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     JobSubmitted: jobs.on_submitted,
     PlanAsked: nearness.on_asked,
     StopRequested: jobs.on_stop_requested,
+    RetryRequested: retrying.on_retry_requested,
     HostJoined: sessions.on_joined,
     CordonRequested: sessions.on_cordon,
     RemovalRequested: sessions.on_removal,

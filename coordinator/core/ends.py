@@ -29,6 +29,7 @@ from coordinator.core.regroup import (
 from coordinator.core.retry import delay, event_of, may_retry_gang, may_retry_node
 from coordinator.core.spares import is_spare, let_go, on_spare_end
 from coordinator.core.spec import OnNodeFailure, Placement, RetryEvent, StopCriteria
+from coordinator.core.state import State
 from coordinator.core.stopping import lose_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
 
@@ -141,10 +142,15 @@ def finish_job(turn: Turn, job: Job, outcome: JobState, reason: str, exit_code: 
     turn.record(JobUpdated(replace(ended, ended_at=turn.at.wall)))
     jobs = turn.state.jobs
     if len(jobs) > KEPT_JOBS:
-        oldest = next((j for j in jobs.values() if j.state.ended), None)
+        oldest = next((j for j in jobs.values() if _may_be_forgotten(turn.state, j)), None)
         if oldest is not None:
             turn.record(JobForgotten(oldest.id))
             turn.effect(OutputObsolete(oldest.id))
+
+
+def _may_be_forgotten(state: State, job: Job) -> bool:
+    # Not while others wait for it, or what follows from its end is still to be decided.
+    return job.state.ended and job.id not in state.dependents and job.id not in state.to_follow
 
 
 def _rest(turn: Turn, job: Job, rank: int | None, seconds: float) -> None:

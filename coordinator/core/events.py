@@ -52,6 +52,15 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """Answered with the Job. ``failed``: only its failed nodes, else all that are not done."""
+
+    job: str
+    user: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HostJoined:
     """A host redeemed a join token. Answered with the Host."""
 
@@ -140,6 +149,7 @@ Event = (
     | JobSubmitted
     | PlanAsked
     | StopRequested
+    | RetryRequested
     | HostJoined
     | CordonRequested
     | RemovalRequested

@@ -6,7 +6,19 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import absence, backends, fit, groups, nearness, network, placement, score, spares
+from coordinator.core import (
+    absence,
+    backends,
+    fit,
+    groups,
+    max_running,
+    nearness,
+    network,
+    placement,
+    score,
+    spares,
+    waits,
+)
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -107,6 +119,8 @@ def summary(state: State, job: Job) -> str:
     """One line on the whole job: what it waits for, where it runs, or how it ended."""
     if job.state.ended:
         return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
+    if job.id in state.withheld:
+        return waits.describe(state, job)
     also = "".join(f"; {words}" for words in (backends.waiting(state, job), absence.of_job(state, job)) if words)
     pending = len(state.pending[job.id])
     if job.id in state.gangs and job.state is JobState.QUEUED:
@@ -115,7 +129,8 @@ def summary(state: State, job: Job) -> str:
     if job.state is JobState.QUEUED or pending:
         waiting = nearness.waiting(state, job) or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
-        return (waiting or _rests(state, job) or "is about to be placed") + before + also
+        limited = max_running.reached(job, state.counts[job.id])
+        return (limited or waiting or _rests(state, job) or "is about to be placed") + before + also
     ready = spare_hosts(state, job)
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value

@@ -13,9 +13,11 @@ AllocationId = NewType("AllocationId", str)
 ATTEMPTS_A_LIFE = 100_000
 
 
-def tries(attempt: int) -> int:
-    """How often a node was tried since the coordinator's life began, by its attempt's number."""
-    return attempt % ATTEMPTS_A_LIFE
+def tries(attempt: int, before: int = 0) -> int:
+    """How often a node was tried by its attempt's number: since the coordinator's life began, and of that since the
+    attempt ``before``, after which a user had it tried again."""
+    since = before if before // ATTEMPTS_A_LIFE == attempt // ATTEMPTS_A_LIFE else 0
+    return (attempt - since) % ATTEMPTS_A_LIFE
 
 
 def job_id(number: int) -> JobId:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from coordinator.core import budgets, regroup, spares
+from coordinator.core import budgets, regroup, spares, waits
+from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
 from coordinator.core.lifecycle import OBSERVED_ORDER
+from coordinator.core.max_running import holding
 from coordinator.core.model import Allocation, GangPhase, Job, JobState, Node, NodeState, Phase
 from coordinator.core.ranks import RankSet
 from coordinator.core.spec import Placement
@@ -25,6 +27,7 @@ def check_invariants(state: State) -> None:
     _check_gangs(state)
     _check_jobs(state)
     _check_costs(state)
+    _check_waits(state)
 
 
 def _require(holds: bool, what: str) -> None:
@@ -181,3 +184,20 @@ def _check_costs(state: State) -> None:
     booked = sum(entry.usd for entry in state.ledger.values())
     # What jobs cost that were forgotten since is in the ledger alone.
     _require(spent <= booked + 1e-6 * max(1.0, booked), f"jobs cost {spent} USD, but {booked} were booked")
+
+
+def _check_waits(state: State) -> None:
+    dependents: dict[JobId, set[JobId]] = {}
+    for job_id in state.unfinished:
+        job, counts = state.jobs[job_id], state.counts[job_id]
+        for dependency in job.spec.after:
+            dependents.setdefault(JobId(dependency.job), set()).add(job_id)
+        limit = job.spec.max_running
+        _require(limit is None or holding(counts) <= limit, f"{holding(counts)} nodes of {job_id} run, not {limit}")
+    _require(dependents == state.dependents, "what jobs wait for is indexed wrongly")
+    for job_id, by in state.withheld.items():
+        job = state.jobs[job_id]
+        _require(not state.job_allocations[job_id], f"{job_id} is withheld but holds something")
+        _require(job.state in (JobState.QUEUED, JobState.STOPPING), f"{job_id} is withheld but {job.state.value}")
+        waited = by is Withheld.TIME or job_id in state.to_follow or waits.open_ones(state, job)
+        _require(bool(waited), f"{job_id} is withheld, but nothing that it waits for is open")

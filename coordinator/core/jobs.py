@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import absence, explain, nearness
-from coordinator.core.changes import DeadlineSet, JobCreated, JobUpdated
+from coordinator.core import absence, explain, nearness, starts, waits
+from coordinator.core.changes import JobCreated, JobUpdated
 from coordinator.core.ends import finish_job, settle_job
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import JobSubmitted, StopRequested
 from coordinator.core.ids import JobId, job_id
 from coordinator.core.model import Job, JobState
 from coordinator.core.names import name_for
-from coordinator.core.spec import RetryEvent
+from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
 from coordinator.core.stopping import abort_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
@@ -29,13 +29,15 @@ def find_job(state: State, ref: str) -> Job:
 def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
     """Accept a job; the same request gives the same job.
 
-    Raises Conflict when the name is taken by a live job, Invalid when the job does not go with this cluster's lease.
+    Raises Conflict when the name is taken by a live job, NotFound when it waits for one that is not known, Invalid when
+    the job does not go with this cluster's lease.
     """
     state = turn.state
     known = state.requests.get(event.request_id) if event.request_id else None
     if known is not None:
         return state.jobs[known]
     absence.check(state.timing, event.spec)
+    spec = with_ids(state, event.spec)
     number = state.last_job_number + 1
     name = event.spec.name or name_for(number)
     taken = state.names.get(name)
@@ -47,29 +49,32 @@ def on_submitted(turn: Turn, event: JobSubmitted) -> Job:
         name=name,
         user=event.user,
         request_id=event.request_id,
-        spec=event.spec,
+        spec=spec,
         submitted_at=turn.at.wall,
         waiting_since=turn.at.served,
+        starts_at=starts.next_time(spec, turn.at.wall),
     )
     turn.record(JobCreated(job))
-    watch_capacity(turn, job)
+    starts.enter(turn, job)
     if job.spec.near is not None:
         nearness.ask(turn, job.spec.near)
     return job
 
 
-def watch_capacity(turn: Turn, job: Job) -> None:
-    """Give up a job that its user does not want to wait in the queue for longer than a time."""
-    policy = job.spec.retry
-    if policy is not None and policy.duration is not None and RetryEvent.NO_CAPACITY in policy.on_events:
-        waited = turn.at.served - (job.waiting_since or turn.at.served)
-        at = turn.at.mono + max(0.0, policy.duration - waited)
-        turn.record(DeadlineSet(f"capacity:{job.id}", at))
+def with_ids(state: State, spec: JobSpec) -> JobSpec:
+    """The spec with the jobs that it waits for named by their ids. Raises NotFound.
+
+    No job can wait for itself, or in a ring: there are only older ones to be named.
+    """
+    if not spec.after:
+        return spec
+    named = (replace(dependency, job=find_job(state, dependency.job).id) for dependency in spec.after)
+    return replace(spec, after=tuple(dict.fromkeys(named)))
 
 
 def on_no_capacity(turn: Turn, job: Job) -> None:
     """The time that the job may wait for capacity is over; it goes on if any of it was ever placed."""
-    if job.state is JobState.QUEUED and not turn.state.nodes[job.id]:
+    if waits.is_untouched(turn.state, job) and job.id not in turn.state.withheld:
         assert job.spec.retry is not None
         waiting = explain.waiting_for(turn.state, job.spec)
         reason = f"no capacity within {job.spec.retry.duration:g} s: {waiting}"

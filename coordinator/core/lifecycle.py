@@ -13,9 +13,10 @@ JOB: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.RUNNING: frozenset({JobState.QUEUED, JobState.STOPPING, JobState.DONE, JobState.FAILED, JobState.STOPPED}),
     JobState.STOPPING: frozenset({JobState.STOPPED, JobState.DONE, JobState.FAILED}),
-    JobState.DONE: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.STOPPED: frozenset(),
+    # Only when a user has it tried again.
+    JobState.DONE: frozenset({JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.STOPPED: frozenset({JobState.QUEUED}),
 }
 
 # A node that is tried again goes back to PENDING, and only from a state in which its last attempt is over.
@@ -36,7 +37,7 @@ NODE: dict[NodeState, frozenset[NodeState]] = {
         {NodeState.PLACED, NodeState.STOPPING, NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}
     ),
     NodeState.STOPPING: frozenset({NodeState.DONE, NodeState.FAILED, NodeState.STOPPED, NodeState.PENDING}),
-    # A gang that is tried again runs all its nodes again, whatever became of them.
+    # A gang that is tried again runs all its nodes again, whatever became of them; a user may have any tried again.
     NodeState.DONE: frozenset({NodeState.PENDING}),
     NodeState.FAILED: frozenset({NodeState.PENDING}),
     NodeState.STOPPED: frozenset({NodeState.PENDING}),

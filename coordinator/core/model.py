@@ -245,7 +245,8 @@ class Job:
     ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost,
     ``waiting_since`` when it was submitted (0: before this was written down). ``avoids`` are the hosts that failed its
     last generation, ``spares_taken`` numbers the spares that it ever held. ``spent`` is what its allocations cost that
-    are free again, in USD; ``starts_at`` when its schedule has it start (0: no schedule).
+    are free again, in USD; ``starts_at`` when its schedule has it start (0: no schedule). ``retried_from``
+    is the generation after which a user had it tried again.
     """
 
     id: JobId
@@ -270,6 +271,7 @@ class Job:
     spares_taken: int = 0
     spent: float = 0.0
     starts_at: float = 0.0
+    retried_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +280,7 @@ class Node:
 
     With redundancy ``attempt`` is the copy that leads the node (see ``copies``), ``latest_attempt`` the last one that
     was made (0: ``attempt`` is), and ``copies_failed`` counts those that are not replaced any more. ``failed_host_id``
-    is where the last attempt failed.
+    is where the last attempt failed, ``retried_from`` the attempt after which a user had it tried again.
     """
 
     job_id: JobId
@@ -301,6 +303,7 @@ class Node:
     copies_failed: int = 0
     failed_host_id: HostId | None = None
     variant: str = ""
+    retried_from: int = 0
 
     @property
     def last_attempt(self) -> int:

@@ -35,6 +35,12 @@ class RankSet:
     def __repr__(self) -> str:
         return f"RankSet({self.ranges()!r})"
 
+    def copy(self) -> RankSet:
+        """Another set of the same ranks."""
+        other = RankSet()
+        other._starts, other._stops, other._count = self._starts.copy(), self._stops.copy(), self._count
+        return other
+
     def ranges(self) -> list[tuple[int, int]]:
         """The half-open ranges, in order."""
         return list(zip(self._starts, self._stops, strict=True))

@@ -32,7 +32,9 @@ def may_retry_node(spec: JobSpec, node: Node, cause: EndCause | None, now: float
     """Whether a node of an ``any`` job whose attempt failed so is tried again. ``now``: served time of the failure."""
     event = event_of(cause)
     if spec.retry is not None and spec.on_node_failure is not OnNodeFailure.FAIL:
-        return event is not None and _allowed(spec, event, node.last_attempt, node.failing_since, now)
+        return event is not None and _allowed(
+            spec, event, tries(node.last_attempt, node.retried_from), node.failing_since, now
+        )
     if event is RetryEvent.INTERRUPTION:
         return node.host_failures < MAX_HOST_FAILURES - 1
     asked = spec.on_node_failure is OnNodeFailure.RETRY
@@ -48,7 +50,9 @@ def may_retry_gang(job: Job, cause: EndCause | None, now: float) -> bool:
     if cause is EndCause.UNREACHABLE:
         return True
     if job.spec.retry is not None:
-        return event is not None and _allowed(job.spec, event, job.generation, job.failing_since, now)
+        return event is not None and _allowed(
+            job.spec, event, tries(job.generation, job.retried_from), job.failing_since, now
+        )
     return event is RetryEvent.INTERRUPTION and job.host_failures < MAX_HOST_FAILURES - 1
 
 
@@ -63,11 +67,11 @@ def delay(errors: int, cause: EndCause | None, who: str) -> float:
     return float(min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(max(0, errors - 1), 16)) * spread)
 
 
-def _allowed(spec: JobSpec, event: RetryEvent, attempt: int, since: float, now: float) -> bool:
+def _allowed(spec: JobSpec, event: RetryEvent, tried: int, since: float, now: float) -> bool:
     policy = spec.retry
     assert policy is not None
     if event not in policy.on_events:
         return False
-    if policy.attempts is not None and tries(attempt) >= policy.attempts:
+    if policy.attempts is not None and tried >= policy.attempts:
         return False
     return policy.duration is None or not since or now - since <= policy.duration

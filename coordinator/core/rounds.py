@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from heapq import heapify, heappop, heappush, heapreplace
 
-from coordinator.core import nearness
+from coordinator.core import max_running, nearness
 from coordinator.core.ids import JobId
 from coordinator.core.model import Job, JobState
 from coordinator.core.queue import Line, Rank, forms_again
@@ -125,8 +125,9 @@ class Rounds:
             if self.walk.full:
                 return
             job = self.state.jobs[job_id]
-            if line.key.gang == 0 and not self.state.ready[job_id]:
-                continue  # All its nodes run: what it waits for are further copies.
+            ready = self.state.ready[job_id] and max_running.room(job, self.state.counts[job_id])
+            if line.key.gang == 0 and not ready:
+                continue  # All its nodes run, or as many as may: what it waits for are further copies, or its own ends.
             if job_id not in self.state.gangs:
                 self.walk.blocked(job)
             if line.key.gang == 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.core import lifecycle
+from coordinator.core import lifecycle, max_running
 from coordinator.core.book import Book
 from coordinator.core.chains import Chains
 from coordinator.core.changes import (
@@ -32,12 +32,14 @@ from coordinator.core.changes import (
     JobCreated,
     JobForgotten,
     JobUpdated,
+    JobWithheld,
     NodeUpdated,
     NumbersSkipped,
     ReachSeen,
     RoundTripSeen,
     TimeServed,
     TryDelayed,
+    Withheld,
 )
 from coordinator.core.costs import LedgerEntry, LedgerKey, Meter
 from coordinator.core.distances import DistanceMap
@@ -96,6 +98,8 @@ class State:
         self.requests: dict[str, JobId] = {}
         self.names: dict[str, JobId] = {}
         self.unfinished: dict[JobId, None] = {}
+        # By the job that is waited for: the unfinished ones that name it.
+        self.dependents: dict[JobId, set[JobId]] = {}
         # Unfinished jobs that ask for spares.
         self.spared: dict[JobId, None] = {}
         # Pending ranks that do not rest.
@@ -127,6 +131,9 @@ class State:
         self.version = 0
         # The version at which each job, or one of its nodes, last changed.
         self.touched: dict[JobId, int] = {}
+        # Jobs that are not to be placed yet, and those that ended or were withheld since starts.follow last looked.
+        self.withheld: dict[JobId, Withheld] = {}
+        self.to_follow: set[JobId] = set()
         # What planning has to look at again: see placement.plan.
         self.fresh_jobs: set[JobId] = set()
         self.changed_hosts: set[HostId] = set()
@@ -159,16 +166,24 @@ class State:
         self.counts[job.id][NodeState.PENDING] = job.spec.nodes
         if job.request_id:
             self.requests[job.request_id] = job.id
-        self.names[job.name] = job.id
+        known = self.names.get(job.name)
+        if known is None or not job.state.ended or self.jobs[known].state.ended:
+            # An older one that a user has tried again keeps its name before newer ones that ended.
+            self.names[job.name] = job.id
         self.last_job_number = max(self.last_job_number, job.number)
         if not job.state.ended:
-            self.unfinished[job.id] = None
-            self.fresh_jobs.add(job.id)
-            if job.spec.near is not None:
-                self.near.setdefault(job.spec.near, set()).add(job.id)
-            if job.spec.spares:
-                self.spared[job.id] = None
-            self._queue(job.id)
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        self.unfinished[job.id] = None
+        self.fresh_jobs.add(job.id)
+        if job.spec.near is not None:
+            self.near.setdefault(job.spec.near, set()).add(job.id)
+        if job.spec.spares:
+            self.spared[job.id] = None
+        for dependency in job.spec.after:
+            self.dependents.setdefault(JobId(dependency.job), set()).add(job.id)
+        self._queue(job.id)
 
     def load_node(self, node: Node) -> None:
         """Take a stored node in, which may be in any state and did not get there from PENDING in one step."""
@@ -190,30 +205,46 @@ class State:
 
     def _waits(self, job_id: JobId) -> bool:
         job = self.jobs[job_id]
-        if job_id not in self.unfinished or job.state is JobState.STOPPING:
+        if job_id not in self.unfinished or job_id in self.withheld or job.state is JobState.STOPPING:
             return False
         if job.spec.placement is Placement.ANY:
-            return bool(self.ready[job_id]) or bool(self.short.get(job_id))
+            let_in = bool(self.ready[job_id]) and max_running.room(job, self.counts[job_id]) > 0
+            return let_in or bool(self.short.get(job_id))
         gang = self.gangs.get(job_id)
         formed = gang is not None and gang.phase is not GangPhase.REFORMING
         return bool(self.pending[job_id]) and not formed and None not in self.resting.get(job_id, ())
 
     def _job_updated(self, change: JobUpdated) -> None:
-        job = change.job
-        lifecycle.check_job(self.jobs[job.id].state, job.state)
+        job, old = change.job, self.jobs[change.job.id]
+        lifecycle.check_job(old.state, job.state)
         self.jobs[job.id] = job
         self.touched[job.id] = self.version
-        if job.state.ended:
-            self.unfinished.pop(job.id, None)
-            self.spared.pop(job.id, None)
-            self.fresh_jobs.discard(job.id)
-            self.resting.pop(job.id, None)
-            self.chains.pace.pop(job.id, None)
-            self._near_no_more(job)
+        if old.state.ended and not job.state.ended:
+            self.names[job.name] = job.id
+            # What rested when the job ended rests no more.
+            self.ready[job.id] = self.pending[job.id].copy()
+            self._begin(job)
+        if job.state.ended and not old.state.ended:
+            self._end(job)
         self._queue(job.id)
         if job.state.ended or job.state is JobState.STOPPING:
             for host in self.book.forget(job.id):
                 self._changed(host)
+
+    def _end(self, job: Job) -> None:
+        self.unfinished.pop(job.id, None)
+        self.spared.pop(job.id, None)
+        self.fresh_jobs.discard(job.id)
+        self.resting.pop(job.id, None)
+        self.withheld.pop(job.id, None)
+        self.chains.pace.pop(job.id, None)
+        self._near_no_more(job)
+        self.to_follow.add(job.id)
+        for dependency in job.spec.after:
+            waiting = self.dependents.get(JobId(dependency.job), set())
+            waiting.discard(job.id)
+            if not waiting:
+                self.dependents.pop(JobId(dependency.job), None)
 
     def _near_no_more(self, job: Job) -> None:
         near = job.spec.near
@@ -222,8 +253,18 @@ class State:
             if not self.near[near]:
                 del self.near[near]
 
+    def _job_withheld(self, change: JobWithheld) -> None:
+        if change.by is None:
+            self.withheld.pop(change.job_id, None)
+            self.fresh_jobs.add(change.job_id)
+        else:
+            self.withheld[change.job_id] = change.by
+            self.to_follow.add(change.job_id)
+        self._queue(change.job_id)
+
     def _job_forgotten(self, change: JobForgotten) -> None:
         job = self.jobs.pop(change.id)
+        self.to_follow.discard(job.id)
         for index in (
             self.nodes,
             self.pending,
@@ -259,7 +300,7 @@ class State:
             self.ready[node.job_id].discard(node.rank)
         self.chains.time(node)
         self._count_copies(node.job_id, node.rank)
-        if NodeState.PENDING in (old_state, node.state):
+        if NodeState.PENDING in (old_state, node.state) or self.jobs[node.job_id].spec.max_running is not None:
             self._queue(node.job_id)
 
     def _count_copies(self, job_id: JobId, rank: int) -> None:
@@ -330,8 +371,8 @@ class State:
             self.usage[allocation.host_id].allocations.discard(allocation.id)
             self.chains.take(allocation)
         self._changed(allocation.host_id)
-        if job.spec.spares and allocation.rank >= job.spec.nodes:
-            # Another one may stand ready already.
+        if (job.spec.spares and allocation.rank >= job.spec.nodes) or job.spec.max_running is not None:
+            # Another one may stand ready already, or be let in on any host.
             self.fresh_jobs.add(job.id)
 
     def _copy_freed(self, copy: Allocation) -> None:
@@ -480,6 +521,7 @@ def _troubles(host: Host) -> tuple[object, ...]:
 _APPLY: dict[type, Callable[[State, Any], None]] = {
     JobCreated: State._job_created,
     JobUpdated: State._job_updated,
+    JobWithheld: State._job_withheld,
     JobForgotten: State._job_forgotten,
     NodeUpdated: State._node_updated,
     AllocationReserved: State._allocation_reserved,

@@ -59,6 +59,7 @@ def job_progress(job: Job) -> Values:
         job.waiting_since,
         job.spent,
         job.starts_at,
+        job.retried_from,
     )
 
 
@@ -96,6 +97,7 @@ def node_row(node: Node) -> Values:
         node.copies_failed,
         node.failed_host_id,
         node.variant,
+        node.retried_from,
     )
 
 

@@ -83,6 +83,7 @@ jobs = _table(
     _real("waiting_since", default="0"),
     _real("spent", default="0"),
     _real("starts_at", default="0"),
+    _int("retried_from", default="0"),
 )
 
 nodes = _table(
@@ -107,6 +108,7 @@ nodes = _table(
     _int("copies_failed", default="0"),
     _text("failed_host_id", nullable=True),
     _text("variant", default=""),
+    _int("retried_from", default="0"),
 )
 
 allocations = _table(

@@ -32,6 +32,7 @@ _PROGRESS = (
     "waiting_since",
     "spent",
     "starts_at",
+    "retried_from",
 )
 _MANY = (32, 8, 1)
 _RECORDS = (

@@ -58,6 +58,7 @@ _PROGRESS = (
     "waiting_since",
     "spent",
     "starts_at",
+    "retried_from",
 )
 
 

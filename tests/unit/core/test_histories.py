@@ -9,13 +9,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from coordinator.core import explain
 from coordinator.core.errors import Refused
-from coordinator.core.events import CordonRequested, RemovalRequested, StopRequested
+from coordinator.core.events import CordonRequested, RemovalRequested, RetryRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
 from coordinator.core.regroup import is_kept
 from coordinator.core.spares import is_spare
 from coordinator.core.spec import (
+    AfterWhen,
+    Dependency,
     DisconnectAction,
     GpuRequest,
     JobSpec,
@@ -78,6 +80,8 @@ class Histories(RuleBasedStateMachine):
         redundancy=st.integers(1, 3),
         budget=st.sampled_from([None, None, 0.01, 0.2]),
         disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.sampled_from([None, None, 60.0])),
+        limit=st.none() | st.integers(1, 3),
+        schedule=st.sampled_from([None, None, None, "*/5 * * * *"]),
     )
     def submit(
         self,
@@ -93,6 +97,8 @@ class Histories(RuleBasedStateMachine):
         redundancy: int,
         disconnect: OnDisconnect,
         budget: float | None,
+        limit: int | None,
+        schedule: str | None,
     ) -> JobId:
         gpu = GpuRequest(count=Range(gpus, gpus)) if gpus else None
         resources = Resources(cpus=Range(cpus), gpu=gpu)
@@ -109,8 +115,22 @@ class Histories(RuleBasedStateMachine):
             on_disconnect=disconnect,
             budget=budget,
             redundancy=redundancy if placement is Placement.ANY else 1,
+            max_running=limit if placement is Placement.ANY else None,
+            schedule=schedule,
         )
         return self.world.submit(spec).id
+
+    @rule(target=jobs, others=st.lists(jobs, min_size=1, max_size=3), when=st.sampled_from(AfterWhen))
+    def submit_after(self, others: list[JobId], when: AfterWhen) -> JobId:
+        after = tuple(Dependency(other, when) for other in others)
+        return self.world.submit(JobSpec(argv=("x",), placement=Placement.ANY, after=after)).id
+
+    @rule(job=jobs, failed=st.booleans())
+    def retry(self, job: JobId, failed: bool) -> None:
+        try:
+            self.world.post(RetryRequested(job, "ann", failed))
+        except Refused:
+            return
 
     @rule(data=st.data())
     def obey(self, data: st.DataObject) -> None:
@@ -174,6 +194,9 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._end_the_faults()
+        for job in list(self.world.state.jobs.values()):
+            if job.spec.schedule or job.spec.after:
+                self.world.post(StopRequested(job.id, "ann"))
         for _ in range(200):
             self.world.probe_all()
             live = [a for a in self.world.held() if not self._idle(a)]

@@ -13,7 +13,9 @@ def upgrade() -> None:
     """Add columns, of which rows of before take the defaults, and a table."""
     op.add_column("jobs", sa.Column("spent", sa.Double(), nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("starts_at", sa.Double(), nullable=False, server_default="0"))
+    op.add_column("jobs", sa.Column("retried_from", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("nodes", sa.Column("variant", sa.Text(), nullable=False, server_default=""))
+    op.add_column("nodes", sa.Column("retried_from", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("allocations", sa.Column("variant", sa.Text(), nullable=False, server_default=""))
     op.add_column("allocations", sa.Column("share", sa.Double(), nullable=False, server_default="1"))
     op.add_column("allocations", sa.Column("price", sa.Double(), nullable=False, server_default="0"))
