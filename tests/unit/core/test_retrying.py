@@ -72,6 +72,17 @@ def test_without_failed_all_that_is_not_done_begins_anew() -> None:
     assert world.state.counts[job.id][NodeState.DONE] == 5
 
 
+def test_a_node_that_rested_when_its_job_was_stopped_is_tried_again() -> None:
+    world = world_of(2)
+    job = world.submit(replace(SPEC, retry=RetryPolicy(frozenset({RetryEvent.ERROR}))))
+    world.end(world.held(job.id)[0].id, 1)
+    assert world.state.resting[job.id]
+    world.post(StopRequested(job.id, "ann"))
+    assert world.job(job.id).state is JobState.STOPPED
+    retry(world, job.id)
+    assert [a.attempt for a in world.held(job.id)] == [2]
+
+
 def test_a_group_begins_anew_as_a_whole_with_the_next_generation() -> None:
     world = world_of(1, 1)
     job = world.submit(replace(SPEC, placement=Placement.CLUSTER, nodes=2))
