@@ -82,7 +82,7 @@ def on_no_capacity(turn: Turn, job: Job) -> None:
 
 
 def on_stop_requested(turn: Turn, event: StopRequested) -> Job:
-    """Stop a job in whatever state it is; harmless when it has ended. Raises NotFound."""
+    """Stop a job in whatever state it is, and its series; harmless when it has ended. Raises NotFound."""
     state = turn.state
     job = find_job(state, event.job)
     if job.state.ended:
@@ -91,7 +91,9 @@ def on_stop_requested(turn: Turn, event: StopRequested) -> Job:
     if job.state is JobState.STOPPING and event.signal and stop.grace:
         raise Conflict(f"job {job.name!r} is stopping already, and was sent its signal; --abort ends it at once")
     if job.state is not JobState.STOPPING:
-        turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=stop.reason)))
+        turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=stop.reason, starts_at=0.0)))
+    elif job.starts_at:
+        turn.record(JobUpdated(replace(job, starts_at=0.0)))
     gang = state.gangs.get(job.id)
     if gang is not None:
         abort_gang(turn, gang, stop, retry=False)

@@ -245,8 +245,8 @@ class Job:
     ``host_failures`` and ``errors`` count generations lost so; ``failing_since`` is when the first of a row was lost,
     ``waiting_since`` when it was submitted (0: before this was written down). ``avoids`` are the hosts that failed its
     last generation, ``spares_taken`` numbers the spares that it ever held. ``spent`` is what its allocations cost that
-    are free again, in USD; ``starts_at`` when its schedule has it start (0: no schedule). ``retried_from``
-    is the generation after which a user had it tried again.
+    are free again, in USD; ``starts_at`` when its schedule has it start (0: none, or a user ended the series).
+    ``retried_from`` is the generation after which a user had it tried again.
     """
 
     id: JobId

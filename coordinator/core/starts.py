@@ -63,7 +63,7 @@ def on_time(turn: Turn) -> None:
 
 def _on_ended(turn: Turn, job: Job) -> None:
     state = turn.state
-    if job.spec.schedule and job.state is not JobState.STOPPED:
+    if job.spec.schedule and job.starts_at:
         _continue_series(turn, job)
     for waiting in sorted(state.dependents.get(job.id, ()), key=lambda each: state.jobs[each].number):
         if state.withheld.get(waiting) is Withheld.OTHERS:

@@ -229,6 +229,16 @@ def test_a_stop_ends_the_series_whether_it_waits_or_runs() -> None:
         assert world.state.unfinished == {}
 
 
+def test_a_stop_ends_the_series_also_when_the_run_ends_well_meanwhile() -> None:
+    world = one_host()
+    job = nightly(world)
+    world.advance(3 * 3600.0)
+    world.post(StopRequested("nightly", "ann"))
+    end(world, job)
+    assert state(world, job) is JobState.DONE
+    assert world.state.unfinished == {}
+
+
 def test_a_clock_that_is_set_forward_is_noticed_and_one_set_back_brings_no_time_twice() -> None:
     world = one_host()
     job = nightly(world)
