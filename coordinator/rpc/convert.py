@@ -25,9 +25,10 @@ def job_to_proto(view: JobView) -> pb.Job:
     """A job with its counts; the reason is what it waits for now."""
     job, counts = view.job, view.counts
     spec = spec_to_pb(job.spec)
-    for name in spec.env:
-        # Often a secret; whoever may look at jobs need not see it.
-        spec.env[name] = HIDDEN
+    for env in (spec.env, *(each.env for each in spec.variants), *(each.env for each in spec.groups)):
+        for name in env:
+            # Often a secret; whoever may look at jobs need not see it.
+            env[name] = HIDDEN
     return pb.Job(
         id=job.id,
         name=job.name,

@@ -14,9 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from coordinator.spec.problems import Problem, SpecError, Wrong
-
-ValuePath = tuple[str | int, ...]
+from coordinator.spec.problems import Problem, SpecError, ValuePath, Wrong
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_VALUES = 20_000

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+ValuePath = tuple[str | int, ...]
+"""Where a value stands in a task file: the names of fields and the places in lists that lead to it."""
+
+
 class Wrong(ValueError):
     """A value that can't be used; the message says what, why and the way out, without the place."""
 

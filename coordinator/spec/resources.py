@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from coordinator.core.spec import Range
 from coordinator.spec.problems import Wrong, nearest
-from coordinator.spec.rules import ARCHES, VENDORS
+from coordinator.spec.rules import ARCHES, VENDORS, check_share
 
 GIB = 1024**3
 _UNITS = {"MB": 1024**2, "GB": GIB, "TB": 1024**4}
@@ -117,13 +117,15 @@ def parse_arch(value: object) -> str:
 
 
 def split_gpu(text: str) -> dict[str, object]:
-    """The parts of ``nvidia:H100,A100:40GB..:2``, in any order, told apart by how they look."""
+    """The parts of ``nvidia:H100,A100:40GB..:2`` or ``A100:1/2``, in any order, told apart by how they look."""
     parts: dict[str, object] = {}
     for token in text.replace(" ", "").split(":"):
         if not token:
             raise Wrong(f"gpu {text!r} has an empty part; parts are divided by ':'; write for example H100:80GB..:2")
         if token.lower() in VENDORS:
             _put(parts, "vendor", token, text)
+        elif "/" in token:
+            _put(parts, "share", token, text)
         elif token[0].isalpha():
             _put(parts, "name", token.split(","), text)
         elif any(letter.isalpha() for letter in token):
@@ -158,6 +160,15 @@ def parse_gpu_names(value: object) -> tuple[str, ...]:
         if not isinstance(name, str) or not _GPU_NAME.fullmatch(name.strip()):
             raise Wrong(f"{name!r} is not a GPU's name; a name begins with a letter; write for example H100,A100")
     return tuple(name.strip() for name in names)
+
+
+def parse_share(value: object) -> tuple[int, int]:
+    """``1/2``: half of one GPU."""
+    match = re.fullmatch(r"([0-9]{1,3})/([0-9]{1,3})", value.replace(" ", "")) if isinstance(value, str) else None
+    if match is None:
+        raise Wrong(f"{value!r} is not a share of a GPU; a share is a fraction; write for example 1/2")
+    check_share(int(match[1]), int(match[2]))
+    return int(match[1]), int(match[2])
 
 
 def parse_compute_capability(value: object) -> tuple[int, int]:

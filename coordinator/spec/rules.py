@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from coordinator.core import cron
+from coordinator.core.matrix import Matrix, MatrixSource
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, StartupOrder, UtilizationPolicy
 from coordinator.spec.problems import Wrong, nearest
 
@@ -16,7 +17,13 @@ _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NEAR = re.compile(r"(https?://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?")
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_SPEC_BYTES = 1024 * 1024
-"""Most bytes that a job's specification may have on the wire; longer scripts belong into its files."""
+"""Most bytes that a job's specification may have on the wire, less its matrix; longer scripts belong into its files."""
+MAX_MATRIX_BYTES = 8 * 1024 * 1024
+"""Most bytes that the values of a job's nodes may have; beside all else they fit into one gRPC message."""
+
+MATRIX_FIELDS = {MatrixSource.MATRIX: "matrix", MatrixSource.ARRAY: "array", MatrixSource.LINES: "each_line"}
+"""The field of a task file that gives nodes their values."""
+_LONG_VALUES = "send them in a file with 'files', and give nodes numbers with 'array'"
 
 # Names without SIG that POSIX or Linux give to the signals a program may be sent; the numbers are the host's own.
 SIGNALS = frozenset(
@@ -65,11 +72,22 @@ def contradictions(spec: JobSpec) -> list[tuple[str, str]]:
     if spec.variants and spec.groups:
         wrong.append(("variants", "variants and groups exclude each other; give each group its resources; remove one"))
     if spec.groups and sum(group.nodes for group in spec.groups) != spec.nodes:
-        wrong.append(("groups", f"the groups do not add up to nodes ({spec.nodes}); leave nodes out"))
+        wrong.append(("nodes", f"the groups do not add up to nodes ({spec.nodes}); leave nodes out"))
     if spec.matrix is not None and len(spec.matrix) != spec.nodes:
-        text = f"{spec.matrix.source.value} makes {len(spec.matrix)} nodes, not {spec.nodes}; leave nodes out"
-        wrong.append((spec.matrix.source.value, text))
+        field = MATRIX_FIELDS[spec.matrix.source]
+        wrong.append(("nodes", f"{field} makes {len(spec.matrix)} nodes, not {spec.nodes}; leave nodes out"))
+    if spec.matrix is not None and (size := matrix_bytes(spec.matrix)) > MAX_MATRIX_BYTES:
+        text = f"the values of the nodes have {size} bytes; at most {MAX_MATRIX_BYTES} are taken; {_LONG_VALUES}"
+        wrong.append((MATRIX_FIELDS[spec.matrix.source], text))
     return wrong
+
+
+def matrix_bytes(matrix: Matrix) -> int:
+    """About how many bytes the values of a job's nodes have on the wire."""
+    texts = [value for axis in matrix.axes for value in axis.values]
+    texts += [text for entry in matrix.included for pair in entry.items() for text in pair]
+    # Some for what says how long each text is, and for the ends of what is left out.
+    return sum(len(text.encode()) + 4 for text in texts) + 12 * len(matrix.excluded)
 
 
 def _misplaced_any(spec: JobSpec) -> list[tuple[str, str]]:
@@ -97,8 +115,8 @@ def _misplaced_cluster(spec: JobSpec) -> list[tuple[str, str]]:
         text = "redundancy is for placement 'any'; a group can't run twice; use 'spares' to replace a lost member fast"
         wrong.append(("redundancy", text))
     if spec.matrix is not None:
-        text = f"{spec.matrix.source.value} is for placement 'any': each node on its own; write 'placement: any'"
-        wrong.append((spec.matrix.source.value, text))
+        field = MATRIX_FIELDS[spec.matrix.source]
+        wrong.append((field, f"{field} is for placement 'any': each node on its own; write 'placement: any'"))
     if spec.max_running is not None:
         text = "max_running is for placement 'any'; a group starts as a whole; remove it, or write 'placement: any'"
         wrong.append(("max_running", text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _ON_HOST = "commands run directly on the host"
-_ONE_POOL = "every host that joined may be used"
 
 DSTACK_FIELDS: dict[str, str] = {
     # Containers and what is in them.
@@ -22,28 +21,18 @@ DSTACK_FIELDS: dict[str, str] = {
     "single_branch": "send files with 'files', or clone in the first command",
     "repo_dir": "send files with 'files', or clone in the first command",
     "ports": "a node's ports are the host's own",
-    # Which machines may be taken.
-    "fleets": _ONE_POOL,
-    "backends": _ONE_POOL,
-    "regions": _ONE_POOL,
-    "availability_zones": _ONE_POOL,
-    "instance_types": _ONE_POOL,
-    "instances": _ONE_POOL,
-    "instance_name": _ONE_POOL,
-    "reservation": _ONE_POOL,
-    "spot_policy": _ONE_POOL,
-    "max_price": _ONE_POOL,
+    # Which machines may be taken, and what becomes of them.
+    "availability_zones": "name regions with 'regions', or hosts with 'labels'",
+    "instances": "name hosts with 'hosts'",
+    "instance_name": "name hosts with 'hosts'",
+    "reservation": "hosts here are never reserved at a provider, only used; name those that you reserved with 'hosts'",
     "creation_policy": "hosts are never created, only used",
     "idle_duration": "hosts are never ended, only used",
     "termination_policy": "hosts are never ended, only used",
     "termination_idle_time": "hosts are never ended, only used",
-    "pool_name": _ONE_POOL,
-    # When and how often.
+    "pool_name": "name hosts with 'fleets', 'hosts' or 'labels'",
+    # Other names of what there is.
     "retry_policy": "write 'retry' instead",
-    "schedule": "submit from cron",
-    "startup_order": "nodes of a group start together",
-    "utilization_policy": "stop jobs with 'coordinator stop'",
-    "groups": "submit a job for each group",
     "tags": "use 'name'",
     # Fields of dstack's services and development environments.
     "ide": "only tasks run here",

@@ -27,6 +27,7 @@ from coordinator.core.spec import (
 )
 from coordinator.spec import rules
 from coordinator.spec.problems import Wrong
+from coordinator.spec.references import reference_problems
 from coordinator.wire.checks import amount, argv_of, at_most, commands_of, env_of, known, seconds
 from coordinator.wire.choice import (
     group_to_pb,
@@ -170,7 +171,7 @@ def _read(message: pb.JobSpec) -> JobSpec:
         budget=amount(message, "budget", "a billion", _MAX_USD, positive=True),
         utilization=utilization_from_pb(message.utilization) if message.HasField("utilization") else None,
     )
-    for _, problem in rules.contradictions(spec):
+    for _, problem in (*rules.contradictions(spec), *reference_problems(spec)):
         raise Wrong(problem)
     return spec
 
@@ -196,7 +197,8 @@ def _on_disconnect(message: pb.OnDisconnect) -> OnDisconnect:
 
 
 def _check_size(message: pb.JobSpec) -> None:
-    length = message.ByteSize()
+    # The values of nodes have a limit of their own: see rules.contradictions.
+    length = message.ByteSize() - message.matrix.ByteSize()
     if length > rules.MAX_SPEC_BYTES:
         raise Wrong(
             f"the job's text has {length} bytes; at most {rules.MAX_SPEC_BYTES} are taken;"

@@ -109,8 +109,11 @@ def test_types(tmp_path: Path, body: str, line: str) -> None:
         ("commands: []", "commands are missing; a task needs something to run; add 'commands:' and a list"),
         ("commands: ['']", "commands: a command is empty; remove it"),
         ("commands: [a: b]", "commands: a command is a mapping here; YAML reads 'text: text' as one; put the command"),
-        ("commands: ['echo ${{ x }}']", "commands: the command uses '${{ … }}', which is not supported yet"),
-        ("env: {A: '${{ secrets.x }}'}", "env A uses '${{ … }}', which is not supported yet"),
+        (
+            "commands: ['echo ${{ x }}']",
+            "commands: the command uses '${{ x }}', which is not supported yet; known are",
+        ),
+        ("env: {A: '${{ secrets.x }}'}", "env A uses '${{ secrets.x }}', which is not supported yet"),
         (
             "env: [NOPE]",
             "env NOPE has no value here and is not set in your environment; export it, or write NOPE=VALUE",
