@@ -145,8 +145,8 @@ def number(what: str, most: float, example: str) -> Callable[[object], float]:
     """Reads a number above 0."""
 
     def read(value: object) -> float:
-        text = text_of(value)
-        if not _NUMBER.fullmatch(text.strip()) or not 0 < float(text) <= most:
+        text = text_of(value).strip()
+        if not _NUMBER.fullmatch(text) or not 0 < float(text) <= most:
             raise Wrong(f"{what} {text!r} can't be used; it is above 0, up to {most:.0f}; write for example {example}")
         return float(text)
 

@@ -34,9 +34,11 @@ def parse_size(text: str) -> int:
 
 def parse_count(text: str) -> int:
     """A whole number."""
-    if not _COUNT.fullmatch(text.strip()):
+    # Stripped once: to strip() more is blank than to int().
+    digits = text.strip()
+    if not _COUNT.fullmatch(digits):
         raise Wrong(f"{text!r} is not a whole number; write for example 4")
-    return int(text)
+    return int(digits)
 
 
 def at_least_size(value: object) -> Range:
