@@ -12,9 +12,11 @@ from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
 
-def reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted: Phase, attempt: int) -> None:
+def reserve(
+    turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted: Phase, attempt: int, variant: str = ""
+) -> None:
     """Hold what was picked on the host for an attempt of the node."""
-    allocation = fit.allocation(job, rank, attempt, host, held, wanted, turn.at.served)
+    allocation = replace(fit.allocation(job, rank, attempt, host, held, wanted, turn.at.served), variant=variant)
     before = turn.state.nodes[job.id].get(rank)
     turn.record(AllocationReserved(allocation))
     turn.effect(DesiredChanged(host.id, allocation.id))
@@ -38,6 +40,7 @@ def reserve(turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted:
                 copies_failed=before.copies_failed if before else 0,
                 failed_host_id=before.failed_host_id if before else None,
                 retried_from=before.retried_from if before else 0,
+                variant=variant,
             )
         )
     )

@@ -81,23 +81,24 @@ def grow(order: Sequence[int], rows: Rows, size: int, seed: int) -> tuple[list[i
     return members, shared
 
 
-def sets(order: Sequence[int], rows: Rows, size: int) -> Iterator[list[int]]:
-    """Sets of ``size`` mutual neighbours, at most one for each network that was found, those of the first first."""
+def sets(order: Sequence[int], rows: Rows, size: int, most: int | None = None) -> Iterator[list[int]]:
+    """Sets of ``size`` mutual neighbours (with ``most``: of as many more as go with them, up to that), about one for
+    each network that was found, those of the first first."""
     kept = core(order, rows, size)
     if not kept:
         return
     for part in parts(kept, rows):
-        yield from _sets_in(part, rows, size)
+        yield from _sets_in(part, rows, size, size if most is None else most)
 
 
-def _sets_in(part: Sequence[int], rows: Rows, size: int) -> Iterator[list[int]]:
+def _sets_in(part: Sequence[int], rows: Rows, size: int, most: int) -> Iterator[list[int]]:
     covered, tries = 0, max(4, min(MAX_SEEDS, MAX_LOOKS // (len(part) + 1)))
     failed = False
     for seed in part:
         if covered >> seed & 1:
             continue
-        members, shared = grow(part, rows, size, seed)
-        if len(members) == size:
+        members, shared = grow(part, rows, most, seed)
+        if len(members) >= size:
             yield members
             covered |= mask_of(members) | shared
             tries = min(tries, MORE_SETS)
@@ -109,8 +110,8 @@ def _sets_in(part: Sequence[int], rows: Rows, size: int) -> Iterator[list[int]]:
         # Whoever lost the most links goes last.
         pool = mask_of(part)
         stable = sorted(part, key=lambda slot: -(rows[slot] & pool).bit_count())
-        members, _ = grow(stable, rows, size, stable[0])
-        if len(members) == size:
+        members, _ = grow(stable, rows, most, stable[0])
+        if len(members) >= size:
             yield members
 
 

@@ -6,19 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import (
-    absence,
-    backends,
-    fit,
-    groups,
-    max_running,
-    nearness,
-    network,
-    placement,
-    score,
-    spares,
-    waits,
-)
+from coordinator.core import absence, backends, fit, groups, max_running, nearness, needs, network, placement, score, spares, waits
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -193,7 +181,7 @@ def spares_now(state: State, spec: JobSpec, chosen: Iterable[str]) -> tuple[str,
     if spec.placement is not Placement.CLUSTER or not members:
         return ()
     taken: list[Host] = []
-    for host in spares.candidates(state, spec, members, state.hosts):
+    for host in spares.candidates(state, needs.leading(spec).need, members, state.hosts):
         if len(taken) < spec.spares and network.joins(state, host, [*members, *(other.id for other in taken)]):
             taken.append(host)
     return tuple(host.name for host in taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from coordinator.core import cliques, links, network
+from coordinator.core import cliques, links, network, seating
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host
 from coordinator.core.reachability import LATENCY_CLASSES
@@ -38,21 +38,45 @@ IN_ORDER = Wish(Optimize.PACK)
 Key = tuple[object, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """A group of members that are not alike: so many of each part, and which parts each host could take."""
+
+    sizes: tuple[int, ...]
+    able: Mapping[HostId, Sequence[int]]
+
+    def take(self, hosts: Sequence[HostId]) -> dict[HostId, int] | None:
+        """Of ``hosts``, best first, those that are needed, and the part that each takes; None when they don't do."""
+        placed = seating.seat([self.able[host] for host in hosts], self.sizes)
+        if placed is None:
+            return None
+        return {host: part for host, part in zip(hosts, placed, strict=True) if part is not None}
+
+
 class _Search:
     """One search among candidates, best first."""
 
-    def __init__(self, state: State, candidates: Sequence[Host], size: int, wish: Wish) -> None:
-        self.state, self.size, self.wish = state, size, wish
+    def __init__(
+        self, state: State, candidates: Sequence[Host], size: int, wish: Wish, seats: Seats | None = None
+    ) -> None:
+        self.state, self.size, self.wish, self.seats = state, size, wish, seats
         self.order = {host.id: place for place, host in enumerate(candidates)}
+        # Where members are not alike, more hosts than are needed are found first, and then those that fit each part.
+        self.most = size if seats is None else len(candidates)
         self.best: list[HostId] | None = None
         self.key: Key = ()
 
-    def offer(self, slots: Sequence[int]) -> None:
-        """Take a group that was found, if it is better than what there is."""
+    def offer(self, slots: Sequence[int]) -> bool:
+        """Take a group that was found, if it is better than what there is; whether it is a group at all."""
         group = sorted((self.state.reach.at(slot) for slot in slots), key=self.order.__getitem__)
+        if self.seats is not None:
+            group = list(self.seats.take(group) or ())
+        if len(group) != self.size:
+            return False
         key = self.judge(group)
         if self.best is None or key < self.key:
             self.best, self.key = group, key
+        return True
 
     def judge(self, group: Sequence[HostId]) -> Key:
         """Lower is better; the last part makes it total, so that a plan does not hang on the order of reports."""
@@ -70,15 +94,15 @@ class _Search:
 
 
 def find_group(
-    state: State, candidates: Sequence[Host], size: int, wish: Wish | None = None
+    state: State, candidates: Sequence[Host], size: int, wish: Wish | None = None, seats: Seats | None = None
 ) -> tuple[HostId, ...] | None:
     """The best group of ``size`` that was found among ``candidates`` (best first, those to keep before all others), in
-    their order; None when none was found."""
+    their order; None when none was found. With ``seats`` its members can take all of them (see ``Seats.take``)."""
     if len(candidates) < size:
         return None
     if size == 1:
         return (candidates[0].id,)
-    search = _Search(state, candidates, size, wish or Wish())
+    search = _Search(state, candidates, size, wish or Wish(), seats)
     for pool in network.pools(candidates):
         _search(search, network.slots(state, pool))
     return None if search.best is None else tuple(search.best)
@@ -86,27 +110,33 @@ def find_group(
 
 def _search(search: _Search, order: list[int]) -> None:
     reach, size, found = search.state.reach, search.size, False
-    for members in cliques.sets(order, reach.close, size):
-        search.offer(members)
-        found = True
+    for members in cliques.sets(order, reach.close, size, search.most):
+        found = search.offer(members) or found
+    if not found and search.seats is not None:
+        # Those that can take the fewest parts first: whoever lost a link to one of them is left out instead.
+        scarce = sorted(order, key=lambda slot: _choices(search, slot))
+        for members in cliques.sets(scarce, reach.close, size, search.most):
+            found = search.offer(members) or found
     if not found:
         left = cliques.core(order, reach.near, size)
         if left and not network.alike(search.state, left):
-            members = network.by_address(search.state, left, size)
-            if len(members) == size:
-                search.offer(members)
+            search.offer(network.by_address(search.state, left, min(search.most, len(left))))
     if search.best is not None and not search.wish.keep.issubset(search.best):
         _keep_more(search, order)
     if found:
         _link_better(search, order)
 
 
+def _choices(search: _Search, slot: int) -> int:
+    assert search.seats is not None
+    return len(search.seats.able[search.state.reach.at(slot)])
+
+
 def _keep_more(search: _Search, order: list[int]) -> None:
     """What grows from each host, where the first one did not lead to a group with all of those to keep."""
     for seed in order[: max(cliques.MAX_SEEDS, len(search.wish.keep))]:
-        members, _ = cliques.grow(order, search.state.reach.close, search.size, seed)
-        if len(members) == search.size:
-            search.offer(members)
+        members, _ = cliques.grow(order, search.state.reach.close, search.most, seed)
+        search.offer(members)
 
 
 def _link_better(search: _Search, order: list[int]) -> None:
@@ -117,7 +147,7 @@ def _link_better(search: _Search, order: list[int]) -> None:
             return
         tries -= 1
         before = search.key
-        for members in cliques.sets(slots, rows, search.size):
+        for members in cliques.sets(slots, rows, search.size, search.most):
             search.offer(members)
         if search.key != before:
             return

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import fit, regroup, reservations, score, spares
+from coordinator.core import fit, needs, regroup, reservations, score, spares
 from coordinator.core.anywhere import Anywhere
 from coordinator.core.attempts import reserve
 from coordinator.core.changes import DeadlineSet, GangUpdated, JobUpdated
@@ -114,8 +114,7 @@ class _Groups:
         """Form the job's group, if there is any chance since its line was last tried."""
         state = self.turn.state
         changed = None if line.tried is None or line.key.alone is not None else state.planning.since(line.tried)
-        need = fit.Need.of(job.spec.resources)
-        if changed is not None and not any(_may_join(state, host, need) for host in dict.fromkeys(changed)):
+        if changed is not None and not any(_may_join(state, host, job) for host in dict.fromkeys(changed)):
             return Outcome.BLOCKED
         self.work.looked(len(state.hosts))
         if not _place_gang(self.turn, self.walk, job):
@@ -126,17 +125,18 @@ class _Groups:
         return Outcome.PLACED
 
 
-def _may_join(state: State, host_id: HostId, need: fit.Need) -> bool:
+def _may_join(state: State, host_id: HostId, job: Job) -> bool:
     host = state.hosts.get(host_id)
-    if host is None or fit.unusable(host) or fit.never(host, need):
+    if host is None or fit.unusable(host):
         return False
-    return fit.not_now(host, state.usage[host_id], need) is None
+    usage, wanted = state.usage[host_id], needs.all_needs(job.spec)
+    return any(not (fit.never(host, need) or fit.not_now(host, usage, need)) for need in wanted)
 
 
 def _place_gang(turn: Turn, walk: Walk, job: Job) -> bool:
     """Hold hosts for the job's next generation, if a group can be formed; what an older one kept is given up for it, or
     because there is none."""
-    state, need = turn.state, fit.Need.of(job.spec.resources)
+    state = turn.state
     choice = regroup.choose(state, job, walk.bars)
     if job.id in state.gangs:
         if (choice is None or choice.strayed) and regroup.awaited(state, job):
@@ -150,9 +150,9 @@ def _place_gang(turn: Turn, walk: Walk, job: Job) -> bool:
     turn.record(GangUpdated(Gang(job.id, generation, GangPhase.PREPARING)))
     for rank, host_id in enumerate(choice.hosts):
         host = state.hosts[host_id]
-        held = fit.hold(host, state.usage[host_id], need)
+        held = fit.hold(host, state.usage[host_id], needs.need_of(job.spec, rank, choice.variant))
         assert held is not None  # regroup.choose just checked
-        reserve(turn, job, rank, host, held, Phase.PREPARED, generation)
+        reserve(turn, job, rank, host, held, Phase.PREPARED, generation, choice.variant)
     for spare in spares.spares_of(state, job):
         # The members probe it while they are prepared.
         turn.effect(ProbesWanted(spare.host_id, choice.hosts))

@@ -6,11 +6,11 @@ the survivors' places. They are given up when it is formed, or when it can't be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-from coordinator.core import costs, fit, groups, score
+from coordinator.core import costs, fit, groups, needs, score
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangDissolved
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
@@ -29,48 +29,122 @@ NAMED_MOVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Hosts by rank. ``moves`` says for each rank that has another host than before why it left; ``strayed`` is
-    whether one left a host that did not fail."""
+    """Hosts by rank, and the variant that all run. ``moves`` says for each rank that has another host than before why
+    it left; ``strayed`` is whether one left a host that did not fail. ``price`` in USD an hour."""
 
     hosts: tuple[HostId, ...]
+    variant: str = ""
     moves: tuple[str, ...] = ()
     strayed: bool = False
+    price: float = 0.0
 
 
-def choose(state: State, job: Job, bars: Callable[[Job, fit.Need, Host], bool]) -> Choice | None:
+Bars = Callable[[Job, fit.Need, Host], bool]
+
+
+def choose(state: State, job: Job, bars: Bars) -> Choice | None:
     """The best group for the job's next generation, without hosts that somebody else ``bars``; None when none can be
-    formed now."""
-    need = fit.Need.of(job.spec.resources)
+    formed now. All run one variant: that of the last generation, if it can be, or else the best."""
+    last = {node.variant for node in state.nodes[job.id].values() if node.variant}
+    best: Choice | None = None
+    for variant in sorted(needs.variants_of(job.spec), key=lambda name: name not in last):
+        found = _choose(state, job, bars, variant)
+        if found is not None and (best is None or _does_more(job, found, best)):
+            best = found
+        if best is not None and variant in last:
+            break
+    return best
+
+
+def _does_more(job: Job, one: Choice, other: Choice) -> bool:
+    """Whether a group does more work for its price than another; the order of the list stands unless speeds say so."""
+    speed, others = needs.speed_of(job.spec, one.variant), needs.speed_of(job.spec, other.variant)
+    if not speed or not others:
+        return False
+    return (one.price / speed, -speed) < (other.price / others, -others)
+
+
+def _choose(state: State, job: Job, bars: Bars, variant: str) -> Choice | None:
+    parts = needs.parts_of(job.spec, variant)
     held = {a.host_id: a for a in _held(state, job)}
     last = {node.host_id: node.rank for node in state.nodes[job.id].values() if node.host_id is not None}
-    fits = (host for host in state.hosts.values() if _unable(state, host, held.get(host.id), need) is None)
-    able = [host for host in fits if not bars(job, need, host)]
-    stay = frozenset(host.id for host in able if host.id in last and host.id not in job.avoids)
-    rank_of = {host: last[host] for host in stay}
-    able.sort(key=lambda host: _order(state, job, host, rank_of, held))
-    wish = groups.Wish(
-        optimize=job.spec.optimize,
-        keep=stay,
-        tiers={host.id: _tier(state, job, host, held) for host in able if host.id not in stay},
-        rates={host.id: costs.rate(host, need.cpus, need.memory_bytes, need.gpus) for host in able},
+    able = _able(state, job, parts, held, bars)
+    stay: dict[HostId, int] = {}
+    for host, rank in last.items():
+        own = next((number for number in able.get(host, ()) if rank in parts[number].ranks), None)
+        if own is not None and host not in job.avoids:
+            able[host] = (own,)
+            stay[host] = rank
+    rates = {host: min(_rate(state, host, parts[n]) for n in numbers) for host, numbers in able.items()}
+    hosts = sorted(
+        (state.hosts[host] for host in able),
+        key=lambda h: (*_order(state, job, h, stay, held), rates[h.id], len(able[h.id]), *_preference(state, h)),
     )
-    group = groups.find_group(state, able, job.spec.nodes, wish)
+    seats = groups.Seats(tuple(part.count for part in parts), able) if len(parts) > 1 else None
+    tiers = {host.id: _tier(state, job, host, held) for host in hosts if host.id not in stay}
+    wish = groups.Wish(job.spec.optimize, frozenset(stay), tiers, rates)
+    group = groups.find_group(state, hosts, job.spec.nodes, wish, seats)
     if group is None:
         return None
-    hosts = _by_rank(group, last, job.spec.nodes) if stay else groups.in_line(state, group)
-    moved = [(old, rank) for old, rank in last.items() if hosts[rank] != old]
-    whys = {old: _why_left(state, job, old, held.get(old), need) for old, _ in moved}
-    moves = (f"rank {r} moved from {_name(state, o)} to {_name(state, hosts[r])}: {whys[o]}" for o, r in moved)
-    return Choice(hosts, tuple(moves), any(old not in job.avoids for old, _ in moved))
+    seated = dict.fromkeys(group, 0) if seats is None else seats.take(group)
+    assert seated is not None  # it was found to do
+    by_rank = _by_rank(state, seated, parts, last)
+    price = sum(_rate(state, host, parts[seated[host]]) for host in by_rank)
+    return _explained(state, job, Choice(by_rank, variant, price=price), parts, held, last)
+
+
+def _explained(
+    state: State,
+    job: Job,
+    choice: Choice,
+    parts: Sequence[needs.Part],
+    held: dict[HostId, Allocation],
+    last: dict[HostId, int],
+) -> Choice:
+    """With who moved, and why."""
+    moves, strayed = [], False
+    for old, rank in last.items():
+        new = choice.hosts[rank]
+        if new != old:
+            need = next(part.need for part in parts if rank in part.ranks)
+            why = _why_left(state, job, old, held.get(old), need)
+            moves.append(f"rank {rank} moved from {_name(state, old)} to {_name(state, new)}: {why}")
+            strayed = strayed or old not in job.avoids
+    return replace(choice, moves=tuple(moves), strayed=strayed)
+
+
+def _able(
+    state: State, job: Job, parts: Sequence[needs.Part], held: dict[HostId, Allocation], bars: Bars
+) -> dict[HostId, tuple[int, ...]]:
+    """The hosts that could take a place in any of the parts, and in which."""
+    able = {}
+    for host in state.hosts.values():
+        numbers = tuple(
+            number
+            for number, part in enumerate(parts)
+            if _unable(state, host, held.get(host.id), part.need) is None and not bars(job, part.need, host)
+        )
+        if numbers:
+            able[host.id] = numbers
+    return able
+
+
+def _rate(state: State, host: HostId, part: needs.Part) -> float:
+    need = part.need
+    return costs.rate(state.hosts[host], need.cpus, need.memory_bytes, need.gpus)
 
 
 def _order(
-    state: State, job: Job, host: Host, rank_of: dict[HostId, int], held: dict[HostId, Allocation]
-) -> tuple[int, int, tuple[float, float, int]]:
-    """Sort key: who stays, by rank; then by tier; then the best."""
-    if host.id in rank_of:
-        return (0, rank_of[host.id], (0.0, 0.0, 0))
-    return (1, _tier(state, job, host, held), score.preference(host, state.usage[host.id]))
+    state: State, job: Job, host: Host, stay: dict[HostId, int], held: dict[HostId, Allocation]
+) -> tuple[float, ...]:
+    """Sort key: who stays, by rank; then by tier."""
+    if host.id in stay:
+        return (0, stay[host.id])
+    return (1, _tier(state, job, host, held))
+
+
+def _preference(state: State, host: Host) -> tuple[float, ...]:
+    return score.preference(host, state.usage[host.id])
 
 
 def _tier(state: State, job: Job, host: Host, held: dict[HostId, Allocation]) -> int:
@@ -87,10 +161,16 @@ def _avoidance(state: State, job: Job, host: Host) -> int:
     return 2 if any(same_domain(job.spec.spread, one, host) for one in failed) else 1
 
 
-def _by_rank(group: tuple[HostId, ...], last: dict[HostId, int], nodes: int) -> tuple[HostId, ...]:
-    by_rank = {last[host]: host for host in group if host in last}
-    others = (host for host in group if host not in last)
-    return tuple(by_rank[rank] if rank in by_rank else next(others) for rank in range(nodes))
+def _by_rank(
+    state: State, seated: dict[HostId, int], parts: Sequence[needs.Part], last: dict[HostId, int]
+) -> tuple[HostId, ...]:
+    """The hosts by rank: who had one in the same part keeps it; the others so that neighbours are near each other."""
+    by_rank = {last[host]: host for host, part in seated.items() if last.get(host, -1) in parts[part].ranks}
+    for number, part in enumerate(parts):
+        others = [host for host, own in seated.items() if own == number and by_rank.get(last.get(host, -1)) != host]
+        vacant = (rank for rank in part.ranks if rank not in by_rank)
+        by_rank.update(zip(vacant, groups.in_line(state, others) if others else (), strict=True))
+    return tuple(by_rank[rank] for rank in range(len(by_rank)))
 
 
 def _unable(state: State, host: Host, own: Allocation | None, need: fit.Need) -> str | None:

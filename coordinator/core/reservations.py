@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from coordinator.core import fit, groups, score
+from coordinator.core import fit, groups, needs, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, longest, usage_of
 from coordinator.core.ids import HostId, JobId
@@ -87,12 +87,11 @@ class Walk:
 
     def blocked(self, job: Job) -> None:
         """The job was passed and waits for room: keep hosts for it, if it is one of the first."""
-        need = fit.Need.of(job.spec.resources)
+        need, nodes = _asked(job)
         single = job.spec.placement is Placement.ANY
         if self.full or (single and need in self._single):
             # What is kept for one node is of use to the next that asks for the same.
             return
-        nodes = 1 if single else job.spec.nodes
         self._book.take_changes()
         self._look(need)
         found = self._book.reservations.get(job.id)
@@ -176,6 +175,14 @@ class Walk:
         return Reservation(job.id, *found)
 
 
+def _asked(job: Job) -> tuple[fit.Need, int]:
+    """What the job waits for, and how many hosts with it: a node, or all of a group that are hardest to place."""
+    if job.spec.placement is Placement.ANY:
+        return fit.Need.of(job.spec.resources), 1
+    part = needs.leading(job.spec)
+    return part.need, part.count
+
+
 def _soonest(state: State, times: Mapping[HostId, Expected], nodes: int) -> tuple[tuple[HostId, ...], Expected] | None:
     """So many hosts that can form a group and have room soonest, and when the last of them has."""
     if len(times) < nodes:
@@ -223,8 +230,8 @@ def expected_start(state: State, job: Job) -> tuple[float, bool] | None:
     now, found = state.book.at, state.book.reservations.get(job.id)
     if found is not None and found.hosts:
         return max(0.0, found.start.at - now), found.start.estimated
-    need = fit.Need.of(job.spec.resources)
+    need, nodes = _asked(job)
     looked = ((host.id, free_at(state, host, need, now)) for host in islice(state.hosts.values(), MAX_LOOKS))
     times = {host: at for host, at in looked if at is not None}
-    soonest = _soonest(state, times, 1 if job.spec.placement is Placement.ANY else job.spec.nodes)
+    soonest = _soonest(state, times, nodes)
     return None if soonest is None else (max(0.0, soonest[1].at - now), soonest[1].estimated)

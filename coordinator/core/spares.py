@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from coordinator.core import fit, network, score
+from coordinator.core import fit, needs, network, score
 from coordinator.core.changes import AllocationFreed, AllocationReserved, DeadlineSet, JobUpdated, TryDelayed
 from coordinator.core.effects import DesiredChanged, ProbesWanted
 from coordinator.core.ids import HostId
@@ -66,7 +66,7 @@ def drop_useless(turn: Turn, job: Job, changed: Iterable[HostId]) -> None:
 
 def fill(turn: Turn, job: Job, among: Iterable[HostId], walk: Walk) -> None:
     """Hold the best of these hosts as spares, as far as some are missing. Who waits for a host comes first."""
-    state, need = turn.state, fit.Need.of(job.spec.resources)
+    state, need = turn.state, _need(turn.state, job)
     gang = state.gangs.get(job.id)
     if gang is None or gang.phase not in (GangPhase.PREPARING, GangPhase.RUNNING) or job.state is JobState.STOPPING:
         return
@@ -74,7 +74,7 @@ def fill(turn: Turn, job: Job, among: Iterable[HostId], walk: Walk) -> None:
     if missing <= 0 or job.spec.nodes in state.resting.get(job.id, ()):
         return
     held = _held_hosts(state, job)
-    for host in network.joinable(state, candidates(state, job.spec, held, among, job.avoids), held):
+    for host in network.joinable(state, candidates(state, need, held, among, job.avoids), held):
         # Once more, for each that is taken must be reached by the next, too.
         if missing and not walk.bars(job, need, host) and network.joins(state, host, _held_hosts(state, job)):
             _take(turn, state.jobs[job.id], host)
@@ -82,10 +82,10 @@ def fill(turn: Turn, job: Job, among: Iterable[HostId], walk: Walk) -> None:
 
 
 def candidates(
-    state: State, spec: JobSpec, held: Iterable[HostId], among: Iterable[HostId], avoids: Iterable[HostId] = ()
+    state: State, need: fit.Need, held: Iterable[HostId], among: Iterable[HostId], avoids: Iterable[HostId] = ()
 ) -> list[Host]:
     """Hosts with room for a spare, best first, without those that the job holds already."""
-    need, taken, failed = fit.Need.of(spec.resources), set(held), set(avoids)
+    taken, failed = set(held), set(avoids)
     hosts = (state.hosts[h] for h in among if h in state.hosts and h not in taken)
     able = [h for h in hosts if not (fit.unusable(h) or fit.never(h, need) or fit.not_now(h, state.usage[h.id], need))]
     return sorted(able, key=lambda h: (h.id in failed, score.preference(h, state.usage[h.id])))
@@ -93,12 +93,13 @@ def candidates(
 
 def _take(turn: Turn, job: Job, host: Host) -> None:
     state = turn.state
-    held = fit.hold(host, state.usage[host.id], fit.Need.of(job.spec.resources))
+    held = fit.hold(host, state.usage[host.id], _need(state, job))
     assert held is not None  # candidates just checked
     members = [a for a in _held(state, job) if not is_spare(job.spec, a)]
     # Counted over the job's whole life, also over restored backups: an id must never mean two allocations.
     rank, attempt = job.spec.nodes + job.spares_taken, state.next_attempt(job.generation - 1)
     spare = fit.allocation(job, rank, attempt, host, held, Phase.PREPARED, turn.at.served)
+    spare = replace(spare, variant=_variant(state, job))
     turn.record(JobUpdated(replace(job, spares_taken=job.spares_taken + 1)))
     turn.record(AllocationReserved(spare))
     turn.effect(DesiredChanged(host.id, spare.id))
@@ -106,6 +107,15 @@ def _take(turn: Turn, job: Job, host: Host) -> None:
         # The spare probes them while it is prepared; those that were prepared before it probe it now.
         if member.observed is not Phase.RESERVED:
             turn.effect(ProbesWanted(member.host_id, (host.id,)))
+
+
+def _variant(state: State, job: Job) -> str:
+    """What the job's group runs."""
+    return next((node.variant for node in state.nodes[job.id].values()), "")
+
+
+def _need(state: State, job: Job) -> fit.Need:
+    return needs.need_of(job.spec, job.spec.nodes, _variant(state, job))
 
 
 def _held(state: State, job: Job) -> list[Allocation]:
