@@ -6,7 +6,20 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from coordinator.core import absence, backends, fit, groups, max_running, nearness, needs, network, placement, score, spares, waits
+from coordinator.core import (
+    absence,
+    backends,
+    fit,
+    max_running,
+    nearness,
+    needs,
+    network,
+    placement,
+    regroup,
+    score,
+    spares,
+    waits,
+)
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState
 from coordinator.core.spec import JobSpec, Placement
@@ -27,12 +40,17 @@ class Offer:
 
 def offers(state: State, spec: JobSpec) -> tuple[Offer, ...]:
     """One offer a host, in the order in which hosts would be asked, the rejected ones last."""
-    need = fit.Need.of(spec.resources)
-    found = [_offer(state, host, need, spec) for host in state.hosts.values()]
+    found = [_best_offer(state, host, spec) for host in state.hosts.values()]
     if spec.placement is Placement.CLUSTER and spec.nodes > 1:
-        found = _without_group(state, found, spec.nodes)
+        found = _without_group(state, spec, found)
     found.sort(key=lambda o: (o.nodes_now == 0, o.nodes_ever == 0, o.host.facts.price_per_hour or 0.0, o.host.name))
     return tuple(found)
+
+
+def _best_offer(state: State, host: Host, spec: JobSpec) -> Offer:
+    """The offer to whichever kind of node the host does most for; of several the first kind counts."""
+    offers = [_offer(state, host, need, spec) for need in needs.all_needs(spec)]
+    return max(offers, key=lambda offer: (offer.nodes_now, offer.nodes_ever))
 
 
 def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
@@ -48,10 +66,10 @@ def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
     return Offer(host, fit.room(host, usage, need, limit), ever, "")
 
 
-def _without_group(state: State, found: list[Offer], nodes: int) -> list[Offer]:
+def _without_group(state: State, spec: JobSpec, found: list[Offer]) -> list[Offer]:
     """For hosts that would do alone, when no group can be formed: how many each could be in a group with."""
-    free = [offer.host for offer in found if offer.nodes_now]
-    if len(free) >= nodes and groups.find_group(state, free, nodes) is not None:
+    free, nodes = [offer.host for offer in found if offer.nodes_now], spec.nodes
+    if len(free) >= nodes and regroup.plan(state, spec) is not None:
         return found
     return [replace(o, rejection=_too_few(state, o.host, free, nodes)) if o.nodes_now else o for o in found]
 
@@ -73,19 +91,30 @@ def _too_few(state: State, host: Host, free: list[Host], nodes: int) -> str:
 
 def impossible(state: State, spec: JobSpec) -> str:
     """Why no host that is known, however idle, could ever hold a node; empty when one could, or none is known yet."""
-    need = fit.Need.of(spec.resources)
+    lines = [_impossible(state, spec, variant) for variant in needs.variants_of(spec)]
+    return lines[0] if all(lines) else ""
+
+
+def _impossible(state: State, spec: JobSpec, variant: str) -> str:
+    """The same for one variant; for the first of its groups that no host could hold a node of."""
+    lines = (_never(state, part) for part in needs.parts_of(spec, variant))
+    return next((line for line in lines if line), "")
+
+
+def _never(state: State, part: needs.Part) -> str:
     known = [host for host in state.hosts.values() if host.hardware is not None]
-    groups: dict[str, list[Host]] = {}
+    reasons: dict[str, list[Host]] = {}
     for host in known:
-        reason = fit.never(host, need)
+        reason = fit.never(host, part.need)
         if reason is None:
             return ""
-        groups.setdefault(reason, []).append(host)
+        reasons.setdefault(reason, []).append(host)
     # What few hosts say comes first: of a hundred without GPUs and one with too few, that one is of interest.
-    rarest = sorted(groups.items(), key=lambda group: len(group[1]))
+    rarest = sorted(reasons.items(), key=lambda group: len(group[1]))
     shown = "; ".join(f"{_names(hosts)}: {reason}" for reason, hosts in rarest[:5])
     more = f"; and {len(rarest) - 5} more reasons" if len(rarest) > 5 else ""
-    return f"no host could ever hold a node of this job, even when idle: {shown}{more}" if known else ""
+    whose = f"group {part.name}" if part.name else "this job"
+    return f"no host could ever hold a node of {whose}, even when idle: {shown}{more}" if known else ""
 
 
 def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
@@ -100,7 +129,7 @@ def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
         return "waits for a host: none has joined; 'coordinator token create' makes a token for one"
     if spec.placement is Placement.ANY:
         return _waiting_any(state, spec, need, placed)
-    return _waiting_cluster(state, spec, need)
+    return _waiting_cluster(state, spec)
 
 
 def summary(state: State, job: Job) -> str:
@@ -152,9 +181,8 @@ def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
         return {}
     need = fit.Need.of(spec.resources)
     if spec.placement is Placement.CLUSTER:
-        candidates = placement.group_candidates(state, need)
-        group = groups.find_group(state, candidates, spec.nodes) if len(candidates) >= spec.nodes else None
-        return {str(host): 1 for host in group or ()}
+        choice = regroup.plan(state, spec)
+        return {} if choice is None else {str(host): 1 for host in choice.hosts}
     # As placement._place_any chooses, without holding anything.
     offers = []
     for host in placement.usable_hosts(state, need):
@@ -200,23 +228,37 @@ def _waiting_any(state: State, spec: JobSpec, need: fit.Need, placed: int) -> st
     return f"{left - room} of {spec.nodes} nodes wait for room; {closest.name}: {why}"
 
 
-def _waiting_cluster(state: State, spec: JobSpec, need: fit.Need) -> str:
-    usable = list(placement.usable_hosts(state, need))
-    if not usable:
-        return _nobody(state, need)
-    nodes = spec.nodes
-    if len(usable) < nodes:
-        verb = "fits" if len(usable) == 1 else "fit"
-        return f"waits for {nodes} hosts, one for each node; only {_names(usable)} {verb}" + _others(state, need)
-    free = placement.group_candidates(state, need)
-    if groups.find_group(state, free, nodes) is not None:
+def _waiting_cluster(state: State, spec: JobSpec) -> str:
+    if regroup.plan(state, spec) is not None:
         return ""
-    group = network.largest_group(state, usable)
-    if len(group) < nodes:
-        return _no_network(state, usable, [state.hosts[h] for h in group], nodes)
-    busy = [host for host in usable if host not in free]
-    reasons = "; ".join(f"{h.name}: {fit.not_now(h, state.usage[h.id], need)}" for h in busy[:3])
-    return f"waits for {nodes} hosts of one network to be free at once: {reasons}"
+    variants = (name for name in needs.variants_of(spec) if not _impossible(state, spec, name))
+    parts = needs.parts_of(spec, next(variants, needs.variants_of(spec)[0]))
+    usable: dict[HostId, Host] = {}
+    busy: dict[str, str] = {}
+    for part in parts:
+        fitting = list(placement.usable_hosts(state, part.need))
+        if len(fitting) < part.count:
+            return _too_few_hosts(state, part.count, part.name, fitting, part.need)
+        usable.update((host.id, host) for host in fitting)
+        reasons = ((host.name, fit.not_now(host, state.usage[host.id], part.need)) for host in fitting)
+        busy.update((name, reason) for name, reason in reasons if reason is not None)
+    if len(usable) < spec.nodes:
+        return _too_few_hosts(state, spec.nodes, "", list(usable.values()), parts[0].need)
+    group = network.largest_group(state, list(usable.values()))
+    if len(group) < spec.nodes:
+        return _no_network(state, list(usable.values()), [state.hosts[h] for h in group], spec.nodes)
+    shown = "; ".join(f"{name}: {reason}" for name, reason in list(busy.items())[:3])
+    return f"waits for {spec.nodes} hosts of one network to be free at once" + (f": {shown}" if shown else "")
+
+
+def _too_few_hosts(state: State, nodes: int, group: str, fitting: list[Host], need: fit.Need) -> str:
+    whose = f" of group {group}" if group else ""
+    others = _others(state, need)
+    if not fitting:
+        return f"waits for a host that fits{f' a node{whose}' if whose else ''}{others}"
+    verb = "fits" if len(fitting) == 1 else "fit"
+    each = f"waits for {nodes} host{'' if nodes == 1 else 's'}, one for each node{whose}"
+    return f"{each}; only {_names(fitting)} {verb}{others}"
 
 
 def _no_network(state: State, usable: list[Host], group: list[Host], nodes: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import fit, needs, regroup, reservations, score, spares
+from coordinator.core import fit, needs, regroup, reservations, spares
 from coordinator.core.anywhere import Anywhere
 from coordinator.core.attempts import reserve
 from coordinator.core.changes import DeadlineSet, GangUpdated, JobUpdated
@@ -93,12 +93,6 @@ def usable_hosts(state: State, need: fit.Need) -> Iterator[Host]:
 
 
 # ---------------------------------------------------------------- cluster
-
-
-def group_candidates(state: State, need: fit.Need) -> list[Host]:
-    """Hosts with room for one more such node now, best first."""
-    hosts = [h for h in usable_hosts(state, need) if fit.not_now(h, state.usage[h.id], need) is None]
-    return sorted(hosts, key=lambda host: score.preference(host, state.usage[host.id]))
 
 
 @dataclass(slots=True)

@@ -13,10 +13,11 @@ from itertools import permutations
 from coordinator.core import costs, fit, groups, needs, score
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangDissolved
 from coordinator.core.effects import DesiredChanged
-from coordinator.core.ids import HostId
+from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Host, HostState, Job, Phase
 from coordinator.core.score import same_domain
 from coordinator.core.spares import is_spare, let_go
+from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 from coordinator.core.usage import Usage
@@ -45,7 +46,7 @@ Bars = Callable[[Job, fit.Need, Host], bool]
 def choose(state: State, job: Job, bars: Bars) -> Choice | None:
     """The best group for the job's next generation, without hosts that somebody else ``bars``; None when none can be
     formed now. All run one variant: that of the last generation, if it can be, or else the best."""
-    last = {node.variant for node in state.nodes[job.id].values() if node.variant}
+    last = {node.variant for node in state.nodes.get(job.id, {}).values() if node.variant}
     best: Choice | None = None
     for variant in sorted(needs.variants_of(job.spec), key=lambda name: name not in last):
         found = _choose(state, job, bars, variant)
@@ -54,6 +55,12 @@ def choose(state: State, job: Job, bars: Bars) -> Choice | None:
         if best is not None and variant in last:
             break
     return best
+
+
+def plan(state: State, spec: JobSpec) -> Choice | None:
+    """The group that a new job with this specification would get now; nothing is held for it."""
+    job = Job(JobId(""), 0, "", "", "", spec, 0.0)
+    return choose(state, job, lambda *_: False)
 
 
 def _does_more(job: Job, one: Choice, other: Choice) -> bool:
@@ -67,7 +74,8 @@ def _does_more(job: Job, one: Choice, other: Choice) -> bool:
 def _choose(state: State, job: Job, bars: Bars, variant: str) -> Choice | None:
     parts = needs.parts_of(job.spec, variant)
     held = {a.host_id: a for a in _held(state, job)}
-    last = {node.host_id: node.rank for node in state.nodes[job.id].values() if node.host_id is not None}
+    nodes = state.nodes.get(job.id, {}).values()
+    last = {node.host_id: node.rank for node in nodes if node.host_id is not None}
     able = _able(state, job, parts, held, bars)
     stay: dict[HostId, int] = {}
     for host, rank in last.items():
@@ -258,4 +266,4 @@ def dissolve(turn: Turn, job: Job, used: Iterable[HostId] | None = None) -> None
 
 
 def _held(state: State, job: Job) -> list[Allocation]:
-    return [state.allocations[a] for a in sorted(state.job_allocations[job.id])]
+    return [state.allocations[a] for a in sorted(state.job_allocations.get(job.id, ()))]

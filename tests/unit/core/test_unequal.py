@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from coordinator.core import explain
 from coordinator.core.desired import desired_of
 from coordinator.core.model import Hardware, HostFacts, JobState, NodeState
 from coordinator.core.spec import GpuRequest, JobSpec, NodeGroup, Range, Resources, RetryPolicy, StopCriteria, Variant
@@ -106,6 +107,29 @@ def test_a_spare_can_take_the_place_that_needs_most() -> None:
     lose(world, "w1")
     run(world, job)
     assert places(world, job) == "c1 w3 w2"
+
+
+def test_explain_names_the_group_whose_hosts_are_missing() -> None:
+    world = a_world("w1", "w2", "c1")
+
+    def said(*groups: NodeGroup) -> str:
+        wanted = JobSpec(nodes=sum(group.nodes for group in groups), groups=groups, commands=("x",))
+        return explain.summary(world.state, world.submit(wanted))
+
+    servers, workers = NodeGroup("servers", 2, SERVER), NodeGroup("workers", 2, WORKER)
+    assert said(servers, workers) == (
+        "waits for 2 hosts, one for each node of group servers; only c1 fits "
+        "(w1: needs 2 CPUs, has 1; w2: needs 2 CPUs, has 1)"
+    )
+    huge = replace(servers, resources=Resources(cpus=Range(64)))
+    assert said(workers, huge) == (
+        "no host could ever hold a node of group servers, even when idle: "
+        "c1: needs 64 CPUs, has 4; w1, w2: needs 64 CPUs, has 1"
+    )
+    world.submit(JobSpec(argv=("x",), resources=WORKER))
+    assert said(replace(servers, nodes=1), workers) == (
+        "waits for 3 hosts of one network to be free at once: w1: needs 1 CPU, 0 of 1 are free"
+    )
 
 
 def test_the_first_node_of_the_first_group_is_the_master() -> None:
