@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+import statistics
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -57,6 +58,19 @@ def test_a_probe_proves_who_answered(tmp_path: Path, authority: ca.Authority) ->
             assert 0 < good.seconds < 3
             assert (bad.reached, bad.reason) == (False, "answered by host h-2")
             assert (bad.host_id, bad.address, bad.port) == ("h-3", "127.0.0.1", number)
+
+    asyncio.run(scenario())
+
+
+def test_the_way_to_a_peer_has_nothing_of_either_ends_load_in_it(tmp_path: Path, authority: ca.Authority) -> None:
+    async def scenario() -> None:
+        one, two = (port_of(identity(tmp_path, authority, name)) for name in ("h-1", "h-2"))
+        async with listening(two) as number:
+            began = time.monotonic()
+            probes = await one.probe_all([Member("h-2", "two", 1, ("127.0.0.1",), number)] * 50)
+            took = time.monotonic() - began
+        assert all(probe.reached for probe in probes)
+        assert statistics.median(probe.seconds for probe in probes) < took / 10
 
     asyncio.run(scenario())
 
