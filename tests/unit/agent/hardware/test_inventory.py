@@ -82,3 +82,41 @@ def test_no_gpu_once_seen_is_ever_missing_or_twice_in_the_list(steps: list[tuple
         assert all(g.problem for g in after if complete and g.index not in there)
         assert all(g.power_watts is None for g in after if g.index not in there)
         assert all(g.problem == HUNG for g in inventory.all_silent(HUNG))
+
+
+def instance(index: int, place: int) -> Gpu:
+    return replace(gpu(index, f"MIG-{index}-{place}"), parent=f"GPU-{index}")
+
+
+# Each GPU: not answering at all, whole, in MIG mode with so many instances, or failing.
+CARDS = st.lists(st.sampled_from(["silent", "whole", "mig-1", "mig-2", "broken", "nameless"]), min_size=3, max_size=3)
+
+
+def _seen(index: int, how: str) -> list[Gpu]:
+    if how == "whole":
+        return [gpu(index)]
+    if how.startswith("mig"):
+        return [instance(index, place) for place in range(int(how[-1]))]
+    if how == "broken":
+        return [replace(gpu(index), problem=LOST)]
+    return [Gpu(f"unknown-{index}", index, problem=LOST)] if how == "nameless" else []
+
+
+@UNHURRIED
+@given(st.lists(CARDS, max_size=5), st.booleans())
+def test_a_gpu_and_its_instances_are_never_both_in_the_list_and_what_fails_stays(
+    readings: list[list[str]], complete: bool
+) -> None:
+    inventory = Inventory()
+    before: tuple[Gpu, ...] = ()
+    for cards in readings:
+        seen = [each for index, how in enumerate(cards) for each in _seen(index, how)]
+        after = inventory.take(seen, {}, complete)
+        for index, how in enumerate(cards):
+            was, now = ([g for g in gpus if g.index == index] for gpus in (before, after))
+            assert len({g.parent is None for g in now}) <= 1, "a GPU beside its own instances"
+            if how in ("silent", "broken", "nameless") and not any(g.uuid.startswith("unknown") for g in was):
+                assert {g.uuid for g in was} <= {g.uuid for g in now}, "something vanished without a word"
+            if how == "whole" or how.startswith("mig"):
+                assert [g.uuid for g in now] == [g.uuid for g in _seen(index, how)]
+        before = after
