@@ -9,6 +9,8 @@ from coordinator.core.model import Distance
 
 # So many targets' distances are kept; the one asked for longest ago goes first.
 MAX_TARGETS = 256
+# What is said of hosts that were asked and have not answered in time.
+LATE = "no answer in time"
 
 
 class DistanceMap:
@@ -37,8 +39,10 @@ class DistanceMap:
             self._awaited.get(distance.target, set()).discard(distance.host_id)
 
     def give_up(self, target: str) -> None:
-        """Answers that have not come are awaited no longer; they are taken in when they come."""
-        self._awaited.pop(target, None)
+        """Answers that have not come are awaited no longer, which is known of those hosts until they do come."""
+        known = self._known.get(target, {})
+        for host in self._awaited.pop(target, ()):
+            known.setdefault(host, Distance(host, target, None, LATE))
 
     def forget(self, target: str) -> None:
         """Drop all that is known of a target."""

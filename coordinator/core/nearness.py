@@ -72,10 +72,10 @@ def ask(turn: Turn, target: str) -> None:
     """Have all usable hosts measure, but those of which the distance is known, and await their answers."""
     state = turn.state
     known, awaited = state.distances.of(target), state.distances.awaited(target)
-    # What failed is tried again: whoever asks anew may have mended it.
+    # What failed is tried again, for it may have been mended; but only what nobody has tried is waited for.
     missing = [h for h in _usable(state) if h.id not in awaited and (h.id not in known or known[h.id].reason)]
     hosts = list(islice(_of_all_places(missing), MAX_HOSTS - len(awaited)))
-    if hosts and not measuring(state, target):
+    if any(host.id not in known for host in hosts) and not measuring(state, target):
         turn.record(DeadlineSet(patience_deadline(target), turn.at.mono + PATIENCE))
     _order(turn, target, hosts)
 

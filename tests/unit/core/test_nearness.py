@@ -60,6 +60,8 @@ def test_hosts_that_do_not_answer_hold_a_job_up_for_two_seconds_and_their_answer
     assert not world.held(job.id)
     world.advance(0.2)
     assert len(world.held(job.id)) == 1
+    assert nearness.failure(world.state, host.id, DATA) == "no answer in time"
+    assert len(world.held(world.submit(SPEC).id)) == 1, "who did not answer once is not waited for again"
     answer(world, host, 1.5)
     assert nearness.seconds(world.state, host.id, DATA) == 1.5
 
@@ -73,8 +75,8 @@ def test_what_is_known_is_not_measured_again_but_what_failed_is() -> None:
     asked(world)
     second = world.submit(SPEC)
     assert asked(world) == [(two.id, DATA)]
+    assert len(world.held(second.id)) == 1, "it waited for what had failed before"
     answer(world, two)
-    assert len(world.held(second.id)) == 1
     third = world.submit(SPEC)
     assert asked(world) == []
     assert len(world.held(third.id)) == 1, "all is known: nothing is waited for"
