@@ -57,6 +57,7 @@ class Anywhere:
             if offer is None:
                 break
             self._place_node(job, rank, node, offer)
+            offers.placed(offer.host)
             offers.put_back(state, offer.host.id)
             placed += 1
         else:
@@ -74,10 +75,10 @@ class Anywhere:
         """Hold what the node needs on the host of the offer, for its next attempt."""
         state, host = self.turn.state, offer.host
         assert host.hardware is not None
-        held = fit.pick(host.hardware, state.usage[host.id], offer.need, offer.match)
+        held = fit.pick(host.hardware, state.usage[host.id], offer.option.need, offer.match)
         assert held is not None  # there is no offer without room
         attempt = state.next_attempt(node.last_attempt if node else 0)
-        reserve(self.turn, job, rank, host, held, Phase.RUNNING, attempt)
+        reserve(self.turn, job, rank, host, held, Phase.RUNNING, attempt, offer.option.name)
         self.work.left -= 1
 
     def _best(self, job: Job, node: Node | None, offers: Offers) -> Offer | None:
@@ -107,7 +108,7 @@ class Anywhere:
         return None
 
     def _may_use(self, job: Job, offer: Offer) -> bool:
-        return not self.walk.kept or self.walk.allowed(job, offer.need, offer.host, 1) > 0
+        return not self.walk.kept or self.walk.allowed(job, offer.option.need, offer.host, 1) > 0
 
     # ------------------------------------------------------------ copies
 
@@ -140,7 +141,8 @@ class Anywhere:
         found, place = _best_backend(self.turn.state, job, node, free)
         offer = found.pop(place)
         self._place_node(job, rank, node, offer)
-        left = offers.offer(self.turn.state, offer.host.id)
+        offers.placed(offer.host)
+        left = offers.put_back(self.turn.state, offer.host.id)
         if left is not None and self._may_use(job, left):
             insort(found, left, key=lambda each: each.key)
 

@@ -16,7 +16,7 @@ def reserve(
     turn: Turn, job: Job, rank: int, host: Host, held: fit.Held, wanted: Phase, attempt: int, variant: str = ""
 ) -> None:
     """Hold what was picked on the host for an attempt of the node."""
-    allocation = replace(fit.allocation(job, rank, attempt, host, held, wanted, turn.at.served), variant=variant)
+    allocation = fit.allocation(job, rank, attempt, host, held, wanted, turn.at.served, variant)
     before = turn.state.nodes[job.id].get(rank)
     turn.record(AllocationReserved(allocation))
     turn.effect(DesiredChanged(host.id, allocation.id))

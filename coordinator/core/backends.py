@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from coordinator.core import fit, placement, score
+from coordinator.core import fit, needs, placement, score
 from coordinator.core.model import Job
 from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
@@ -15,7 +15,7 @@ def few(state: State, spec: JobSpec) -> str:
     """That fewer backends than copies have a host that fits; empty when there are enough, or none at all."""
     if spec.redundancy == 1:
         return ""
-    need = fit.Need.of(spec.resources)
+    need = needs.leading(spec).need
     found = sorted({host.facts.backend for host in placement.usable_hosts(state, need)})
     if not found or len(found) >= spec.redundancy:
         return ""
@@ -33,7 +33,7 @@ def waiting(state: State, job: Job) -> str:
     return few(state, job.spec) or (f"{nodes} for room for another copy in a further backend" if short else "")
 
 
-_Offer = tuple[tuple[float, float, int], int, str]
+_Offer = tuple[score.Key, int, str]
 
 
 def plan(state: State, spec: JobSpec, first: Mapping[str, int]) -> dict[str, int]:
@@ -41,7 +41,7 @@ def plan(state: State, spec: JobSpec, first: Mapping[str, int]) -> dict[str, int
     chosen = dict(first)
     if spec.redundancy == 1:
         return chosen
-    need, offers = fit.Need.of(spec.resources), _offers(state, spec, first)
+    need, offers = needs.leading(spec).need, _offers(state, spec, first)
     by_id = {str(host.id): host for host in state.hosts.values()}
     nodes = [{by_id[host].facts.backend} for host, count in first.items() for _ in range(count)]
     for have in range(1, spec.redundancy):
@@ -61,7 +61,7 @@ def plan(state: State, spec: JobSpec, first: Mapping[str, int]) -> dict[str, int
 
 def _offers(state: State, spec: JobSpec, first: Mapping[str, int]) -> dict[str, list[_Offer]]:
     """What room there is beside the first copies: a heap of each backend's hosts, the best first."""
-    need = fit.Need.of(spec.resources)
+    need = needs.leading(spec).need
     offers: dict[str, list[_Offer]] = {}
     for host in placement.usable_hosts(state, need):
         held = first.get(host.id, 0)

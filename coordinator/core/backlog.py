@@ -80,8 +80,8 @@ def _may_lead(turn: Turn, head: Allocation, others: list[fit.Need]) -> bool:
 
 def _needs_of_others(state: State, job: Job) -> list[fit.Need]:
     """What nodes of other jobs that wait ask for."""
-    lines = state.queue.lines.values()
-    return [fit.Need.of(line.key.asks.resources) for line in lines if any(other != job.id for other in line.ids())]
+    lines = [line for line in state.queue.lines.values() if any(other != job.id for other in line.ids())]
+    return [option.need for line in lines for option in line.key.asks.options]
 
 
 def _fresh_ranks(state: State, job: Job) -> Iterator[int]:

@@ -119,7 +119,7 @@ def _never(state: State, part: needs.Part) -> str:
 
 def waiting_for(state: State, spec: JobSpec, *, placed: int = 0) -> str:
     """What the nodes that are not placed wait for, in one line; empty when they would all be placed now."""
-    need = fit.Need.of(spec.resources)
+    need = needs.leading(spec).need
     never = impossible(state, spec)
     if never:
         return never
@@ -179,7 +179,7 @@ def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
     """Nodes a host (by id) that would be placed at once if the job were submitted now. Changes nothing."""
     if placement.HOLD in state.deadlines:
         return {}
-    need = fit.Need.of(spec.resources)
+    need = needs.leading(spec).need
     if spec.placement is Placement.CLUSTER:
         choice = regroup.plan(state, spec)
         return {} if choice is None else {str(host): 1 for host in choice.hosts}

@@ -39,7 +39,7 @@ class Shares:
             held = self._held[user] = [0.0, 0.0, 0.0]
         held[0] += sign * allocation.cpus
         held[1] += sign * allocation.memory_bytes
-        held[2] += sign * len(allocation.gpus)
+        held[2] += sign * len(allocation.gpus) * allocation.share
         self._changed[user] = None
 
     def held(self, user: str) -> float:

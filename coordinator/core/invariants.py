@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import fsum
+
 from coordinator.core import budgets, regroup, spares, waits
 from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
@@ -40,9 +42,13 @@ def _check_capacity(state: State) -> None:
         there = [a for a in state.allocations.values() if a.host_id == host_id]
         held = [a for a in there if a.behind is None]
         gpus = [gpu for allocation in held for gpu in allocation.gpus]
-        _require(len(gpus) == len(set(gpus)), f"a GPU of {host_id} is held twice: {gpus}")
+        for gpu in set(gpus):
+            parts = [a.share for a in held if gpu in a.gpus]
+            _require(fsum(parts) <= 1.0 + 1e-9, f"GPU {gpu} of {host_id} is held more than once: {parts}")
+            whole = usage.shared.get(gpu) is None
+            _require(whole == (parts == [1.0]), f"shares of GPU {gpu} of {host_id} are indexed wrongly")
         _require({a.id for a in there} == usage.allocations, f"allocations of {host_id} are indexed wrongly")
-        _require(sorted(gpus) == sorted(usage.gpus), f"GPUs of {host_id} are indexed wrongly")
+        _require(set(gpus) == set(usage.gpus), f"GPUs of {host_id} are indexed wrongly")
         _require(sum(a.cpus for a in held) == usage.cpus, f"CPUs of {host_id} are counted wrongly")
         _require(sum(a.memory_bytes for a in held) == usage.memory_bytes, f"memory of {host_id} is counted wrongly")
 

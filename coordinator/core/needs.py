@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coordinator.core import fit
 from coordinator.core.program import resources_of, sizes, variant_of
 from coordinator.core.spec import JobSpec
+from coordinator.core.where import Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,10 @@ class Part:
 
 def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
     """The job's nodes in the order of their ranks."""
-    found, first = [], 0
+    found, first, where = [], 0, Where.of(spec.where)
     for number, count in enumerate(sizes(spec)):
         name = spec.groups[number].name if spec.groups else ""
-        found.append(Part(name, first, count, fit.Need.of(resources_of(spec, first, variant))))
+        found.append(Part(name, first, count, fit.Need.of(resources_of(spec, first, variant), where)))
         first += count
     return tuple(found)
 
@@ -38,7 +39,7 @@ def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
 def need_of(spec: JobSpec, rank: int, variant: str = "") -> fit.Need:
     """What the node of a rank needs; a spare, which may have to take any node's place, what the greatest needs."""
     if rank < spec.nodes:
-        return fit.Need.of(resources_of(spec, rank, variant))
+        return fit.Need.of(resources_of(spec, rank, variant), Where.of(spec.where))
     return leading(spec, variant).need
 
 

@@ -7,13 +7,16 @@ log and is taken in before; what became worse is noticed when it comes to the to
 from __future__ import annotations
 
 import heapq
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.core import costs, fit, score
-from coordinator.core.asks import Asks
+from coordinator.core.asks import Asks, Option
 from coordinator.core.ids import HostId
-from coordinator.core.model import Host
+from coordinator.core.model import Hardware, Host
+from coordinator.core.spec import Optimize
 
 if TYPE_CHECKING:
     from coordinator.core.state import State
@@ -21,96 +24,102 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Room on a host for one node, as good as ``key`` says (the least is the best)."""
+    """Room on a host for one node, as good as ``key`` says (the least is the best), and why."""
 
     key: score.Key
     host: Host
-    need: fit.Need
+    option: Option
     match: fit.Match
+    terms: score.Terms
 
 
-# Key, number of the entry (the highest of a host counts), host, version of its usage.
-_Entry = tuple[score.Key, int, HostId, int]
+class _Fit(NamedTuple):
+    """How one option goes with hardware of one shape: the part of the host that a node holds, and how long."""
+
+    option: Option
+    match: fit.Match
+    part: float
+    hours: float
+    # Whether that is more than a guess.
+    paced: bool
+
+
+# Key, number of the entry (the highest of a host counts), host.
+_Entry = tuple[score.Key, int, HostId]
 
 
 class Offers:
     """The offers to one class of jobs."""
 
-    __slots__ = ("_entries", "_heap", "_latest", "_read", "_verdicts", "asks", "looks", "need")
+    __slots__ = ("_domains", "_entries", "_fits", "_heap", "_here", "_latest", "_read", "_taken", "asks", "looks")
 
     def __init__(self, asks: Asks) -> None:
         self.asks = asks
-        self.need = fit.Need.of(asks.resources)
         # How many hosts were ever looked at: what a turn is measured by.
         self.looks = 0
         self._heap: list[_Entry] = []
         self._latest: dict[HostId, int] = {}
         self._entries = 0
+        # How much of the planner's logs was read.
         self._read: int | None = None
-        self._verdicts: dict[int, tuple[fit.Match, float]] = {}
+        self._taken = 0
+        self._fits: dict[int, tuple[_Fit, ...]] = {}
+        # Of a job that spreads its nodes: how many there are in each domain, and on each host.
+        self._domains: dict[Hashable, int] = {}
+        self._here: dict[HostId, int] = {}
+
+    # ------------------------------------------------------------ reading
 
     def refresh(self, state: State) -> None:
         """Take in what changed since."""
         planning = state.planning
-        if self._read == planning.now:
-            return
-        changed = None if self._read is None else planning.since(self._read)
-        self._read = planning.now
+        recount = self.asks.alone is not None and self._recount(state)
+        changed = None if self._read is None or recount else planning.freed.since(self._read)
+        if changed is not None and self.asks.optimize is Optimize.PACK:
+            taken = planning.taken.since(self._taken)
+            changed = None if taken is None else [*changed, *taken]
+        self._read, self._taken = planning.freed.end, planning.taken.end
         if changed is None:
-            self._heap, self._latest = [], {}
-            found = (self._look(state, host) for host in state.hosts)
-            self._heap = [entry for entry in found if entry is not None]
-            heapq.heapify(self._heap)
+            self._rebuild(state)
             return
         for host in dict.fromkeys(changed):
-            entry = self._look(state, host)
-            if entry is not None:
-                heapq.heappush(self._heap, entry)
+            self.put_back(state, host)
         if len(self._heap) > 2 * len(self._latest) + 64:
             self._heap = [entry for entry in self._heap if self._latest.get(entry[2]) == entry[1]]
             heapq.heapify(self._heap)
 
+    def _rebuild(self, state: State) -> None:
+        self._latest = {}
+        found = (self.offer(state, host) for host in state.hosts)
+        self._heap = [self._entry(offer) for offer in found if offer is not None]
+        heapq.heapify(self._heap)
+
     def take(self, state: State) -> Offer | None:
         """Take the best offer out; None when no host has room. ``put_back`` brings in what is left of it."""
-        heap, latest = self._heap, self._latest
+        heap = self._heap
         while heap:
-            key, number, host_id, version = heap[0]
-            if latest.get(host_id) != number:
+            key, number, host_id = heap[0]
+            if self._latest.get(host_id) != number:
                 heapq.heappop(heap)
                 continue
-            host = state.hosts.get(host_id)
-            if host is None or fit.unusable(host) is not None:
-                heapq.heappop(heap)
-                del latest[host_id]
+            offer = self.offer(state, host_id)
+            if offer is not None and offer.key > key:
+                heapq.heapreplace(heap, self._entry(offer))
                 continue
-            if state.usage[host_id].version != version:
-                entry = self._look(state, host_id)
-                if entry is None:
-                    heapq.heappop(heap)
-                    continue
-                if entry[0] > key:
-                    heapq.heapreplace(heap, entry)
-                    continue
-                key = entry[0]
             heapq.heappop(heap)
-            del latest[host_id]
-            return Offer(key, host, self.need, self._verdict(state, host)[0])
+            del self._latest[host_id]
+            if offer is not None:
+                return offer
         return None
 
-    def offer(self, state: State, host_id: HostId) -> Offer | None:
-        """What the host offers now; None without room. It is in, as after ``put_back``."""
-        entry = self._look(state, host_id)
-        if entry is None:
-            return None
-        heapq.heappush(self._heap, entry)
-        host = state.hosts[host_id]
-        return Offer(entry[0], host, self.need, self._verdict(state, host)[0])
-
-    def put_back(self, state: State, host: HostId) -> None:
-        """Bring in what the host has room for now."""
-        entry = self._look(state, host)
-        if entry is not None:
-            heapq.heappush(self._heap, entry)
+    def put_back(self, state: State, host: HostId) -> Offer | None:
+        """Bring in what the host has room for now, which is answered too; None without room."""
+        offer = self.offer(state, host)
+        if offer is None:
+            self._latest.pop(host, None)
+        else:
+            heapq.heappush(self._heap, self._entry(offer))
+        return offer
 
     def standing(self, state: State) -> list[Offer]:
         """All offers, the best first; they stay in."""
@@ -121,27 +130,91 @@ class Offers:
             self.put_back(state, offer.host.id)
         return found
 
-    def _look(self, state: State, host_id: HostId) -> _Entry | None:
-        """The host's entry as of now, which then is the only one that counts; None without room."""
+    def placed(self, host: Host) -> None:
+        """A node of the class's only job was placed there."""
+        if self.asks.spread is not None:
+            domain = score.domain_of(self.asks.spread, host)
+            self._domains[domain] = self._domains.get(domain, 0) + 1
+            self._here[host.id] = self._here.get(host.id, 0) + 1
+
+    # ------------------------------------------------------------ looking at one host
+
+    def offer(self, state: State, host_id: HostId) -> Offer | None:
+        """What the host offers now: of the options with room there the best; None without any."""
         self.looks += 1
         host = state.hosts.get(host_id)
-        if host is not None and fit.unusable(host) is None:
-            found, part = self._verdict(state, host)
-            usage = state.usage[host_id]
-            assert host.hardware is not None
-            if found.never is None and fit.has_room(host.hardware, usage, self.need, found):
-                self._entries += 1
-                self._latest[host_id] = self._entries
-                return score.key(host, usage, part), self._entries, host_id, usage.version
-        self._latest.pop(host_id, None)
-        return None
+        if host is None or host.hardware is None or fit.unusable(host) is not None:
+            return None
+        hardware, usage = host.hardware, state.usage[host_id]
+        best: Offer | None = None
+        paced = False
+        for found in self._fits_of(state, host, hardware):
+            if not fit.has_room(hardware, usage, found.option.need, found.match):
+                continue
+            if best is not None and not (paced and found.paced):
+                continue  # Nothing is known that speaks against the first one.
+            if fit.refuses(host, found.option.need) is not None:
+                continue
+            terms = self._terms(state, host, found)
+            key = score.key(self.asks.optimize, terms)
+            if best is None or key < best.key:
+                best, paced = Offer(key, host, found.option, found.match, terms), found.paced
+        return best
 
-    def _verdict(self, state: State, host: Host) -> tuple[fit.Match, float]:
-        """How the host's hardware matches, and the part of the host that a node would hold."""
-        assert host.hardware is not None
-        shape = state.planning.shape_of(host.id, host.hardware)
-        found = self._verdicts.get(shape)
+    def _terms(self, state: State, host: Host, found: _Fit) -> score.Terms:
+        domain = 0
+        if self.asks.spread is not None:
+            domain = self._domains.get(score.domain_of(self.asks.spread, host), 0)
+        return score.Terms(
+            rate=score.price(host) * found.part,
+            hours=found.hours,
+            latency=self._latency(state, host.id),
+            held=score.held_of(host, state.usage[host.id]),
+            domain=domain,
+            here=self._here.get(host.id, 0),
+            number=score.number(host),
+        )
+
+    def _latency(self, state: State, host: HostId) -> float:
+        if self.asks.near is None:
+            seconds = state.distances.round_trip(host)
+        else:
+            known = state.distances.of(self.asks.near).get(host)
+            seconds = None if known is None else known.seconds
+        return inf if seconds is None else seconds
+
+    def _fits_of(self, state: State, host: Host, hardware: Hardware) -> tuple[_Fit, ...]:
+        """The options that the host's hardware could hold when idle."""
+        shape = state.planning.shape_of(host.id, hardware)
+        found = self._fits.get(shape)
         if found is None:
-            part = costs.dominant(host.hardware, self.need.cpus, self.need.memory_bytes, self.need.gpus)
-            found = self._verdicts[shape] = (fit.match(host, self.need), part)
+            each = (self._fit(hardware, option) for option in self.asks.options)
+            found = self._fits[shape] = tuple(fits for fits in each if fits.match.never is None)
         return found
+
+    def _fit(self, hardware: Hardware, option: Option) -> _Fit:
+        match, need = fit.match(hardware, option.need), option.need
+        part = costs.dominant(hardware, need.cpus, need.memory_bytes, need.gpus * need.share)
+        model = hardware.gpus[match.gpus[0]].name if match.gpus else ""
+        paced = option.speed is not None or self.asks.pace.of(option.name, model) is not None
+        return _Fit(option, match, part, self.asks.hours(option, model), paced)
+
+    def _entry(self, offer: Offer) -> _Entry:
+        self._entries += 1
+        self._latest[offer.host.id] = self._entries
+        return offer.key, self._entries, offer.host.id
+
+    def _recount(self, state: State) -> bool:
+        """Count the job's nodes anew; whether there are other ones than were known."""
+        assert self.asks.alone is not None
+        assert self.asks.spread is not None
+        domains: dict[Hashable, int] = {}
+        here: dict[HostId, int] = {}
+        for allocation_id in state.job_allocations.get(self.asks.alone, ()):
+            host = state.hosts[state.allocations[allocation_id].host_id]
+            domain = score.domain_of(self.asks.spread, host)
+            domains[domain] = domains.get(domain, 0) + 1
+            here[host.id] = here.get(host.id, 0) + 1
+        changed = domains != self._domains or here != self._here
+        self._domains, self._here = domains, here
+        return changed

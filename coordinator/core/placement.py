@@ -47,7 +47,7 @@ def plan(turn: Turn) -> None:
         state.fresh_jobs, state.changed_hosts = set(), set()
         for job_id in tuple(state.spared):
             spares.drop_useless(turn, state.jobs[job_id], changed)
-        planning.log(changed)
+        planning.freed.add(sorted(changed))
         for job_id in fresh:
             state.queue.retry(job_id)
         walk = Walk(state, turn.at.served)
@@ -57,7 +57,8 @@ def plan(turn: Turn) -> None:
     for job_id in _by_order(state) if jobs or hosts else ():
         spares.fill(turn, state.jobs[job_id], state.hosts if job_id in jobs else hosts, walk)
     state.shares.settle(turn.at.served)
-    planning.cut(len(state.hosts))
+    planning.freed.cut(len(state.hosts))
+    planning.taken.cut(len(state.hosts))
     planning.forget(len(state.queue.lines))
 
 
@@ -107,7 +108,7 @@ class _Groups:
     def place(self, job: Job, line: Line) -> Outcome:
         """Form the job's group, if there is any chance since its line was last tried."""
         state = self.turn.state
-        changed = None if line.tried is None or line.key.alone is not None else state.planning.since(line.tried)
+        changed = None if line.tried is None or line.key.alone is not None else state.planning.freed.since(line.tried)
         if changed is not None and not any(_may_join(state, host, job) for host in dict.fromkeys(changed)):
             return Outcome.BLOCKED
         self.work.looked(len(state.hosts))

@@ -1,8 +1,4 @@
-"""What the planner keeps from turn to turn, so that a turn costs what changed: volatile, and derived from the state.
-
-The *log* names hosts as they change for the better (something was freed, the host came back): each class of asks reads
-on from where it was.
-"""
+"""What the planner keeps from turn to turn, so that a turn costs what changed: volatile, and derived from the state."""
 
 from __future__ import annotations
 
@@ -21,40 +17,51 @@ KEPT_OFFERS = 16
 LOG_LENGTH = 1000
 
 
-class Planning:
-    """Offers by what is asked, shapes of hardware, the log of changed hosts, and whether a turn had to end early."""
+class Log:
+    """Names of hosts as something happens to them, to be read by many, each from where it was."""
 
-    __slots__ = ("_log", "_log_from", "_offers", "_shapes", "_shapes_of", "unfinished")
+    __slots__ = ("_from", "_hosts")
 
     def __init__(self) -> None:
-        self.unfinished = False
-        self._log: list[HostId] = []
-        self._log_from = 0
-        self._offers: OrderedDict[Asks, Offers] = OrderedDict()
-        self._shapes: dict[tuple[object, ...], int] = {}
-        self._shapes_of: dict[HostId, tuple[Hardware, int]] = {}
-
-    # ------------------------------------------------------------ the log
+        self._hosts: list[HostId] = []
+        self._from = 0
 
     @property
-    def now(self) -> int:
-        """How much of the log was ever written."""
-        return self._log_from + len(self._log)
+    def end(self) -> int:
+        """How much was ever written."""
+        return self._from + len(self._hosts)
 
-    def log(self, hosts: Iterable[HostId]) -> None:
-        """These hosts changed."""
-        self._log.extend(sorted(hosts))
+    def add(self, hosts: Iterable[HostId]) -> None:
+        """Something happened to these."""
+        self._hosts.extend(hosts)
 
     def since(self, seen: int) -> Sequence[HostId] | None:
         """What was written after the first ``seen``; None when that is not known any more."""
-        return self._log[seen - self._log_from :] if seen >= self._log_from else None
+        return self._hosts[seen - self._from :] if seen >= self._from else None
 
     def cut(self, hosts: int) -> None:
         """Forget the older half of a log that is long, measured by the number of hosts."""
-        if len(self._log) > LOG_LENGTH + 4 * hosts:
-            half = len(self._log) // 2
-            del self._log[:half]
-            self._log_from += half
+        if len(self._hosts) > LOG_LENGTH + 4 * hosts:
+            half = len(self._hosts) // 2
+            del self._hosts[:half]
+            self._from += half
+
+
+class Planning:
+    """Offers by what is asked, shapes of hardware, and whether a turn had to end early.
+
+    ``freed`` tells of hosts that changed for the better, ``taken`` of those on which something was held.
+    """
+
+    __slots__ = ("_offers", "_shapes", "_shapes_of", "freed", "taken", "unfinished")
+
+    def __init__(self) -> None:
+        self.unfinished = False
+        self.freed = Log()
+        self.taken = Log()
+        self._offers: OrderedDict[Asks, Offers] = OrderedDict()
+        self._shapes: dict[tuple[object, ...], int] = {}
+        self._shapes_of: dict[HostId, tuple[Hardware, int]] = {}
 
     # ------------------------------------------------------------ what is known of asks and hosts
 

@@ -16,6 +16,7 @@ from coordinator.core.asks import Asks
 from coordinator.core.ids import JobId
 from coordinator.core.model import Job
 from coordinator.core.offers import Offers
+from coordinator.core.pace import Pace
 from coordinator.core.spec import Placement
 
 # The priority of a job, and its user.
@@ -79,14 +80,14 @@ class Queue:
     def __iter__(self) -> Iterator[JobId]:
         return iter(self._line_of)
 
-    def put(self, job: Job) -> None:
-        """The job waits; harmless when it does already."""
+    def put(self, job: Job, pace: Pace) -> None:
+        """The job waits, whose ended nodes had this ``pace``; harmless when it does already."""
         known = self._line_of.get(job.id)
-        if known is not None and (known.key.alone is not None) == _alone(job):
+        if known is not None and (known.key.alone is not None) == _alone(job) and known.key.asks.pace == pace:
             return
         if known is not None:
             self.drop(job)
-        key = _key(job)
+        key = _key(job, pace)
         line = self.lines.get(key)
         if line is None:
             line = self.lines[key] = Line(key)
@@ -117,6 +118,6 @@ def _alone(job: Job) -> bool:
     return job.spec.redundancy > 1 or forms_again(job)
 
 
-def _key(job: Job) -> LineKey:
+def _key(job: Job, pace: Pace) -> LineKey:
     gang = 0 if job.spec.placement is Placement.ANY else job.spec.nodes
-    return LineKey(Asks.of(job.spec), gang, job.id if _alone(job) else None)
+    return LineKey(Asks.of(job, pace), gang, job.id if _alone(job) else None)

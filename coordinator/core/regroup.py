@@ -20,7 +20,6 @@ from coordinator.core.spares import is_spare, let_go
 from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
-from coordinator.core.usage import Usage
 
 # Ends after which the next generation would rather have another host than this one.
 HOST_FAULTS = (EndCause.HOST, EndCause.UNREACHABLE, EndCause.START_FAILED)
@@ -185,8 +184,7 @@ def _unable(state: State, host: Host, own: Allocation | None, need: fit.Need) ->
     """Why the host can't hold a member, as if what it holds for the job already were free; None when it can."""
     usage = state.usage[host.id]
     if own is not None:
-        gpus = {gpu: holder for gpu, holder in usage.gpus.items() if holder != own.id}
-        usage = Usage(usage.cpus - own.cpus, usage.memory_bytes - own.memory_bytes, gpus)
+        usage = usage.without(own)
     return fit.unusable(host) or fit.never(host, need) or fit.not_now(host, usage, need)
 
 

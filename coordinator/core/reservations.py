@@ -19,6 +19,7 @@ from itertools import islice
 from coordinator.core import fit, groups, needs, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, longest, usage_of
+from coordinator.core.gpus import matching_gpus
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Host, Job
 from coordinator.core.spec import Placement, Range
@@ -178,7 +179,7 @@ class Walk:
 def _asked(job: Job) -> tuple[fit.Need, int]:
     """What the job waits for, and how many hosts with it: a node, or all of a group that are hardest to place."""
     if job.spec.placement is Placement.ANY:
-        return fit.Need.of(job.spec.resources), 1
+        return needs.leading(job.spec).need, 1
     part = needs.leading(job.spec)
     return part.need, part.count
 
@@ -217,7 +218,7 @@ def _beside(host: Host, staying: Usage, first: fit.Need, need: fit.Need, room: i
         if wanted is not None and wanted.total_memory_bytes != Range():
             return 0
         # As if it took those that the first one could use: on almost every host all are alike.
-        left = sum(gpu.uuid not in staying.gpus for gpu in fit.matching_gpus(hardware.gpus, wanted))
+        left = sum(gpu.uuid not in staying.gpus for gpu in matching_gpus(hardware.gpus, wanted))
         room = min(room, (left - first.gpus) // need.gpus)
     return max(0, room)
 

@@ -67,7 +67,7 @@ class Rounds:
     def go(self) -> bool:
         """Place what the turn has work left for; whether that was all that could be placed."""
         levels: dict[int, list[tuple[str, Line]]] = {}
-        log, full = self.state.planning.now, self.walk.full
+        log, full = self.state.planning.freed.end, self.walk.full
         for line in self.state.queue.lines.values():
             if line.tried != log or not full:
                 for priority, user in line.jobs:
@@ -107,7 +107,7 @@ class Rounds:
             # Its jobs are fresh again when the answers are there, or late.
             self._blocked.add(line)
             return False
-        log = self.state.planning.now
+        log = self.state.planning.freed.end
         outcome = Outcome.BLOCKED
         if line.tried != log:
             outcome = self.place(self.state.jobs[job_id], line, alone)

@@ -47,6 +47,7 @@ from coordinator.core.fairness import Shares
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.links import Link, link_of
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Instant, Job, JobState, Node, NodeState
+from coordinator.core.pace import UNKNOWN, Means
 from coordinator.core.planning import Planning
 from coordinator.core.queue import Queue
 from coordinator.core.ranks import RankSet
@@ -105,6 +106,8 @@ class State:
         # Pending ranks that do not rest.
         self.ready: dict[JobId, RankSet] = {}
         self.queue = Queue()
+        # Of jobs that have not ended: what their own nodes took.
+        self.paces: dict[JobId, Means] = {}
         self.shares = Shares()
         # Of jobs with redundancy: what each node holds, and the ranks of nodes that run with too few copies.
         self.copies: dict[tuple[JobId, int], set[AllocationId]] = {}
@@ -196,10 +199,22 @@ class State:
             self.ready[node.job_id].discard(node.rank)
             self._queue(node.job_id)
 
+    def _paced(self, node: Node) -> bool:
+        """Take note of how long a node took that is done; whether that tells anything new."""
+        job = self.jobs[node.job_id]
+        if job.spec.placement is Placement.CLUSTER or job.spec.nodes == 1 or not 0.0 < node.started_at < node.ended_at:
+            return False
+        host = None if node.host_id is None else self.hosts.get(node.host_id)
+        gpus = () if host is None or host.hardware is None else host.hardware.gpus
+        model = next((gpu.name for gpu in gpus if gpu.uuid in node.gpus), "")
+        means = self.paces.setdefault(job.id, Means())
+        return means.add(node.variant, model, node.ended_at - node.started_at) and job.id in self.queue
+
     def _queue(self, job_id: JobId) -> None:
         """Whether the job has anything that may be placed."""
         if self._waits(job_id):
-            self.queue.put(self.jobs[job_id])
+            means = self.paces.get(job_id)
+            self.queue.put(self.jobs[job_id], UNKNOWN if means is None else means.pace)
         elif job_id in self.queue:
             self.queue.drop(self.jobs[job_id])
 
@@ -237,6 +252,7 @@ class State:
         self.fresh_jobs.discard(job.id)
         self.resting.pop(job.id, None)
         self.withheld.pop(job.id, None)
+        self.paces.pop(job.id, None)
         self.chains.pace.pop(job.id, None)
         self._near_no_more(job)
         self.to_follow.add(job.id)
@@ -300,7 +316,9 @@ class State:
             self.ready[node.job_id].discard(node.rank)
         self.chains.time(node)
         self._count_copies(node.job_id, node.rank)
-        if NodeState.PENDING in (old_state, node.state) or self.jobs[node.job_id].spec.max_running is not None:
+        paced = node.state is NodeState.DONE and self._paced(node)
+        limited = self.jobs[node.job_id].spec.max_running is not None
+        if paced or limited or NodeState.PENDING in (old_state, node.state):
             self._queue(node.job_id)
 
     def _count_copies(self, job_id: JobId, rank: int) -> None:
@@ -337,6 +355,7 @@ class State:
         self.usage[allocation.host_id].hold(allocation)
         self.shares.count(self.jobs[allocation.job_id].user, allocation, 1)
         self.chains.heads[allocation.id] = None
+        self.planning.taken.add((allocation.host_id,))
 
     def _allocation_updated(self, change: AllocationUpdated) -> None:
         new = change.allocation
@@ -462,6 +481,7 @@ class State:
 
     def _distance_seen(self, change: DistanceSeen) -> None:
         self.distances.record(change.distance)
+        self.planning.freed.add((change.distance.host_id,))
 
     def _distances_late(self, change: DistancesLate) -> None:
         self.distances.give_up(change.target)
@@ -471,6 +491,7 @@ class State:
 
     def _round_trip_seen(self, change: RoundTripSeen) -> None:
         self.distances.set_round_trip(change.host_id, change.seconds)
+        self.planning.freed.add((change.host_id,))
 
     def _try_delayed(self, change: TryDelayed) -> None:
         resting = self.resting.setdefault(change.job_id, {})

@@ -1,0 +1,65 @@
+"""Which hosts a job wants, whatever their hardware: ``where`` as a filter that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from coordinator.core.model import Host
+from coordinator.core.spec import HostFilter, SpotPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A job's ``HostFilter``, hashable: jobs that want the same hosts are looked at together."""
+
+    backends: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    fleets: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    max_price: float | None = None
+    spot: SpotPolicy = SpotPolicy.AUTO
+
+    @classmethod
+    def of(cls, wanted: HostFilter) -> Where:
+        """What the filter asks; ``ANYWHERE`` when that is nothing."""
+        labels = tuple(sorted(wanted.labels.items()))
+        where = cls(
+            wanted.backends,
+            wanted.regions,
+            wanted.instance_types,
+            wanted.fleets,
+            wanted.hosts,
+            labels,
+            wanted.max_price,
+            wanted.spot,
+        )
+        return ANYWHERE if where == ANYWHERE else where
+
+    def refuses(self, host: Host, rate: float) -> str | None:
+        """Why a node may not be placed on the host, of which it would hold what costs ``rate`` (USD an hour)."""
+        facts = host.facts
+        named = (
+            ("backend", facts.backend, self.backends),
+            ("region", facts.region, self.regions),
+            ("instance type", facts.instance_type, self.instance_types),
+            ("fleet", facts.fleet, self.fleets),
+        )
+        for what, has, wanted in named:
+            if wanted and has not in wanted:
+                return f"{what} {has or 'unknown'}, wanted {' or '.join(wanted)}"
+        if self.hosts and not any(fnmatchcase(host.name, pattern) for pattern in self.hosts):
+            return f"its name is not {' or '.join(self.hosts)}"
+        for label, value in self.labels:
+            if facts.labels.get(label) != value:
+                return f"label {label}={facts.labels.get(label, '')}, wanted {value}"
+        if self.spot is not SpotPolicy.AUTO and facts.spot is not (self.spot is SpotPolicy.SPOT):
+            return f"{'a spot' if facts.spot else 'an on-demand'} host, spot_policy is {self.spot.value}"
+        if self.max_price is not None and rate > self.max_price:
+            return f"a node would cost {rate:.4g} USD an hour there, max_price is {self.max_price:.4g}"
+        return None
+
+
+ANYWHERE = Where()
