@@ -15,12 +15,19 @@ def command(job: str, context: str | None, as_json: bool) -> None:
     with connect(context) as client:
         answer = client.explain(job)
     if as_json:
-        parts = {"offers": list(answer.offers), "networks": list(answer.networks)}
-        click.echo(document(job=answer.job, summary=answer.summary, **parts))
+        from coordinator.cli.shape import plain
+
+        click.echo(document(**plain(answer)))
         return
+    from coordinator.cli import words
     from coordinator.cli.offers import print_offers
 
     click.echo(answer.summary)
+    if answer.HasField("starts_in_seconds"):
+        more = ", or later: something in its way states no max_duration" if answer.start_is_estimated else ""
+        click.echo(f"expected to start in {words.span(answer.starts_in_seconds)}{more}")
+    if answer.nearest:
+        click.echo(f"nearest: {answer.nearest}")
     if answer.offers:
         click.echo()
         print_offers(list(answer.offers), verdict=True)

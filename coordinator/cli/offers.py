@@ -1,41 +1,119 @@
-"""The table of offers: what each host could give to a job."""
+"""The table of offers: what each host could give to a job, and what speaks for it or against it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import click
 from rallypoint.v1 import job_service_pb2 as job_pb
 
 from coordinator.cli import words
 from coordinator.cli.table import print_table
 
+# So many hosts of which the same is said are named.
+NAMED = 4
 
-def print_offers(offers: list[job_pb.Offer], *, verdict: bool, to_stderr: bool = False) -> None:
-    """One host a line; with ``verdict`` a last column says why a host is not chosen."""
-    header = ["HOST", "NETWORK", "BACKEND/REGION", "GPUS", "CPUS", "MEMORY", "PRICE", "NODES"]
-    rows = [_row(offer) for offer in offers]
+Column = tuple[str, Callable[[job_pb.Offer], str]]
+
+
+def print_offers(offers: Sequence[job_pb.Offer], *, verdict: bool, to_stderr: bool = False) -> None:
+    """One host a line; with ``verdict`` lines below say why a host is chosen, or is not, and what would help.
+
+    What is said of no host, or the same of all (where they are), is left out, so that the table fits 120 columns.
+    """
+    said = [(title, [write(offer) for offer in offers]) for title, write in _COLUMNS]
+    shown = [(title, cells) for title, cells in said if any(cells) or title in _ALWAYS]
+    if len({_place(offer) for offer in offers}) == 1:
+        shown = [(title, cells) for title, cells in shown if title != _PLACE]
+    rows = list(zip(*(cells for _, cells in shown), strict=True))
+    print_table([title for title, _ in shown], rows, to_stderr=to_stderr)
     if verdict:
-        header.append("WHY")
-        rows = [[*row, _verdict(offer)] for row, offer in zip(rows, offers, strict=True)]
-    print_table(header, rows, to_stderr=to_stderr)
+        click.echo("\n" + "\n".join(_verdicts(offers)), err=to_stderr)
 
 
-def _row(offer: job_pb.Offer) -> list[str]:
-    return [
-        offer.host_name,
-        offer.network,
-        "/".join(part for part in (offer.backend, offer.region) if part),
-        offer.gpus,
-        str(offer.cpus),
-        words.size(offer.memory_bytes),
-        words.price(offer.price_per_hour) if offer.HasField("price_per_hour") else "",
-        str(offer.nodes_chosen),
-    ]
+def _verdicts(offers: Sequence[job_pb.Offer]) -> list[str]:
+    """Hosts of which the same is said share a line."""
+    hosts: dict[str, list[str]] = {}
+    for offer in offers:
+        hosts.setdefault(_verdict(offer), []).append(offer.host_name)
+    return [f"{_names(names)}: {verdict}" for verdict, names in hosts.items()]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def until_done(plan: job_pb.PlanJobResponse) -> str:
+    """``, about $4.20 until done (by max_duration, at most)``; empty where nothing costs anything."""
+    if not plan.HasField("price_per_hour"):
+        return ""
+    if not plan.HasField("price_until_done"):
+        return ", unknown until done: the job states no max_duration"
+    return f", {words.money(plan.price_until_done)} until done ({plan.price_basis})"
+
+
+def _place(offer: job_pb.Offer) -> str:
+    return "/".join(part for part in (offer.backend, offer.region) if part)
+
+
+def _gpus(offer: job_pb.Offer) -> str:
+    """``6/8 × H100 80GB HBM3``: so many of them are free."""
+    return f"{offer.gpus_free}/{offer.gpus}".replace("NVIDIA ", "") if offer.gpus else ""
+
+
+def _memory(offer: job_pb.Offer) -> str:
+    return f"{words.size(offer.memory_free_bytes)}/{words.size(offer.memory_bytes)}" if offer.memory_bytes else ""
+
+
+def _variant(offer: job_pb.Offer) -> str:
+    return f"{offer.variant} ({offer.precision})" if offer.variant and offer.precision else offer.variant
+
+
+def _price(offer: job_pb.Offer) -> str:
+    """Of one node, or (in brackets) of the whole host, where a node would not fit."""
+    if not offer.HasField("price_per_hour"):
+        return ""
+    if offer.HasField("score"):
+        return words.price(offer.score.price_per_hour)
+    return f"({words.price(offer.price_per_hour)})"
+
+
+def _latency(offer: job_pb.Offer) -> str:
+    return f"{offer.score.latency_seconds * 1000:.3g}ms" if offer.score.HasField("latency_seconds") else ""
+
+
+_PLACE = "BACKEND/REGION"
+_COLUMNS: tuple[Column, ...] = (
+    ("HOST", lambda offer: offer.host_name),
+    ("NETWORK", lambda offer: offer.network),
+    (_PLACE, _place),
+    ("GPUS", _gpus),
+    ("CPUS", lambda offer: f"{offer.cpus_free}/{offer.cpus}" if offer.cpus else ""),
+    ("MEMORY", _memory),
+    ("VARIANT", _variant),
+    ("NODE", _price),
+    ("LATENCY", _latency),
+    ("NODES", lambda offer: str(offer.nodes_chosen)),
+)
+_ALWAYS = ("HOST", "NODES")
 
 
 def _verdict(offer: job_pb.Offer) -> str:
     if offer.rejection:
-        return offer.rejection
+        return f"{offer.rejection}; would fit {offer.remedy}" if offer.remedy else offer.rejection
     if offer.nodes_chosen:
-        return f"chosen for {offer.nodes_chosen} of the {offer.nodes_now} nodes it can hold now"
-    if offer.nodes_now:
-        return f"fits; not chosen now, could hold {offer.nodes_now}"
-    return f"busy; can hold {offer.nodes_ever} when idle"
+        said = f"chosen for {offer.nodes_chosen} of the {offer.nodes_now} nodes it can hold now"
+    elif offer.nodes_now:
+        said = f"fits; not chosen now, could hold {offer.nodes_now}"
+    else:
+        said = f"busy; can hold {offer.nodes_ever} when idle"
+    terms = _terms(offer.score) if offer.HasField("score") else ""
+    return f"{said} ({terms})" if terms else said
+
+
+def _terms(score: job_pb.Score) -> str:
+    """The terms of the score that no column shows: ``2h a node, 25% held``."""
+    found = [f"{words.span(score.hours * 3600)} a node", f"{score.held:.0%} held"]
+    if score.here or score.in_domain:
+        found.append(f"{score.here} of its nodes here, {score.in_domain} in its domain")
+    return ", ".join(found)

@@ -198,10 +198,12 @@ def _show_dry_run(plan: job_pb.PlanJobResponse, as_json: bool) -> None:
 
 def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
     from coordinator.cli import words
+    from coordinator.cli.offers import until_done
 
     if plan.impossible:
         return [_impossible(plan)]
     price = f", {words.price(plan.price_per_hour)} in all" if plan.HasField("price_per_hour") else ""
+    price += until_done(plan)
     nodes = "1 node" if plan.nodes_placed == 1 else f"{plan.nodes_placed} nodes"
     # With redundancy there are more places than nodes.
     places = sum(offer.nodes_chosen for offer in plan.offers)
@@ -209,7 +211,9 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
     lines = [f"{nodes} would start now{copies}{price}"] if plan.nodes_placed else []
     if plan.spare_hosts:
         lines.append(f"held as spares: {', '.join(plan.spare_hosts)}")
-    return [*lines, f"waiting: {plan.waiting_for}"] if plan.waiting_for else lines
+    if plan.waiting_for:
+        lines.append(f"waiting: {plan.waiting_for}")
+    return [*lines, *(f"note: {warning}" for warning in plan.warnings)]
 
 
 def _impossible(plan: job_pb.PlanJobResponse) -> str:

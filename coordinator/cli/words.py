@@ -50,6 +50,11 @@ def age(since: float, until: float = 0.0) -> str:
     return format_duration((until or time.time()) - since) if since else ""
 
 
+def span(seconds: float) -> str:
+    """``2h30m``."""
+    return format_duration(seconds)
+
+
 def size(amount: int) -> str:
     """Bytes as people say them: ``512MB``, ``80GB``, ``1.5GB``."""
     if amount < _GIB:

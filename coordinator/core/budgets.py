@@ -7,11 +7,13 @@ redundant nodes, too. What it costs from then until its processes are gone, at m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from coordinator.core.changes import DeadlineSet, JobUpdated
 from coordinator.core.costs import HOUR
 from coordinator.core.ends import settle_job
+from coordinator.core.ids import HostId
 from coordinator.core.ledger import job_cost
 from coordinator.core.model import Job, JobState
 from coordinator.core.state import State
@@ -80,8 +82,8 @@ def _stop(turn: Turn, job: Job) -> None:
     settle_job(turn, turn.state.jobs[job.id])
 
 
-def unreachable(state: State, budget: float | None, hosts: list[str]) -> str:
-    """Why a budget can never be spent on these hosts (by id), those that fit: none states a price. Empty: it can."""
-    if budget is None or not hosts or any(state.hosts[h].facts.price_per_hour for h in state.hosts if h in hosts):
+def unreachable(state: State, budget: float | None, hosts: Collection[HostId]) -> str:
+    """Why a budget can never be spent on these hosts, all that fit: none states a price. Empty: it can."""
+    if budget is None or not hosts or any(state.hosts[host].facts.price_per_hour for host in hosts):
         return ""
     return f"no host that fits states a price: the budget of {usd(budget)} can't be reached"

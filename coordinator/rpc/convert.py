@@ -10,6 +10,7 @@ from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core import model
 from coordinator.core.explain import Offer
+from coordinator.core.usage import Usage
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.wire import spec_to_pb
 
@@ -274,7 +275,7 @@ def _gpu_from_proto(message: pb.Gpu) -> model.Gpu:
     )
 
 
-def offer_to_proto(offer: Offer, network: str) -> job_pb.Offer:
+def offer_to_proto(offer: Offer, network: str, usage: Usage) -> job_pb.Offer:
     """What a host could give, or why not."""
     host = offer.host
     hardware = host.hardware or model.Hardware()
@@ -294,6 +295,9 @@ def offer_to_proto(offer: Offer, network: str) -> job_pb.Offer:
         memory_bytes=hardware.memory_bytes,
         rejection=offer.rejection,
         nodes_chosen=offer.chosen,
+        cpus_free=max(0, hardware.cpus - usage.cpus),
+        memory_free_bytes=max(0, hardware.memory_bytes - usage.memory_bytes),
+        gpus_free=sum(gpu.uuid not in usage.gpus for gpu in hardware.gpus),
     )
 
 

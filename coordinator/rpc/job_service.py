@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,21 @@ from rallypoint.v1 import types_pb2
 
 from coordinator import snapshots
 from coordinator.archives import ArchiveStore
-from coordinator.core import absence, backends, explain, nearness, network
+from coordinator.core import nearness
 from coordinator.core.errors import Conflict, Invalid
 from coordinator.core.events import JobSubmitted, PlanAsked, StopRequested
 from coordinator.core.ids import JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
-from coordinator.core.spares import is_spare
-from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
 from coordinator.disk import require_reserve
 from coordinator.engine import Engine
 from coordinator.outputs import Outputs, Selection
 from coordinator.rpc.answering import answering
-from coordinator.rpc.convert import job_to_proto, network_to_proto, node_to_proto, offer_to_proto
+from coordinator.rpc.convert import job_to_proto, node_to_proto
 from coordinator.rpc.costs import costs_to_proto
 from coordinator.rpc.identity import calling_user
+from coordinator.rpc.planning import explanation_to_proto, plan_to_proto
 from coordinator.rpc.skew import check_understood
 from coordinator.views import JobDetail
 from coordinator.wire import spec_from_pb
@@ -67,7 +65,8 @@ class JobService(pb_grpc.JobServiceServicer):
         spec = spec_from_pb(request.spec)
         if spec.near is not None:
             await self._measured(spec.near)
-        return await self._engine.read(lambda state: _plan(state, spec))
+        user = calling_user().name
+        return await self._engine.read(lambda state: plan_to_proto(state, spec, user))
 
     async def _measured(self, near: str) -> None:
         """Have hosts measure how far ``near`` is, until all have answered or time is up."""
@@ -147,18 +146,7 @@ class JobService(pb_grpc.JobServiceServicer):
 
     async def ExplainJob(self, request: pb.ExplainJobRequest, context: Any) -> pb.ExplainJobResponse:
         """Why the job is where it is, for every host."""
-
-        def look(state: State) -> pb.ExplainJobResponse:
-            job = find_job(state, request.job)
-            return pb.ExplainJobResponse(
-                job=job_to_proto(snapshots.job_view(state, job)),
-                summary=explain.summary(state, job),
-                # Where an ended job could run now is not what it was about.
-                offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job)),
-                networks=[network_to_proto(view) for view in snapshots.networks(state)],
-            )
-
-        return await self._engine.read(look)
+        return await self._engine.read(lambda state: explanation_to_proto(state, find_job(state, request.job)))
 
     async def GetCosts(self, request: pb.GetCostsRequest, context: Any) -> pb.GetCostsResponse:
         """What was spent."""
@@ -194,39 +182,3 @@ def _stands(state: State, job_id: JobId, since: int) -> tuple[bool, bool]:
     """Whether the job has ended, and whether it changed after version ``since``."""
     job = state.jobs.get(job_id)
     return job is None or job.state.ended, state.touched.get(job_id, 0) > since
-
-
-def _plan(state: State, spec: JobSpec) -> pb.PlanJobResponse:
-    absence.check(state.timing, spec)
-    chosen = explain.plan_now(state, spec)
-    placed = sum(chosen.values())
-    chosen = backends.plan(state, spec, chosen)
-    prices = [state.hosts[host].facts.price_per_hour for host in state.hosts if host in chosen]
-    known = [price for price in prices if price is not None]
-    impossible = explain.impossible(state, spec)
-    waits = () if impossible or placed == spec.nodes else (explain.waiting_for(state, spec),)
-    return pb.PlanJobResponse(
-        offers=_offers(state, spec, chosen),
-        nodes_placed=placed,
-        waiting_for="; ".join(words for words in (*waits, backends.few(state, spec)) if words),
-        impossible=impossible,
-        price_per_hour=sum(known) if known else None,
-        spare_hosts=explain.spares_now(state, spec, chosen),
-    )
-
-
-def _offers(state: State, spec: JobSpec, chosen: dict[str, int]) -> list[pb.Offer]:
-    membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
-    return [
-        offer_to_proto(replace(offer, chosen=chosen.get(offer.host.id, 0)), membership.get(offer.host.id, ""))
-        for offer in explain.offers(state, spec)
-    ]
-
-
-def _held(state: State, job: Job) -> dict[str, int]:
-    held: dict[str, int] = {}
-    for allocation_id in state.job_allocations[job.id]:
-        allocation = state.allocations[allocation_id]
-        if not is_spare(job.spec, allocation):
-            held[allocation.host_id] = held.get(allocation.host_id, 0) + 1
-    return held

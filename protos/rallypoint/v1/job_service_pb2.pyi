@@ -128,12 +128,20 @@ class Offer(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     REJECTION_FIELD_NUMBER: _builtins.int
     NODES_CHOSEN_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    CPUS_FREE_FIELD_NUMBER: _builtins.int
+    MEMORY_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    GPUS_FREE_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     host_name: _builtins.str
     backend: _builtins.str
     region: _builtins.str
     network: _builtins.str
     price_per_hour: _builtins.float
+    """USD an hour for the whole host; absent: unknown."""
     nodes_now: _builtins.int
     """How many nodes of the job it can hold now, and if it were idle."""
     nodes_ever: _builtins.int
@@ -144,6 +152,19 @@ class Offer(_message.Message):
     """Empty: chosen or usable. Otherwise why not, with the numbers."""
     nodes_chosen: _builtins.int
     """Nodes that would be placed here now."""
+    variant: _builtins.str
+    """The hardware variant of the job that a node would run as here, and its precision; empty: it has none, or none fits."""
+    precision: _builtins.str
+    cpus_free: _builtins.int
+    """Of the host's CPUs, memory and GPUs what nothing holds."""
+    memory_free_bytes: _builtins.int
+    gpus_free: _builtins.int
+    remedy: _builtins.str
+    """What would make a host fit that does not ("with 1 GPU more free"); empty: it fits, or nothing would."""
+    @_builtins.property
+    def score(self) -> Global___Score:
+        """What hosts that fit are compared by; absent: it does not fit."""
+
     def __init__(
         self,
         *,
@@ -160,16 +181,68 @@ class Offer(_message.Message):
         memory_bytes: _builtins.int = ...,
         rejection: _builtins.str = ...,
         nodes_chosen: _builtins.int = ...,
+        variant: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        score: Global___Score | None = ...,
+        cpus_free: _builtins.int = ...,
+        memory_free_bytes: _builtins.int = ...,
+        gpus_free: _builtins.int = ...,
+        remedy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "cpus", b"cpus", "gpus", b"gpus", "host_id", b"host_id", "host_name", b"host_name", "memory_bytes", b"memory_bytes", "network", b"network", "nodes_chosen", b"nodes_chosen", "nodes_ever", b"nodes_ever", "nodes_now", b"nodes_now", "price_per_hour", b"price_per_hour", "region", b"region", "rejection", b"rejection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "cpus", b"cpus", "cpus_free", b"cpus_free", "gpus", b"gpus", "gpus_free", b"gpus_free", "host_id", b"host_id", "host_name", b"host_name", "memory_bytes", b"memory_bytes", "memory_free_bytes", b"memory_free_bytes", "network", b"network", "nodes_chosen", b"nodes_chosen", "nodes_ever", b"nodes_ever", "nodes_now", b"nodes_now", "precision", b"precision", "price_per_hour", b"price_per_hour", "region", b"region", "rejection", b"rejection", "remedy", b"remedy", "score", b"score", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_hour) -> _WhichOneofReturnType__price_per_hour | None: ...
 
 Global___Offer: _TypeAlias = Offer  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """What is said of a host for one node of a job. What counts first is the job's `optimize`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    LATENCY_SECONDS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    IN_DOMAIN_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    price_per_hour: _builtins.float
+    """USD an hour for what the node would hold."""
+    hours: _builtins.float
+    """How long the node is expected to take, by what others of the job took, its `speed` or its `max_duration`; one hour
+    where nothing is known.
+    """
+    latency_seconds: _builtins.float
+    """To what the job wants to be near to, or else to the coordinator; absent: not measured."""
+    held: _builtins.float
+    """The part of the host that is held already."""
+    in_domain: _builtins.int
+    """Nodes of the job in the same domain and on the host; counted for a job that spreads its nodes."""
+    here: _builtins.int
+    def __init__(
+        self,
+        *,
+        price_per_hour: _builtins.float = ...,
+        hours: _builtins.float = ...,
+        latency_seconds: _builtins.float | None = ...,
+        held: _builtins.float = ...,
+        in_domain: _builtins.int = ...,
+        here: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds", "latency_seconds", b"latency_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds", "held", b"held", "here", b"here", "hours", b"hours", "in_domain", b"in_domain", "latency_seconds", b"latency_seconds", "price_per_hour", b"price_per_hour"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__latency_seconds: _TypeAlias = _typing.Literal["latency_seconds"]  # noqa: Y015
+    _WhichOneofArgType__latency_seconds: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__latency_seconds) -> _WhichOneofReturnType__latency_seconds | None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
 
 @_typing.final
 class PlanJobResponse(_message.Message):
@@ -181,6 +254,9 @@ class PlanJobResponse(_message.Message):
     IMPOSSIBLE_FIELD_NUMBER: _builtins.int
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     SPARE_HOSTS_FIELD_NUMBER: _builtins.int
+    PRICE_UNTIL_DONE_FIELD_NUMBER: _builtins.int
+    PRICE_BASIS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     nodes_placed: _builtins.int
     """Nodes that would be placed at once."""
     waiting_for: _builtins.str
@@ -188,11 +264,20 @@ class PlanJobResponse(_message.Message):
     impossible: _builtins.str
     """No host, however idle, could ever hold it; says why."""
     price_per_hour: _builtins.float
+    """USD an hour for what would be placed at once: nodes, and copies of them. Absent: no host of theirs states a price."""
+    price_until_done: _builtins.float
+    """USD that the job would cost until it is done, all nodes at the price of those that would be placed; absent: unknown."""
+    price_basis: _builtins.str
+    """By what that was worked out ("by max_duration, at most")."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]: ...
     @_builtins.property
     def spare_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the hosts that would be held as spares at once."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its user should know, e.g. a budget that can't be reached."""
 
     def __init__(
         self,
@@ -203,14 +288,22 @@ class PlanJobResponse(_message.Message):
         impossible: _builtins.str = ...,
         price_per_hour: _builtins.float | None = ...,
         spare_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        price_until_done: _builtins.float | None = ...,
+        price_basis: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "_price_until_done", b"_price_until_done", "price_per_hour", b"price_per_hour", "price_until_done", b"price_until_done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "impossible", b"impossible", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_per_hour", b"price_per_hour", "spare_hosts", b"spare_hosts", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "_price_until_done", b"_price_until_done", "impossible", b"impossible", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_basis", b"price_basis", "price_per_hour", b"price_per_hour", "price_until_done", b"price_until_done", "spare_hosts", b"spare_hosts", "waiting_for", b"waiting_for", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015
+    _WhichOneofReturnType__price_until_done: _TypeAlias = _typing.Literal["price_until_done"]  # noqa: Y015
+    _WhichOneofArgType__price_until_done: _TypeAlias = _typing.Literal["_price_until_done", b"_price_until_done"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__price_per_hour) -> _WhichOneofReturnType__price_per_hour | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_until_done) -> _WhichOneofReturnType__price_until_done | None: ...
 
 Global___PlanJobResponse: _TypeAlias = PlanJobResponse  # noqa: Y015
 
@@ -503,8 +596,17 @@ class ExplainJobResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     OFFERS_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    STARTS_IN_SECONDS_FIELD_NUMBER: _builtins.int
+    START_IS_ESTIMATED_FIELD_NUMBER: _builtins.int
     summary: _builtins.str
     """One line on the whole: what it waits for, or where it runs."""
+    nearest: _builtins.str
+    """Which host comes closest to taking a node, and what would make it fit; empty: some do, or none ever could."""
+    starts_in_seconds: _builtins.float
+    """In so many seconds its next nodes are expected to start; absent: nobody knows, or nothing waits."""
+    start_is_estimated: _builtins.bool
+    """That may be later: something that is in the way states no `max_duration`."""
     @_builtins.property
     def job(self) -> _types_pb2.Job: ...
     @_builtins.property
@@ -518,12 +620,17 @@ class ExplainJobResponse(_message.Message):
         summary: _builtins.str = ...,
         offers: _abc.Iterable[Global___Offer] | None = ...,
         networks: _abc.Iterable[_types_pb2.Network] | None = ...,
+        nearest: _builtins.str = ...,
+        starts_in_seconds: _builtins.float | None = ...,
+        start_is_estimated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_starts_in_seconds", b"_starts_in_seconds", "job", b"job", "starts_in_seconds", b"starts_in_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "networks", b"networks", "offers", b"offers", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_starts_in_seconds", b"_starts_in_seconds", "job", b"job", "nearest", b"nearest", "networks", b"networks", "offers", b"offers", "start_is_estimated", b"start_is_estimated", "starts_in_seconds", b"starts_in_seconds", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__starts_in_seconds: _TypeAlias = _typing.Literal["starts_in_seconds"]  # noqa: Y015
+    _WhichOneofArgType__starts_in_seconds: _TypeAlias = _typing.Literal["_starts_in_seconds", b"_starts_in_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__starts_in_seconds) -> _WhichOneofReturnType__starts_in_seconds | None: ...
 
 Global___ExplainJobResponse: _TypeAlias = ExplainJobResponse  # noqa: Y015
 

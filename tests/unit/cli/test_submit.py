@@ -234,3 +234,34 @@ def test_a_script_that_is_not_sent_is_pointed_out(
     note = "note: train.py is a file here, but is not sent to the hosts; to send it, add: --files train.py"
     assert note in command("submit", "--detach", "--", "python3", "train.py").err
     assert note not in command("submit", "--detach", "--files", "train.py", "--", "python3", "train.py").err
+
+
+def test_a_dry_run_fits_a_screen(server: JobServer, command: Command) -> None:
+    score = job_pb.Score(price_per_hour=6, hours=2, latency_seconds=0.0042)
+    cloud = job_pb.Offer(
+        host_name="cloud-1", network="net-1", backend="cloud", region="us", gpus="8 × NVIDIA H100 80GB HBM3",
+        gpus_free=8, cpus=32, cpus_free=32, memory_bytes=64 * 2**30, memory_free_bytes=48 * 2**30, price_per_hour=24,
+        nodes_now=4, nodes_chosen=4, variant="fast", precision="fp8", score=score,
+    )  # fmt: skip
+    rack = job_pb.Offer(
+        host_name="rack-1", network="net-1", backend="rack", region="eu", gpus="4 × NVIDIA A100", gpus_free=1, cpus=16,
+        cpus_free=15, rejection="needs 2 GPUs, 1 of 4 that match are free", remedy="with 1 GPU more free",
+    )  # fmt: skip
+    server.canned.plan = job_pb.PlanJobResponse(
+        offers=[cloud, rack], nodes_placed=4, price_per_hour=24, price_until_done=72, waiting_for="2 of 6 nodes wait"
+    )
+    server.canned.plan.price_basis = "by max_duration, at most"
+    server.canned.plan.warnings.append("its budget of 20.00 USD may be spent before it is done")
+    lines = command("submit", "--dry-run", "--", "x").out.splitlines()
+    assert lines == [
+        "HOST     NETWORK  BACKEND/REGION  GPUS                  CPUS   MEMORY     VARIANT     NODE     LATENCY  NODES",
+        "cloud-1  net-1    cloud/us        8/8 × H100 80GB HBM3  32/32  48GB/64GB  fast (fp8)  $6.00/h  4.2ms    4",
+        "rack-1   net-1    rack/eu         1/4 × A100            15/16  -          -           -        -        0",
+        "",
+        "cloud-1: chosen for 4 of the 4 nodes it can hold now (2h a node, 0% held)",
+        "rack-1: needs 2 GPUs, 1 of 4 that match are free; would fit with 1 GPU more free",
+        "4 nodes would start now, $24.00/h in all, $72.00 until done (by max_duration, at most)",
+        "waiting: 2 of 6 nodes wait",
+        "note: its budget of 20.00 USD may be spent before it is done",
+    ]
+    assert max(len(line) for line in lines) <= 120

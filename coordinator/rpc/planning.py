@@ -1,0 +1,87 @@
+"""Plans and explanations as users are told of them: what each host could give to a job, and what that would cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rallypoint.v1 import job_service_pb2 as pb
+
+from coordinator import snapshots
+from coordinator.core import absence, backends, budgets, explain, network, reservations, trial
+from coordinator.core.ids import HostId
+from coordinator.core.model import Job
+from coordinator.core.spares import is_spare
+from coordinator.core.spec import JobSpec
+from coordinator.core.state import State
+from coordinator.core.words import usd
+from coordinator.rpc.convert import job_to_proto, network_to_proto, offer_to_proto
+
+
+def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
+    """What would become of a job of this user if it were submitted now. Raises Invalid and NotFound."""
+    absence.check(state.timing, spec)
+    tried = trial.plan(state, spec, user)
+    impossible = explain.impossible(state, spec)
+    waits = () if impossible or tried.placed == spec.nodes else (explain.waiting_for(state, spec),)
+    answer = pb.PlanJobResponse(
+        offers=_offers(state, spec, Counter(allocation.host_id for allocation in tried.nodes)),
+        nodes_placed=tried.placed,
+        waiting_for="; ".join(words for words in (*waits, backends.few(state, spec)) if words),
+        impossible=impossible,
+        spare_hosts=[state.hosts[spare.host_id].name for spare in tried.spares],
+    )
+    _add_prices(state, spec, tried, answer)
+    return answer
+
+
+def _add_prices(state: State, spec: JobSpec, tried: trial.Trial, answer: pb.PlanJobResponse) -> None:
+    held = (state.hosts[allocation.host_id] for allocation in (*tried.nodes, *tried.spares))
+    if any(host.facts.price_per_hour is not None for host in held):
+        answer.price_per_hour = tried.price
+        until_done = tried.until_done()
+        if until_done is not None:
+            answer.price_until_done, answer.price_basis = until_done, "by max_duration, at most"
+    fits = [HostId(offer.host_id) for offer in answer.offers if offer.nodes_ever]
+    warning = budgets.unreachable(state, spec.budget, fits)
+    if not warning and spec.budget is not None and answer.price_until_done > spec.budget:
+        warning = f"its budget of {usd(spec.budget)} may be spent before it is done"
+    answer.warnings.extend([warning] if warning else [])
+
+
+def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
+    """Why the job is where it is."""
+    answer = pb.ExplainJobResponse(
+        job=job_to_proto(snapshots.job_view(state, job)),
+        summary=explain.summary(state, job),
+        # Where an ended job could run now is not what it was about.
+        offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job)),
+        networks=[network_to_proto(view) for view in snapshots.networks(state)],
+    )
+    expected = reservations.expected_start(state, job) if _waits(state, job) else None
+    if expected is not None:
+        answer.starts_in_seconds, answer.start_is_estimated = expected
+    return answer
+
+
+def _waits(state: State, job: Job) -> bool:
+    """Whether there is anything of the job that room could be found for, and none is."""
+    return not job.state.ended and bool(state.pending[job.id]) and job.id not in state.withheld
+
+
+def _offers(state: State, spec: JobSpec, chosen: Mapping[HostId, int]) -> list[pb.Offer]:
+    membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
+    return [
+        offer_to_proto(
+            replace(offer, chosen=chosen.get(offer.host.id, 0)),
+            membership.get(offer.host.id, ""),
+            state.usage[offer.host.id],
+        )
+        for offer in explain.offers(state, spec)
+    ]
+
+
+def _held(state: State, job: Job) -> Counter[HostId]:
+    held = (state.allocations[allocation_id] for allocation_id in state.job_allocations[job.id])
+    return Counter(allocation.host_id for allocation in held if not is_spare(job.spec, allocation))
