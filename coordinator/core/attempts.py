@@ -41,6 +41,7 @@ def reserve(
                 failed_host_id=before.failed_host_id if before else None,
                 retried_from=before.retried_from if before else 0,
                 variant=variant,
+                preempted=before.preempted if before else 0,
             )
         )
     )

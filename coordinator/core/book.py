@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coordinator.core.ids import HostId, JobId
+from coordinator.core.ids import AllocationId, HostId, JobId
 
 if TYPE_CHECKING:
     from coordinator.core.fit import Need
+    from coordinator.core.model import Allocation
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,6 +65,9 @@ class Book:
     at: float = 0.0
     looks: int = 0
     behind: bool = False
+    # What ends so that each job may take its place: see preempt. And when a search for more is due again.
+    ceded: dict[JobId, dict[AllocationId, HostId]] = field(default_factory=dict)
+    retry_at: dict[JobId, float] = field(default_factory=dict)
     _typical: dict[JobId, tuple[int, float | None]] = field(default_factory=dict)
 
     def typical(self, job: JobId, done: int, measure: Callable[[], float | None]) -> float | None:
@@ -89,8 +93,21 @@ class Book:
         """The job waits no longer; the hosts that were kept for it."""
         self.stale.pop(job, None)
         self._typical.pop(job, None)
+        self.retry_at.pop(job, None)
         found = self.reservations.pop(job, None)
         return () if found is None else found.hosts
+
+    def cede(self, allocation: Allocation) -> None:
+        """The allocation makes place for the job that it is preempted by."""
+        self.ceded.setdefault(JobId(allocation.preempted_by), {})[allocation.id] = allocation.host_id
+
+    def ceded_is_free(self, allocation: Allocation) -> None:
+        """It has made place."""
+        winner = JobId(allocation.preempted_by)
+        left = self.ceded.get(winner, {})
+        left.pop(allocation.id, None)
+        if not left:
+            self.ceded.pop(winner, None)
 
     def take_changes(self) -> None:
         """Note for everything that was worked out which hosts have changed since."""

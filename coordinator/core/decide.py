@@ -14,6 +14,7 @@ from coordinator.core import (
     ledger,
     nearness,
     placement,
+    preempt,
     regroup,
     rendezvous,
     restored,
@@ -59,6 +60,10 @@ def settle(turn: Turn) -> None:
     _charge(turn)
     starts.follow(turn)
     placement.plan(turn)
+    preempt.plan(turn)
+    if turn.state.changed_hosts:
+        # What is given up for who waits is open at once where nobody waits for it any more.
+        placement.plan(turn)
     backlog.fill(turn)
     _charge(turn)
     # A job may have ended for its budget just now: what follows must be on disk with its end.

@@ -49,6 +49,7 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
     if job.spec.placement is Placement.CLUSTER:
         _end_in_gang(turn, job, allocation, status, retry)
         return
+    status = _preempted(job, allocation, status)
     turn.record(AllocationFreed(allocation.id))
     backlog.succeed(turn, allocation)
     turn.effect(DesiredChanged(allocation.host_id, allocation.id))
@@ -68,7 +69,10 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
     # One that ended before it was ever reported running has its address from here.
     node = replace(node, address=allocation.address or node.address)
     again = retry and may_retry_node(job.spec, node, status.cause, turn.at.served)
-    if outcome is NodeState.FAILED and again:
+    if status.cause is EndCause.PREEMPTED:
+        turn.record(JobUpdated(replace(job, preempted=job.preempted + 1)))
+        job, outcome = turn.state.jobs[job.id], NodeState.PENDING
+    elif outcome is NodeState.FAILED and again:
         outcome = NodeState.PENDING
     ended = _ended(node, status, outcome, turn.at.served)
     turn.record(NodeUpdated(ended))
@@ -81,6 +85,13 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
         stop_allocation(turn, copy, stop_of(job, f"attempt {allocation.attempt} on {host} finished first"))
     _follow_master(turn, job, node, outcome)
     settle_job(turn, state.jobs[job.id])
+
+
+def _preempted(job: Job, allocation: Allocation, status: AllocationStatus) -> AllocationStatus:
+    """The end of what made place for another job, if that is what ended it, is nobody's failure."""
+    if not allocation.preempted_by or status.cause is not EndCause.STOPPED or job.state is JobState.STOPPING:
+        return status
+    return replace(status, cause=EndCause.PREEMPTED, reason=allocation.stop_reason)
 
 
 def _follow_master(turn: Turn, job: Job, node: Node, outcome: NodeState) -> None:
@@ -187,7 +198,7 @@ def describe(status: AllocationStatus) -> str:
 
 
 def _outcome(job: Job, status: AllocationStatus) -> NodeState:
-    if status.cause is EndCause.STOPPED:
+    if status.cause in (EndCause.STOPPED, EndCause.PREEMPTED):
         return NodeState.STOPPED
     if job.state is JobState.STOPPING and status.cause is EndCause.HOST:
         return NodeState.STOPPED
@@ -195,6 +206,7 @@ def _outcome(job: Job, status: AllocationStatus) -> NodeState:
 
 
 def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
+    preempted = status.cause is EndCause.PREEMPTED
     return replace(
         _budgeted(node, status, outcome, now),
         state=outcome,
@@ -204,12 +216,15 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
         started_at=status.started_at or node.started_at,
         ended_at=status.ended_at,
         log_bytes=status.log_bytes,
-        failed_host_id=None if outcome is NodeState.DONE else node.host_id,
+        failed_host_id=None if outcome is NodeState.DONE or preempted else node.host_id,
+        preempted=node.preempted + preempted,
     )
 
 
 def _budgeted(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
     """The node with what its budgets go by."""
+    if status.cause is EndCause.PREEMPTED:
+        return node
     return replace(
         node,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
@@ -227,6 +242,7 @@ def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: Allocatio
             let_go(turn, allocation)
             turn.record(JobUpdated(avoiding(job, turn.state.gangs[job.id], allocation.host_id)))
     else:
+        status = _preempted(job, allocation, status)
         node = turn.state.nodes[job.id][allocation.rank]
         node = replace(node, address=allocation.address or node.address)
         outcome = _outcome(job, status)
@@ -250,7 +266,7 @@ def _end_member(
         retry = may_retry and outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)
     reason = f"node {allocation.rank} on {state.hosts[allocation.host_id].name}: {describe(status)}"
     faulty = status.cause in HOST_FAULTS
-    if retry and not faulty:
+    if retry and not faulty and not allocation.preempted_by:
         keep(turn, allocation, reason)
     else:
         let_go(turn, allocation)

@@ -64,9 +64,7 @@ def free_at(state: State, host: Host, need: fit.Need, now: float) -> Expected | 
     usage = state.usage[host.id]
     if fit.not_now(host, usage, need) is None:
         return FREE
-    # What waits behind another one holds nothing yet, and is short.
-    held = [a for a in (state.allocations[key] for key in usage.allocations) if a.behind is None]
-    ends = sorted(((end_of(state, a, now), a) for a in held), key=lambda end: (end[0], end[1].id))
+    ends = sorted(((end_of(state, a, now), a) for a in holders(state, host)), key=lambda end: (end[0], end[1].id))
     low, high = 1, len(ends)
     while low < high:
         middle = (low + high) // 2
@@ -80,6 +78,12 @@ def free_at(state: State, host: Host, need: fit.Need, now: float) -> Expected | 
     # Others than those whose ends are known may end before, but need not.
     sure = usage_of(a for end, a in ends if end.estimated or end.at > at)
     return Expected(at, fit.not_now(host, sure, need) is not None)
+
+
+def holders(state: State, host: Host) -> list[Allocation]:
+    """What holds something of the host: without what waits behind another one, which is short."""
+    found = (state.allocations[key] for key in state.usage[host.id].allocations)
+    return [allocation for allocation in found if allocation.behind is None]
 
 
 def usage_of(allocations: Iterable[Allocation]) -> Usage:

@@ -15,6 +15,7 @@ from coordinator.core import (
     needs,
     network,
     placement,
+    preempt,
     regroup,
     score,
     spares,
@@ -144,7 +145,8 @@ def summary(state: State, job: Job) -> str:
         begins = _rests(state, job) or "is about to be formed again"
         return f"{begins}, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
-        waiting = nearness.waiting(state, job) or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
+        waiting = preempt.waiting(state, job) or nearness.waiting(state, job)
+        waiting = waiting or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
         limited = max_running.reached(job, state.counts[job.id])
         return (limited or waiting or _rests(state, job) or "is about to be placed") + before + also

@@ -246,7 +246,8 @@ class Job:
     ``waiting_since`` when it was submitted (0: before this was written down). ``avoids`` are the hosts that failed its
     last generation, ``spares_taken`` numbers the spares that it ever held. ``spent`` is what its allocations cost that
     are free again, in USD; ``starts_at`` when its schedule has it start (0: none, or a user ended the series).
-    ``retried_from`` is the generation after which a user had it tried again.
+    ``retried_from`` is the generation after which a user had it tried again; ``preempted`` counts since then how often
+    a node, or the gang, made place for another job.
     """
 
     id: JobId
@@ -272,6 +273,7 @@ class Job:
     spent: float = 0.0
     starts_at: float = 0.0
     retried_from: int = 0
+    preempted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,8 @@ class Node:
 
     With redundancy ``attempt`` is the copy that leads the node (see ``copies``), ``latest_attempt`` the last one that
     was made (0: ``attempt`` is), and ``copies_failed`` counts those that are not replaced any more. ``failed_host_id``
-    is where the last attempt failed, ``retried_from`` the attempt after which a user had it tried again.
+    is where the last attempt failed, ``retried_from`` the attempt after which a user had it tried again, and
+    ``preempted`` counts how many since then made place for another job.
     """
 
     job_id: JobId
@@ -304,6 +307,7 @@ class Node:
     failed_host_id: HostId | None = None
     variant: str = ""
     retried_from: int = 0
+    preempted: int = 0
 
     @property
     def last_attempt(self) -> int:
@@ -334,6 +338,7 @@ class Allocation:
     it costs in USD an hour, ``held_since`` when it was made. ``ready`` is whether the node announced that it is.
 
     ``behind`` another one, it holds nothing until that one is freed, and then what that one held (see ``backlog``).
+    ``preempted_by`` is the id of the job that takes its place.
     """
 
     id: AllocationId
@@ -358,6 +363,7 @@ class Allocation:
     held_since: float = 0.0
     ready: bool = False
     behind: AllocationId | None = None
+    preempted_by: str = ""
 
 
 class GangPhase(Enum):

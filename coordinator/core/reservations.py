@@ -18,7 +18,7 @@ from itertools import islice
 
 from coordinator.core import fit, groups, needs, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
-from coordinator.core.expected import end_of, free_at, longest, usage_of
+from coordinator.core.expected import end_of, free_at, holders, longest, usage_of
 from coordinator.core.gpus import matching_gpus
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Host, Job
@@ -76,7 +76,7 @@ class Walk:
         seconds = longest(job.spec)
         if seconds is not None and self._now + seconds <= kept.start:
             return room
-        held = [state.allocations[allocation] for allocation in state.usage[host.id].allocations]
+        held = holders(state, host)
         staying = usage_of(a for a in held if not end_of(state, a, self._now).known_by(kept.start))
         return _beside(host, staying, kept.need, need, room)
 
@@ -110,8 +110,13 @@ class Walk:
         """Whether nobody else who is passed gets a reservation."""
         return self._heads >= MAX_HEADS or len(self._made) >= MAX_TRIED
 
-    def close(self) -> set[HostId]:
-        """The pass is over. The hosts that are kept no longer, or certainly for later: others may use them now."""
+    def close(self, *, done: bool) -> set[HostId]:
+        """The pass is over, or goes on in the next turn if it is not ``done``. The hosts that are kept no longer, or
+        certainly for later: others may use them now."""
+        if not done:
+            # Who has not been passed yet keeps what it has.
+            self._made = {**self._book.reservations, **self._made}
+            self._needs.update(dict.fromkeys(self._book.free))
         before = _starts(self._book.reservations.values())
         now = _starts(self._made.values())
         self._book.keep(self._made, self._needs)
@@ -145,6 +150,9 @@ class Walk:
         stale, self._book.stale[found.job_id] = self._book.stale[found.job_id], set()
         if not found.hosts:
             return not stale and not self._book.behind
+        if self._book.ceded.get(found.job_id):
+            # Others make place there: until all of it is gone nobody may creep into what is free already.
+            return all(host in times and host not in self.kept for host in found.hosts)
         if start <= self._now or len(found.hosts) != nodes:
             return False
         if any(host in self.kept or not self._by(need, host, start) for host in found.hosts):

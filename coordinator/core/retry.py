@@ -33,7 +33,7 @@ def may_retry_node(spec: JobSpec, node: Node, cause: EndCause | None, now: float
     event = event_of(cause)
     if spec.retry is not None and spec.on_node_failure is not OnNodeFailure.FAIL:
         return event is not None and _allowed(
-            spec, event, tries(node.last_attempt, node.retried_from), node.failing_since, now
+            spec, event, tries(node.last_attempt, node.retried_from) - node.preempted, node.failing_since, now
         )
     if event is RetryEvent.INTERRUPTION:
         return node.host_failures < MAX_HOST_FAILURES - 1
@@ -51,7 +51,7 @@ def may_retry_gang(job: Job, cause: EndCause | None, now: float) -> bool:
         return True
     if job.spec.retry is not None:
         return event is not None and _allowed(
-            job.spec, event, tries(job.generation, job.retried_from), job.failing_since, now
+            job.spec, event, tries(job.generation, job.retried_from) - job.preempted, job.failing_since, now
         )
     return event is RetryEvent.INTERRUPTION and job.host_failures < MAX_HOST_FAILURES - 1
 

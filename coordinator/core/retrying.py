@@ -45,6 +45,7 @@ def on_retry_requested(turn: Turn, event: RetryRequested) -> Job:
         avoids=(),
         waiting_since=turn.at.served,
         retried_from=job.generation,
+        preempted=0,
     )
     turn.record(JobUpdated(again))
     starts.enter(turn, again)
@@ -72,4 +73,5 @@ def _afresh(node: Node) -> Node:
         failing_since=0.0,
         copies_failed=0,
         retried_from=node.last_attempt,
+        preempted=0,
     )

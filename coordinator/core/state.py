@@ -350,6 +350,8 @@ class State:
         else:
             self.chains.put(allocation)
         self.book.changed.add(allocation.host_id)
+        if allocation.preempted_by:
+            self.book.cede(allocation)
 
     def _hold(self, allocation: Allocation) -> None:
         self.usage[allocation.host_id].hold(allocation)
@@ -374,6 +376,8 @@ class State:
                 self.chains.put(new)
         if old.wanted is not new.wanted:
             self.book.changed.add(new.host_id)
+            if new.preempted_by:
+                self.book.cede(new)
 
     def _allocation_freed(self, change: AllocationFreed) -> None:
         allocation = self.allocations.pop(change.id)
@@ -382,6 +386,8 @@ class State:
         self.bill.take(allocation)
         if allocation.job_id in self.short:
             self._copy_freed(allocation)
+        if allocation.preempted_by:
+            self.book.ceded_is_free(allocation)
         job = self.jobs[allocation.job_id]
         if allocation.behind is None:
             self.usage[allocation.host_id].free(allocation)

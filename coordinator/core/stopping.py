@@ -19,11 +19,15 @@ GANG_STOP_GRACE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """How to end something: the signal (empty: the job's own), ``grace`` seconds, then the kill."""
+    """How to end something: the signal (empty: the job's own), ``grace`` seconds, then the kill.
+
+    ``preempted_by``: the job that takes its place, so that it is tried again as if it had never been.
+    """
 
     reason: str
     grace: float
     signal: str = ""
+    preempted_by: str = ""
 
 
 def stop_of(job: Job, reason: str, *, signal: str = "", abort: bool = False) -> Stop:
@@ -44,7 +48,12 @@ def stop_allocation(turn: Turn, allocation: Allocation, stop: Stop) -> None:
         return
     reason = allocation.stop_reason or stop.reason
     stopping = replace(
-        allocation, wanted=Phase.STOPPING, stop_reason=reason, stop_grace=stop.grace, stop_signal=stop.signal
+        allocation,
+        wanted=Phase.STOPPING,
+        stop_reason=reason,
+        stop_grace=stop.grace,
+        stop_signal=stop.signal,
+        preempted_by=allocation.preempted_by or stop.preempted_by,
     )
     turn.record(AllocationUpdated(stopping))
     node = turn.state.nodes[allocation.job_id].get(allocation.rank)

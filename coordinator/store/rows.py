@@ -60,6 +60,7 @@ def job_progress(job: Job) -> Values:
         job.spent,
         job.starts_at,
         job.retried_from,
+        job.preempted,
     )
 
 
@@ -98,6 +99,7 @@ def node_row(node: Node) -> Values:
         node.failed_host_id,
         node.variant,
         node.retried_from,
+        node.preempted,
     )
 
 
@@ -137,6 +139,7 @@ def allocation_row(held: Allocation) -> Values:
         held.held_since,
         held.ready,
         held.behind,
+        held.preempted_by,
     )
 
 

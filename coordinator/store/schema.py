@@ -84,6 +84,7 @@ jobs = _table(
     _real("spent", default="0"),
     _real("starts_at", default="0"),
     _int("retried_from", default="0"),
+    _int("preempted", default="0"),
 )
 
 nodes = _table(
@@ -109,6 +110,7 @@ nodes = _table(
     _text("failed_host_id", nullable=True),
     _text("variant", default=""),
     _int("retried_from", default="0"),
+    _int("preempted", default="0"),
 )
 
 allocations = _table(
@@ -135,6 +137,7 @@ allocations = _table(
     _real("held_since", default="0"),
     _flag("ready", added=True),
     _text("behind", nullable=True),
+    _text("preempted_by", default=""),
 )
 
 gangs = _table(

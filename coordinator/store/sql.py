@@ -33,6 +33,7 @@ _PROGRESS = (
     "spent",
     "starts_at",
     "retried_from",
+    "preempted",
 )
 _MANY = (32, 8, 1)
 _RECORDS = (

@@ -59,6 +59,7 @@ _PROGRESS = (
     "spent",
     "starts_at",
     "retried_from",
+    "preempted",
 )
 
 

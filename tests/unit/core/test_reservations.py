@@ -2,86 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass, field
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core import reservations
 from coordinator.core.events import CordonRequested, StopRequested
-from coordinator.core.ids import AllocationId, JobId
-from coordinator.core.model import Allocation, Job, JobState, Phase
-from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
-from coordinator.core.state import State, Timing
-from tests.fakes.world import World, hardware
-
-# Hosts never call here: leases that outlast everything.
-CALM = Timing(suspect=1e9, lease=1e9, prepare=1e9, probe_interval=1e9)
-
-
-def spec(
-    cpus: int, most: float | None, *, nodes: int = 1, gang: bool = False, gpus: int = 0, priority: int = 0
-) -> JobSpec:
-    """A job whose nodes end at once when they are told to, and run for ``most`` seconds at most."""
-    return JobSpec(
-        argv=("x",),
-        nodes=nodes,
-        placement=Placement.CLUSTER if gang else Placement.ANY,
-        resources=Resources(cpus=Range(cpus), gpu=GpuRequest(count=Range(gpus, gpus)) if gpus else None),
-        max_duration=most,
-        stop_duration=0.0,
-        priority=priority,
-    )
-
-
-@dataclass
-class Days:
-    """A world in which every attempt takes as long as its job is going to, and time goes from event to event."""
-
-    world: World = field(default_factory=lambda: World(State(CALM)))
-    takes: dict[JobId, float] = field(default_factory=dict)
-    began: dict[AllocationId, float] = field(default_factory=dict)
-
-    def hosts(self, *cpus: int, gpus: int = 0) -> None:
-        for number, count in enumerate(cpus):
-            self.world.add_host(f"host{number}", hardware(count, gpus, prefix=f"host{number}"))
-
-    def submit(self, wanted: JobSpec, takes: float) -> JobId:
-        job: Job = self.world.submit(wanted)
-        self.takes[job.id] = takes
-        self._begin()
-        return job.id
-
-    def until(self, moment: float) -> None:
-        """End whatever ends by then, in order."""
-        while True:
-            ends = [(began + self.takes[JobId(a.job_id)], a.id) for a, began in self._running()]
-            heapq.heapify(ends)
-            if not ends or ends[0][0] > moment:
-                break
-            self.world.now = ends[0][0]
-            self.world.end(ends[0][1])
-            self._begin()
-        self.world.now = max(self.world.now, moment)
-
-    def _running(self) -> list[tuple[Allocation, float]]:
-        return [(a, self.began[a.id]) for a in self.world.held() if a.id in self.began]
-
-    def _begin(self) -> None:
-        while waiting := [a for a in self.world.held() if a.id not in self.began or a.wanted is Phase.PREPARED]:
-            for allocation in waiting:
-                self.began.setdefault(allocation.id, self.world.now)
-                if allocation.id in self.world.state.allocations:
-                    self.world.obey(self.world.state.allocations[allocation.id])
-
-    def started(self, job: JobId) -> float | None:
-        """When the job's first nodes were held; None: not yet."""
-        return min((began for a, began in self.began.items() if a.startswith(f"{job}.")), default=None)
-
-    def start_of(self, job: JobId) -> float:
-        """The moment that the job's reservation promises."""
-        return self.world.state.book.reservations[job].start.at
+from coordinator.core.model import JobState
+from coordinator.core.spec import JobSpec
+from tests.fakes.days import Days, spec
 
 
 def test_a_gang_keeps_idle_hosts_from_work_of_unknown_length() -> None:
