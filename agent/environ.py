@@ -39,7 +39,8 @@ class ClusterFiles:
     """What the agent laid ready for one node of a group.
 
     ``launcher`` and ``ticket`` are how MPI starts its daemons; ``interface`` holds the node's group address;
-    ``mpi_network`` (CIDR) holds those of all members; empty: MPI needs no telling which network to use.
+    ``mpi_network`` (CIDR) holds those of all members; empty: MPI needs no telling which network to use. ``ready`` is
+    the file that the node makes to announce that it is.
     """
 
     hostfile: str
@@ -47,6 +48,7 @@ class ClusterFiles:
     ticket: str
     interface: str = ""
     mpi_network: str = ""
+    ready: str = ""
 
 
 def base(own: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +116,7 @@ def _group_environment(group: Group, desired: Desired, files: ClusterFiles) -> d
         "MASTER_PORT": str(group.master_port),
         "RALLYPOINT_NODE_ADDRESS": own,
         "RALLYPOINT_LAUNCH_TICKET": files.ticket,
+        "RALLYPOINT_READY_FILE": files.ready,
         # By its name alone: mpirun hands it to the daemons on all hosts, where it lies elsewhere.
         "OMPI_MCA_plm_rsh_agent": os.path.basename(files.launcher),
         # All daemons are started from the node that runs mpirun: only its launcher is asked.

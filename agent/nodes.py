@@ -97,7 +97,8 @@ class NodeMaker:
             _write(hostfile, environ.hostfile(group))
             _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}))
         interface, network = self._link(desired, group)
-        return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network)
+        ready = self.places.ready_file_of(desired.id)
+        return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network, ready)
 
     def _link(self, desired: Desired, group: Group) -> tuple[str, str]:
         own = next((member.address for member in group.members if member.rank == desired.rank), "")

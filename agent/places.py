@@ -53,6 +53,10 @@ class Places:
         """What the agent lays ready for it outside its working directory."""
         return f"{self.aux}/{_checked(key)}"
 
+    def ready_file_of(self, key: AllocationId) -> str:
+        """What it makes to announce that it is ready."""
+        return f"{self.aux_of(key)}/ready"
+
     def make_work(self, key: AllocationId) -> str:
         """A fresh working directory.
 

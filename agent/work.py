@@ -18,6 +18,7 @@ from agent.extras import Extras
 from agent.fence import Fence
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
+from agent.readiness import Readiness
 from agent.spawner.wire import now as boot_clock
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Work:
         self._changed = asyncio.Event()
         self._fence = Fence(tools.send, tools.now, self._lease_ended)
         self._extras = Extras(tools.send, tools.nodes.order_extra)
+        self._readiness = Readiness(self._announced)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -134,7 +136,8 @@ class Work:
         A start does not, nor an end while the spawner still has nodes to start.
         """
         patient = (Phase.RUNNING, Phase.ENDED) if self._starting else (Phase.RUNNING,)
-        return any(self.observed[key].phase not in patient for key in self._unreported if key in self.observed)
+        told = (self.observed[key] for key in self._unreported if key in self.observed)
+        return any(seen.phase not in patient or seen.ready for seen in told)
 
     def everything(self) -> list[Observed]:
         """All observations, for the first report of a session."""
@@ -184,7 +187,7 @@ class Work:
     # --- carrying out -------------------------------------------------------------------------------------------
 
     def _reconcile(self, keys: Iterable[AllocationId]) -> None:
-        pending = list(keys)
+        pending = touched = list(keys)
         wanted = self.desired if self._informed else None
         while pending:
             actions = rules.reconcile(pending, wanted, self.observed, self._fence.lease, self._tools.now())
@@ -192,8 +195,24 @@ class Work:
             # then what begins behind it.
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
+        self._await_announcements(touched)
         if self._unreported:
             self._on_change(self.urgent())
+
+    def _await_announcements(self, keys: Iterable[AllocationId]) -> None:
+        """Look for the announcements of those that others of their group wait for, as long as they run."""
+        for key in keys:
+            desired = self.desired.get(key)
+            if desired is None or not desired.spec.announces or not self.is_running(key):
+                self._readiness.drop(key)
+            elif not self.observed[key].ready:
+                self._readiness.look_for(key, self._tools.places.ready_file_of(key))
+
+    def _announced(self, key: AllocationId) -> None:
+        if self.is_running(key):
+            log.info("allocation.ready", allocation=key)
+            self._observe(replace(self.observed[key], ready=True))
+            self._on_change(True)
 
     def _lease_ended(self) -> float | None:
         """Stop what must not outlast the contact; when there will be more of that."""
@@ -378,6 +397,7 @@ class Work:
     async def close(self) -> None:
         """Stop preparing; what runs goes on without this process."""
         self._fence.close()
+        await self._readiness.close()
         tasks = list(self._preparing.values())
         for task in tasks:
             task.cancel()

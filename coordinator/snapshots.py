@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from coordinator.core import absence, backends, copies, explain, ledger, nearness, network
+from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, startup
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
@@ -42,7 +42,7 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
     waits = explained and _waits(job, pending)
     if waits:
         return replace(found, reason=explain.summary(state, job))
-    reason = _joined(job.reason, backends.waiting(state, job), absence.of_job(state, job))
+    reason = _joined(job.reason, startup.waiting(state, job), backends.waiting(state, job), absence.of_job(state, job))
     return replace(found, reason=reason, spare_hosts=explain.spare_hosts(state, job))
 
 

@@ -53,8 +53,8 @@ class Spec:
     """What a user submitted, as far as a host needs it. ``argv`` goes before ``commands``.
 
     ``given`` are variables of ours that hold for this node alone; ``env``, the user's own, wins over them.
-
-    ``after``: seconds out of contact after which the host stops it, if the lease is not longer; None: never.
+    ``announces``: others of its group wait until it says that it is ready. ``after``: seconds out of contact after
+    which the host stops it, if the lease is not longer; None: never.
     """
 
     nodes: int = 1
@@ -70,6 +70,7 @@ class Spec:
     stop_signal: str = ""
     archive: str = ""
     memory_limit: int | None = None
+    announces: bool = False
     after: float | None = 0.0
 
 
@@ -159,7 +160,8 @@ class Observed:
 
     ``acknowledged``: the coordinator has this very state. ``log_done``: it has all output, or wants none.
     ``stop_grace`` is that of the stop under way; ``after`` is the spec's, known of a process even before the
-    coordinator has said anew what it wants. ``rebooted``: the machine has died since it was started.
+    coordinator has said anew what it wants. ``ready``: it has announced that it is. ``rebooted``: the machine has died
+    since it was started.
     """
 
     id: AllocationId
@@ -174,6 +176,7 @@ class Observed:
     probes: tuple[Probe, ...] = ()
     stop_grace: float = 0.0
     after: float | None = 0.0
+    ready: bool = False
     rebooted: bool = False
     acknowledged: bool = False
     log_done: bool = False

@@ -78,6 +78,7 @@ def _spec(s: types.JobSpec) -> Spec:
         archive=s.files.sha256 if s.HasField("files") else "",
         # 0: not given, or of a node that wants none held for it.
         memory_limit=s.resources.memory_bytes.max or None,
+        announces=s.startup_order in (types.STARTUP_ORDER_MASTER_FIRST, types.STARTUP_ORDER_WORKERS_FIRST),
         after=_after(s.on_disconnect),
     )
 
@@ -125,6 +126,7 @@ def status(seen: Observed, now: float, wall: float, any_phase: Phase = Phase.PRE
         reason=seen.reason,
         log_bytes=seen.log_bytes,
         master_port=seen.master_port,
+        ready=seen.ready,
         probes=[probe(result) for result in seen.probes],
     )
     if seen.started_at:

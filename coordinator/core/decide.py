@@ -21,6 +21,7 @@ from coordinator.core import (
     retrying,
     sessions,
     starts,
+    startup,
 )
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
@@ -39,7 +40,7 @@ from coordinator.core.events import (
     Ticked,
 )
 from coordinator.core.ids import HostId, JobId
-from coordinator.core.model import GangPhase, HostState
+from coordinator.core.model import GangPhase, HostState, Job
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -104,6 +105,8 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
             turn.record(DeadlineSet(placement.gang_deadline(job), turn.at.mono + turn.state.timing.prepare))
+        if gang.phase is GangPhase.RUNNING:
+            startup.begin(turn, turn.state.jobs[gang.job_id])
         if gang.phase is GangPhase.REFORMING:
             at = turn.at.mono + turn.state.timing.lost
             turn.record(DeadlineSet(regroup.reform_deadline(turn.state.jobs[gang.job_id]), at))
@@ -119,8 +122,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
     for key in due:
         turn.record(DeadlineSet(key, None))
         kind, _, name = key.partition(":")
-        if kind == "gang" and JobId(name) in state.jobs:
-            rendezvous.on_deadline(turn, state.jobs[JobId(name)])
+        if kind in _JOB_DEADLINES and JobId(name) in state.jobs:
+            _JOB_DEADLINES[kind](turn, state.jobs[JobId(name)])
         if kind == "rest":
             _rested(turn, name)
         if kind == "reform" and JobId(name) in state.unfinished:
@@ -128,14 +131,10 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             state.fresh_jobs.add(JobId(name))
         if kind == "starts":
             starts.on_time(turn)
-        if kind == "capacity" and JobId(name) in state.jobs:
-            jobs.on_no_capacity(turn, state.jobs[JobId(name)])
         if kind == "near":
             nearness.on_impatient(turn, name)
         if kind == "fresh":
             nearness.on_stale(turn, name)
-        if kind == "budget" and JobId(name) in state.jobs:
-            budgets.check(turn, state.jobs[JobId(name)])
         host = state.hosts.get(HostId(name))
         if kind == "lease" and host is not None:
             leases.on_lease_deadline(turn, host)
@@ -148,6 +147,13 @@ def _rested(turn: Turn, name: str) -> None:
     if JobId(job) in turn.state.resting:
         turn.record(TryDelayed(JobId(job), int(rank) if rank else None, None))
 
+
+_JOB_DEADLINES: dict[str, Callable[[Turn, Job], object]] = {
+    "gang": rendezvous.on_deadline,
+    "order": startup.on_deadline,
+    "capacity": jobs.on_no_capacity,
+    "budget": budgets.check,
+}
 
 _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     CoordinatorStarted: _on_started,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import backlog, copies
+from coordinator.core import backlog, copies, startup
 from coordinator.core.changes import (
     AllocationFreed,
     DeadlineSet,
@@ -250,6 +250,7 @@ def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: Allocatio
         # First: a job whose master is done has no next generation, whatever else ended this one.
         _follow_master(turn, job, node, outcome)
         _end_member(turn, allocation, outcome, status, retry)
+        startup.go_on(turn, turn.state.jobs[job.id])
         settle_job(turn, turn.state.jobs[job.id])
 
 

@@ -19,6 +19,7 @@ from coordinator.core import (
     regroup,
     score,
     spares,
+    startup,
     waits,
 )
 from coordinator.core.ids import HostId
@@ -139,7 +140,8 @@ def summary(state: State, job: Job) -> str:
         return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
     if job.id in state.withheld:
         return waits.describe(state, job)
-    also = "".join(f"; {words}" for words in (backends.waiting(state, job), absence.of_job(state, job)) if words)
+    further = (startup.waiting(state, job), backends.waiting(state, job), absence.of_job(state, job))
+    also = "".join(f"; {words}" for words in further if words)
     pending = len(state.pending[job.id])
     if job.id in state.gangs and job.state is JobState.QUEUED:
         begins = _rests(state, job) or "is about to be formed again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import fsum
 
-from coordinator.core import budgets, regroup, spares, waits
+from coordinator.core import budgets, regroup, spares, startup, waits
 from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
 from coordinator.core.lifecycle import OBSERVED_ORDER
@@ -140,8 +140,9 @@ def _check_gangs(state: State) -> None:
             started = [m.id for m in members if m.wanted is not Phase.PREPARED]
             _require(not started, f"gang of {job.id} started in part: {started}")
         if gang.phase is GangPhase.RUNNING:
-            late = [m.id for m in members if m.wanted is Phase.PREPARED]
-            _require(not late, f"gang of {job.id} started without {late}")
+            late = {m.rank for m in members if m.wanted is Phase.PREPARED}
+            in_order = startup.is_in_order(job.spec, late, {m.rank for m in members})
+            _require(in_order, f"gang of {job.id} started without {sorted(late)}")
         if gang.phase is GangPhase.REFORMING:
             _require(len(kept) == len(members), f"gang of {job.id} is to be formed again, but some of it lives")
             _require(job.state is JobState.QUEUED, f"gang of {job.id} is to be formed again, but that is not queued")

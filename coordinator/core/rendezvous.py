@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import network
+from coordinator.core import network, startup
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated, JobUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
@@ -79,9 +79,12 @@ def _start(turn: Turn, gang: Gang, members: list[Allocation], addresses: dict[Ho
             GroupMember(m.rank, m.host_id, addresses[m.host_id], max(1, len(m.gpus)), len(m.gpus)) for m in members
         ),
     )
-    turn.record(DeadlineSet(gang_deadline(turn.state.jobs[gang.job_id]), None))
+    job = turn.state.jobs[gang.job_id]
+    turn.record(DeadlineSet(gang_deadline(job), None))
     turn.record(GangUpdated(replace(gang, phase=GangPhase.RUNNING, group=group)))
+    later = startup.later_ranks(job.spec)
     for member in members:
-        address = addresses[member.host_id]
-        turn.record(AllocationUpdated(replace(member, wanted=Phase.RUNNING, address=address)))
+        wanted = Phase.PREPARED if member.rank in later else Phase.RUNNING
+        turn.record(AllocationUpdated(replace(member, wanted=wanted, address=addresses[member.host_id])))
         turn.effect(DesiredChanged(member.host_id, member.id))
+    startup.begin(turn, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 
-from coordinator.core import copies, nearness
+from coordinator.core import copies, nearness, startup
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -216,6 +216,10 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
         return
     if status.phase is Phase.STOPPING and status.reason:
         _held_up(turn, allocation, status.reason)
+    if status.ready and not allocation.ready:
+        allocation = replace(allocation, ready=True)
+        turn.record(AllocationUpdated(allocation))
+        startup.go_on(turn, state.jobs[allocation.job_id])
     if OBSERVED_ORDER[status.phase] <= OBSERVED_ORDER[allocation.observed]:
         return
     spare = is_spare(state.jobs[allocation.job_id].spec, allocation)

@@ -71,7 +71,7 @@ GROUP = Group(
 CLUSTER = replace(
     ANY, rank=1, spec=Spec(nodes=2, cluster=True, commands=("true",)), gpu_uuids=("GPU-a", "GPU-b"), group=GROUP
 )
-FILES = environ.ClusterFiles("/aux/hostfile", "/state/bin/launch", "/aux/ticket", "eth1", "10.0.0.0/24")
+FILES = environ.ClusterFiles("/aux/hostfile", "/state/bin/launch", "/aux/ticket", "eth1", "10.0.0.0/24", "/aux/ready")
 
 
 def test_cluster_adds_group_interface_and_mpi() -> None:
@@ -95,7 +95,8 @@ def test_cluster_adds_group_interface_and_mpi() -> None:
         "OMPI_MCA_plm_rsh_no_tree_spawn='1'\n"
         "PWD='/w'\n"
         "RALLYPOINT_LAUNCH_TICKET='/aux/ticket'\n"
-        "RALLYPOINT_NODE_ADDRESS='10.0.0.2'"
+        "RALLYPOINT_NODE_ADDRESS='10.0.0.2'\n"
+        "RALLYPOINT_READY_FILE='/aux/ready'"
     )
 
 
