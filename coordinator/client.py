@@ -113,8 +113,34 @@ class Client:
         return self._repeatedly(lambda repeated: self._lines.ask(lambda to: to.jobs.SubmitJob, request).job)
 
     def job(self, job: str) -> job_pb.GetJobResponse:
-        """A job, by id or name, with its nodes."""
+        """A job, by id or name, with its first thousand nodes; ``nodes`` gives all of them."""
         return self._lines.ask(lambda to: to.jobs.GetJob, job_pb.GetJobRequest(job=job))
+
+    def nodes(
+        self,
+        job: str,
+        *,
+        states: Iterable[pb.NodeState.ValueType] = (),
+        ranks: tuple[int, int | None] = (0, None),
+        limit: int | None = None,
+        last_lines: bool = False,
+    ) -> Iterator[pb.Node]:
+        """A job's nodes that were placed at least once, by rank, asked for a page at a time.
+
+        ``states``: only those in one of these; ``ranks``: from one to before another (None: to the last); ``limit``: at
+        most so many; ``last_lines``: with the last line of each one's output.
+        """
+        first, end = ranks
+        request = job_pb.ListNodesRequest(job=job, states=states, end_rank=end, last_lines=last_lines)
+        left, following = limit, first
+        while left is None or left > 0:
+            request.first_rank, request.page_size = following, left or 0
+            page = self._lines.ask(lambda to: to.jobs.ListNodes, request)
+            yield from page.nodes
+            left = None if left is None else left - len(page.nodes)
+            if not page.HasField("next_rank"):
+                return
+            following = page.next_rank
 
     def jobs(self, *, all: bool = False, limit: int = 0) -> list[pb.Job]:  # noqa: A002 -- the API's word
         """Jobs that have not ended, or ``all``; newest first, at most ``limit`` (0: the server's default)."""
@@ -136,18 +162,37 @@ class Client:
 
         return self._repeatedly(stop)
 
+    def retry(self, job: str, *, failed: bool = False) -> pb.Job:
+        """Have an ended job tried again: the nodes that ``failed``, or all that are not done. A call that was cut off
+        is repeated."""
+        request = job_pb.RetryJobRequest(job=job, failed=failed)
+
+        def retry(repeated: bool) -> pb.Job:
+            try:
+                return self._lines.ask(lambda to: to.jobs.RetryJob, request, once=True).job
+            except Refused as refusal:
+                if repeated and refusal.reason == Reason.CONFLICT:
+                    # "It has not ended": the call that was cut off had arrived.
+                    return self.job(job).job
+                raise
+
+        return self._repeatedly(retry)
+
     def explain(self, job: str) -> job_pb.ExplainJobResponse:
         """Why each host was or was not chosen."""
         return self._lines.ask(lambda to: to.jobs.ExplainJob, job_pb.ExplainJobRequest(job=job))
 
-    def watch(self, job: str) -> Iterator[job_pb.WatchJobResponse]:
-        """The job now and after every change, until it has ended; survives a restart of the coordinator."""
-        request = job_pb.WatchJobRequest(job=job)
+    def watch(self, job: str, *, job_only: bool = False) -> Iterator[job_pb.WatchJobResponse]:
+        """The job now and after every change, until it has ended; survives a restart of the coordinator.
+
+        With its nodes, all at first and then those that changed, unless ``job_only``.
+        """
+        request = job_pb.WatchJobRequest(job=job, job_only=job_only)
         return self._stream(lambda to: to.jobs.WatchJob(request))
 
     def wait(self, job: str, timeout: float | None = None) -> pb.Job:
         """The job once it has ended. Raises ``TimeoutError`` after ``timeout`` seconds."""
-        request = job_pb.WatchJobRequest(job=job)
+        request = job_pb.WatchJobRequest(job=job, job_only=True)
         until = None if timeout is None else time.monotonic() + timeout
         try:
             for change in self._stream(lambda to: to.jobs.WatchJob(request, timeout=_left(until))):

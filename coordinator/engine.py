@@ -38,8 +38,9 @@ from coordinator.core.restore import Records, carry_over, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
 from coordinator.earlier_leases import EarlierLeases
+from coordinator.paging import NodeQuery
 from coordinator.store import Loaded, Store, StoredChange, StoreError, StoreFull
-from coordinator.views import JobDetail, OverviewView
+from coordinator.views import FIRST_NODES, JobDetail, OverviewView
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -137,9 +138,9 @@ class Engine:
         """Hosts, networks and jobs at one moment."""
         return await self.read(snapshots.overview)
 
-    async def job(self, ref: str) -> JobDetail:
-        """One job by id or name. Raises NotFound."""
-        return await self.read(lambda state: snapshots.job_detail(state, find_job(state, ref)))
+    async def job(self, ref: str, query: NodeQuery = FIRST_NODES) -> JobDetail:
+        """One job by id or name, with the nodes that are asked for. Raises NotFound."""
+        return await self.read(lambda state: snapshots.job_detail(state, find_job(state, ref), query))
 
     def release(self) -> None:
         """The coordinator stops: nobody is to wait any longer for what comes next."""

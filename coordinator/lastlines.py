@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+# Colours and movements of the cursor.
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
 # Further back nothing is looked for: a line can have any length.
 MOST_BYTES = 16 * 1024 * 1024
+# So many characters of a line are shown in a table.
+SHOWN_CHARACTERS = 200
+
+
+def last_line(end: bytes) -> str:
+    """The last line with anything to see in the end of an output, without what steers a terminal; cut where it is long.
+
+    Of a progress bar, which writes over itself, that is what stands there now.
+    """
+    for line in reversed(end.decode(errors="replace").replace("\r", "\n").split("\n")):
+        shown = "".join(each for each in _ESCAPES.sub("", line) if each.isprintable()).strip()
+        if shown:
+            return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "…"
+    return ""
 
 
 class LastLines:

@@ -7,22 +7,26 @@ are stored as its agent counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.core.ids import AllocationId, JobId, allocation_id
 from coordinator.core.model import HostState, Node, NodeState
 from coordinator.core.state import State
 from coordinator.engine import Engine
+from coordinator.lastlines import last_line
 from coordinator.logfiles import Run
 from coordinator.logstore import LogStore
-from coordinator.views import JobDetail
+from coordinator.paging import NodeQuery
+from coordinator.views import FIRST_NODES, JobDetail, NodeView
 
 CHUNK = 256 * 1024
 # An end is told before the last of its output is sent: who reads right after it waits so long for the rest, in seconds.
 REST_SECONDS = 3.0
 # A reader looks again at most so often, however much is written: output is for people.
 INTERVAL = 0.02
+# A node's last line is looked for in so much of the end of its output.
+LAST_LINE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +147,25 @@ class Outputs:
 
     # ------------------------------------------------------------ as the web page asks
 
-    async def job(self, ref: str) -> JobDetail:
-        """A job with its nodes, and how much of their output was dropped. Raises NotFound."""
-        detail = await self._engine.job(ref)
+    async def job(self, ref: str, query: NodeQuery = FIRST_NODES) -> JobDetail:
+        """A job with the nodes that are asked for, and how much of their output was dropped. Raises NotFound."""
+        detail = await self._engine.job(ref, query)
         dropped = await self._logs.dropped(detail.job.job.id)
         if not dropped:
             return detail
         views = (replace(view, log_dropped=dropped.get(_id_of(view.node), 0)) for view in detail.nodes)
         return replace(detail, nodes=tuple(views))
+
+    async def with_last_lines(self, nodes: Sequence[NodeView]) -> tuple[NodeView, ...]:
+        """The nodes with the last line of each one's output."""
+        return tuple([replace(view, last_line=await self._last_line(_id_of(view.node))) for view in nodes])
+
+    async def _last_line(self, attempt: AllocationId) -> str:
+        size = self._logs.size(attempt)
+        if not size:
+            return ""
+        run = await self._logs.read(attempt, max(0, size - LAST_LINE_BYTES), LAST_LINE_BYTES)
+        return last_line(run.data)
 
     async def size(self, job_id: str, rank: int) -> int:
         """Where the output of the node's latest attempt ends."""

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, startup
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
+from coordinator.core.program import parameters_of
 from coordinator.core.state import State
-from coordinator.views import CopyView, HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
+from coordinator.paging import PAGE, NodeQuery, choose
+from coordinator.views import (
+    FIRST_NODES,
+    CopyView,
+    HostView,
+    JobDetail,
+    JobView,
+    NetworkView,
+    NodeCounts,
+    NodeView,
+    OverviewView,
+)
 
 # Of so many waiting jobs the reason is worked out anew for each view; further ones show that they are in the queue.
 EXPLAINED_JOBS = 50
@@ -63,8 +76,13 @@ def node_view(state: State, node: Node) -> NodeView:
             node = replace(node, reason=_joined(node.reason, absence.waits_for(state, held)))
     name = host.name if host is not None else (node.host_id or "")
     several = copies.held(state, node.job_id, node.rank)
-    view = NodeView(node, name, tuple(_copy_view(state, copy) for copy in several))
-    return replace(view, price_per_hour=sum(held.price for held in several or _held(state, node)))
+    return NodeView(
+        node,
+        name,
+        tuple(_copy_view(state, copy) for copy in several),
+        price_per_hour=sum(held.price for held in several or _held(state, node)),
+        parameters=parameters_of(state.jobs[node.job_id].spec, node.rank),
+    )
 
 
 def _held(state: State, node: Node) -> list[Allocation]:
@@ -84,10 +102,16 @@ def _copy_view(state: State, copy: Allocation) -> CopyView:
     )
 
 
-def job_detail(state: State, job: Job) -> JobDetail:
-    """A job with every node that was ever placed."""
-    nodes = state.nodes[job.id]
-    return JobDetail(job_view(state, job), tuple(node_view(state, nodes[rank]) for rank in sorted(nodes)))
+def job_detail(state: State, job: Job, query: NodeQuery = FIRST_NODES) -> JobDetail:
+    """A job with those nodes that are asked for, of those that were ever placed."""
+
+    def look(node: Node) -> tuple[Node, str]:
+        host = state.hosts.get(node.host_id) if node.host_id is not None else None
+        return node, host.name if host is not None else (node.host_id or "")
+
+    page = choose(state.nodes[job.id], query, look)
+    nodes = tuple(node_view(state, node) for node in page.nodes)
+    return JobDetail(job_view(state, job), nodes, page.next_rank, page.total)
 
 
 @dataclass(slots=True)
@@ -99,19 +123,29 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A job as it is now, and the nodes that changed since a watcher was told; ``version`` is the state's."""
+    """A job as it is now, and nodes that changed since a watcher was told, ``more`` if not all of them; ``version`` is
+    the state's."""
 
     job: JobView
     nodes: tuple[NodeView, ...]
     version: int
+    more: bool = False
 
 
-def news(state: State, job_id: JobId, told: Told) -> News:
-    """What a watcher has not been told yet, and takes it as told. Raises NotFound when the job was forgotten."""
+def news(state: State, job_id: JobId, told: Told | None) -> News:
+    """What a watcher has not been told yet, a page of it, and takes it as told; None: it wants no nodes.
+
+    Raises NotFound when the job was forgotten.
+    """
     job = find_job(state, job_id)
-    changed = [node for rank, node in state.nodes[job_id].items() if told.nodes.get(rank) is not node]
+    if told is None:
+        return News(job_view(state, job), (), state.version)
+    untold = (node for rank, node in state.nodes[job_id].items() if told.nodes.get(rank) is not node)
+    changed = list(islice(untold, PAGE + 1))
+    more = len(changed) > PAGE
+    del changed[PAGE:]
     told.nodes.update((node.rank, node) for node in changed)
-    return News(job_view(state, job), tuple(node_view(state, node) for node in changed), state.version)
+    return News(job_view(state, job), tuple(node_view(state, node) for node in changed), state.version, more)
 
 
 def jobs(state: State, *, ended: bool, limit: int) -> tuple[JobView, ...]:

@@ -5,10 +5,14 @@ Field names and meanings are those of ``protos/rallypoint/v1/types.proto``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from coordinator.core.model import Host, Job, Node, NodeState
+from coordinator.paging import NodeQuery
+
+FIRST_NODES = NodeQuery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class NodeView:
     """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first.
 
     ``price_per_hour``: USD, of all that the node holds now. ``log_dropped``: bytes of its output that are not kept;
-    counted only where output is asked for.
+    counted only where output is asked for, as ``last_line`` is looked for. ``parameters`` are its values of a matrix.
     """
 
     node: Node
@@ -49,6 +53,8 @@ class NodeView:
     copies: tuple[CopyView, ...] = ()
     log_dropped: int = 0
     price_per_hour: float = 0.0
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    last_line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,16 @@ class OverviewView:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """A job with its nodes that have been placed at least once, in rank order."""
+    """A job with a page of its nodes that have been placed at least once, in rank order.
+
+    ``next_rank`` is where the next page begins, None after the last; ``total`` counts all that were asked for, if that
+    was asked.
+    """
 
     job: JobView
     nodes: tuple[NodeView, ...]
+    next_rank: int | None = None
+    total: int = 0
 
 
 class Reader(Protocol):
@@ -111,8 +123,8 @@ class Reader(Protocol):
         """Hosts, networks and jobs at one moment."""
         ...
 
-    async def job(self, ref: str) -> JobDetail:
-        """One job by id or name. Raises coordinator.core.errors.NotFound."""
+    async def job(self, ref: str, query: NodeQuery = FIRST_NODES) -> JobDetail:
+        """One job by id or name, with the nodes that are asked for. Raises coordinator.core.errors.NotFound."""
         ...
 
     async def next_version(self, seen: int) -> int:

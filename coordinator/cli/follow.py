@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from coordinator.client import Client
 
 _FAILED_SHOWN = 20
+# Where the nodes of a job are is said of jobs with at most so many.
+_HOSTS_OF = 1000
 _AWAY = "no contact with the coordinator; trying again (the job goes on)"
 
 
@@ -44,30 +46,30 @@ def print_output(pieces: Iterable[job_pb.TailLogsResponse], screen: Screen, *, r
 def follow(client: Client, job: pb.Job) -> pb.Job:
     """Print the job's output and state as they come; the job as it ended. Leaves the job running when interrupted."""
     screen = Screen()
-    watcher = threading.Thread(target=_watch, args=(client, job.id, screen), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(client, job, screen), daemon=True)
     watcher.start()
     try:
         pieces = client.tail(job.id, follow=True, on_away=lambda: screen.say(_AWAY))
         print_output(pieces, screen, ranked=job.spec.nodes > 1)
-        client.wait(job.id)
-        answer = client.job(job.id)
+        ended = client.wait(job.id)
+        failed = list(client.nodes(job.id, states=[pb.NODE_STATE_FAILED], limit=_FAILED_SHOWN))
     except Unreachable as error:
         back = f"the job goes on; follow it again with: coordinator logs -f {job.id}"
         raise Unreachable(f"{error}; {back}", error.reason, error.metadata) from None
     finally:
         screen.status("")
     watcher.join(timeout=5)
-    _tell_end(answer, screen)
-    return answer.job
+    _tell_end(ended, failed, screen)
+    return ended
 
 
-def _watch(client: Client, job: str, screen: Screen) -> None:
+def _watch(client: Client, job: pb.Job, screen: Screen) -> None:
     from coordinator.failures import RallypointError
 
     hosts: dict[int, str] = {}
     last: object = None
     try:
-        for change in client.watch(job):
+        for change in client.watch(job.id, job_only=job.spec.nodes > _HOSTS_OF):
             hosts.update({node.rank: node.host_name for node in change.nodes if node.host_name})
             text = _status(change.job, hosts)
             # In a log file, a line for every node that starts or ends would bury the output.
@@ -92,13 +94,13 @@ def _status(job: pb.Job, hosts: dict[int, str]) -> str:
     return f"{text}, {words.counts(job)}{where}"
 
 
-def _tell_end(answer: job_pb.GetJobResponse, screen: Screen) -> None:
-    failed = [node for node in answer.nodes if node.state == pb.NODE_STATE_FAILED]
-    if failed and answer.job.spec.nodes > 1:
-        from coordinator.cli.show import print_nodes
+def _tell_end(job: pb.Job, failed: list[pb.Node], screen: Screen) -> None:
+    if failed and job.spec.nodes > 1:
+        from coordinator.cli.results import print_nodes
 
         screen.say("")
-        print_nodes(failed[:_FAILED_SHOWN], to_stderr=True)
-        if len(failed) > _FAILED_SHOWN:
-            screen.say(f"… and {len(failed) - _FAILED_SHOWN} more failed: 'coordinator show {answer.job.id}'")
-    screen.say(summary(answer.job))
+        print_nodes(failed, to_stderr=True)
+        if job.counts.failed > len(failed):
+            more = job.counts.failed - len(failed)
+            screen.say(f"… and {more} more failed: 'coordinator show {job.id} --nodes failed'")
+    screen.say(summary(job))

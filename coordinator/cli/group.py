@@ -23,6 +23,7 @@ COMMANDS: dict[str, _Entry] = {
     "ps": _Entry("ps", "List jobs."),
     "show": _Entry("show", "Show a job and its nodes."),
     "logs": _Entry("logs", "Print a job's output."),
+    "retry": _Entry("retry", "Have an ended job's nodes tried again."),
     "stop": _Entry("stop", "Stop jobs."),
     "wait": _Entry("wait", "Wait for a job's end, end with its exit code."),
     "explain": _Entry("explain", "Say for every host why a job runs or does not run there."),

@@ -15,19 +15,36 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("job")
+@click.option("--nodes", "which", default="", metavar="WHICH", help="all, a state (failed), or ranks (0-99,200).")
+@click.option("--sort", default="", metavar="COLUMN", help="By a column or parameter; -COLUMN: the greatest first.")
 @client_options
-def command(job: str, context: str | None, as_json: bool) -> None:
-    """Show JOB (an id, or a name: its latest job) and each of its nodes."""
+def command(job: str, which: str, sort: str, context: str | None, as_json: bool) -> None:
+    """Show JOB (an id, or a name: its latest job) and its nodes: of many the first that failed, then those that run.
+
+    Nodes of a job with parameters are shown with these, and with the last line of their output.
+    """
+    from coordinator.cli.results import SHOWN, choose, print_nodes, sort_nodes
+
     with connect(context) as client:
-        answer = client.job(job)
+        shown = client.job(job).job
+        chosen = choose(client, shown, which, everything=as_json or bool(sort))
+        nodes = sort_nodes(chosen, sort)
     if as_json:
-        click.echo(document(job=answer.job, nodes=list(answer.nodes)))
+        click.echo(document(job=shown, nodes=nodes))
         return
-    print_job(answer.job)
-    if answer.nodes:
+    print_job(shown)
+    left = 0
+    if sort and not which:
+        left = max(0, len(nodes) - SHOWN)
+        del nodes[SHOWN:]
+    elif not which and len(nodes) >= SHOWN:
+        left = _placed(shown) - len(nodes)
+    if nodes:
         click.echo()
-        print_nodes(list(answer.nodes))
-    for node in answer.nodes:
+        print_nodes(nodes)
+    if left > 0:
+        click.echo(f"… and {left} more: --nodes all, --nodes failed, --nodes 0-99")
+    for node in nodes:
         if node.log_dropped_bytes:
             click.echo(f"node {node.rank}: {amount_text(node.log_dropped_bytes)} of its output were dropped")
 
@@ -46,6 +63,7 @@ def print_job(job: pb.Job) -> None:
         ("state", words.job_state(job)),
         ("reason", job.reason),
         ("exit code", str(job.exit_code) if job.HasField("exit_code") else ""),
+        ("starts", words.moment(job.starts_at) if job.state == pb.JOB_STATE_QUEUED else ""),
         ("nodes", f"{job.spec.nodes} ({words.counts(job)})"),
         ("spares", words.spares(job.spec.spares, job.spare_hosts)),
         ("placement", placement),
@@ -67,20 +85,7 @@ def _cost(job: pb.Job) -> str:
     return f"{words.money(job.spent)}{budget}{now}" if job.spent or budget or now else ""
 
 
-def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:
-    """A table of nodes."""
-    from coordinator.cli import words
-    from coordinator.cli.table import print_table
-
-    rows = []
-    for node in nodes:
-        code = str(node.exit_code) if node.HasField("exit_code") else ""
-        ran = words.age(node.started_at, node.ended_at)
-        rows.append((str(node.rank), words.node_state(node), node.host_name, code, str(node.attempt), ran, node.reason))
-        for copy in node.copies:
-            if copy.attempt != node.attempt:
-                # Below the copy that leads the node.
-                ran = words.age(copy.started_at)
-                state = words.node_state(copy)
-                rows.append(("", state, copy.host_name, "", str(copy.attempt), ran, copy.reason))
-    print_table(("RANK", "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR", "REASON"), rows, to_stderr=to_stderr)
+def _placed(job: pb.Job) -> int:
+    """How many nodes were placed at least once; a little less, where some of those are pending again."""
+    counts = job.counts
+    return counts.placed + counts.running + counts.stopping + counts.done + counts.failed

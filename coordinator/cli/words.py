@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from rallypoint.v1 import types_pb2 as pb
 
@@ -53,6 +54,11 @@ def age(since: float, until: float = 0.0) -> str:
 def span(seconds: float) -> str:
     """``2h30m``."""
     return format_duration(seconds)
+
+
+def moment(unix_seconds: float) -> str:
+    """``2026-11-24 02:00 UTC``; empty for 0."""
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC" if unix_seconds else ""
 
 
 def size(amount: int) -> str:

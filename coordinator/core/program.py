@@ -1,5 +1,5 @@
-"""What one node runs and needs, where the nodes of a job are not alike: its variant and its group, and what is filled
-in for ``${{ … }}`` in its commands and environment."""
+"""What one node runs and needs, where the nodes of a job are not alike: its variant, its group and its parameters, and
+what is filled in for ``${{ … }}`` in its commands and environment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from itertools import accumulate, islice
 
 from coordinator.core.interpolation import fill
+from coordinator.core.matrix import MatrixSource
 from coordinator.core.model import Allocation, Group, Job
 from coordinator.core.spec import JobSpec, NodeGroup, Resources, Variant
+
+# The variables of nodes that have one parameter only.
+_SINGLE = {MatrixSource.ARRAY: "RALLYPOINT_ARRAY_INDEX", MatrixSource.LINES: "RALLYPOINT_LINE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Program:
 
 def is_alike(spec: JobSpec) -> bool:
     """Whether all nodes of the job run just what it says: there is no ``Program`` then."""
-    return not (spec.variants or spec.groups or _has_references(spec))
+    return not (spec.variants or spec.groups or spec.matrix or _has_references(spec))
 
 
 def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> Program | None:
@@ -51,7 +55,8 @@ def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> 
         commands, argv = (part.commands, ()) if part.commands else (commands, argv)
         env |= part.env
         given |= _place_in_group(spec, number, part, allocation.rank)
-    values, addresses = dict[str, str](), _addresses(spec, group)
+    values, addresses = parameters_of(spec, allocation.rank), _addresses(spec, group)
+    given |= _parameters(spec, values)
     return Program(
         commands=tuple(fill(text, values, addresses) for text in commands),
         argv=tuple(fill(text, values, addresses) for text in argv),
@@ -68,6 +73,11 @@ def resources_of(spec: JobSpec, rank: int, variant: str = "") -> Resources:
         return chosen.resources
     part = group_of(spec, rank)[1]
     return spec.resources if part is None else part.resources
+
+
+def parameters_of(spec: JobSpec, rank: int) -> dict[str, str]:
+    """The values of the node's parameters by name; none for a job whose nodes have none, or a rank beyond them."""
+    return spec.matrix.values(rank) if spec.matrix is not None and rank < len(spec.matrix) else {}
 
 
 def variant_of(spec: JobSpec, name: str) -> Variant | None:
@@ -96,6 +106,13 @@ def _place_in_group(spec: JobSpec, number: int, part: NodeGroup, rank: int) -> d
         "RALLYPOINT_GROUP_RANK": str(rank - first),
         "RALLYPOINT_GROUP_NODES": str(part.nodes),
     }
+
+
+def _parameters(spec: JobSpec, values: Mapping[str, str]) -> dict[str, str]:
+    if spec.matrix is None:
+        return {}
+    only = _SINGLE.get(spec.matrix.source)
+    return {only or f"RALLYPOINT_MATRIX_{name.upper()}": value for name, value in values.items()}
 
 
 def _has_references(spec: JobSpec) -> bool:

@@ -11,6 +11,7 @@ from coordinator.access.users import User
 from coordinator.core import model
 from coordinator.core.explain import Offer
 from coordinator.core.usage import Usage
+from coordinator.paging import PAGE, NodeQuery
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.wire import spec_to_pb
 
@@ -51,6 +52,7 @@ def job_to_proto(view: JobView) -> pb.Job:
         started_at=job.started_at,
         ended_at=job.ended_at,
         spare_hosts=view.spare_hosts,
+        starts_at=job.starts_at,
         spent=view.spent,
         price_per_hour=view.price_per_hour,
     )
@@ -85,8 +87,20 @@ def node_to_proto(view: NodeView) -> pb.Node:
             for copy in view.copies
         ],
         log_dropped_bytes=view.log_dropped,
+        parameters=view.parameters,
+        last_line=view.last_line,
         price_per_hour=view.price_per_hour,
     )
+
+
+def node_query(message: job_pb.ListNodesRequest) -> NodeQuery:
+    """Which nodes are asked for. A state that this coordinator does not know is the state of none."""
+    known = {number: state for state, number in _NODE_STATE.items()}
+    states = frozenset(known[number] for number in message.states if number in known)
+    if message.states and not states:
+        return NodeQuery(limit=0)
+    end = message.end_rank if message.HasField("end_rank") else None
+    return NodeQuery(states, message.first_rank, end, limit=min(message.page_size or PAGE, PAGE))
 
 
 def host_to_proto(view: HostView) -> pb.Host:

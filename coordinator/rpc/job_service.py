@@ -16,7 +16,7 @@ from coordinator import snapshots
 from coordinator.archives import ArchiveStore
 from coordinator.core import nearness
 from coordinator.core.errors import Conflict, Invalid
-from coordinator.core.events import JobSubmitted, PlanAsked, StopRequested
+from coordinator.core.events import JobSubmitted, PlanAsked, RetryRequested, StopRequested
 from coordinator.core.ids import JobId
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Job
@@ -24,8 +24,9 @@ from coordinator.core.state import State
 from coordinator.disk import require_reserve
 from coordinator.engine import Engine
 from coordinator.outputs import Outputs, Selection
+from coordinator.paging import NodeQuery
 from coordinator.rpc.answering import answering
-from coordinator.rpc.convert import job_to_proto, node_to_proto
+from coordinator.rpc.convert import job_to_proto, node_query, node_to_proto
 from coordinator.rpc.costs import costs_to_proto
 from coordinator.rpc.identity import calling_user
 from coordinator.rpc.planning import explanation_to_proto, plan_to_proto
@@ -78,9 +79,25 @@ class JobService(pb_grpc.JobServiceServicer):
                     version = await self._engine.next_version(version)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
-        """One job with its nodes."""
+        """One job with its first nodes."""
         detail = await self._outputs.job(request.job)
-        return pb.GetJobResponse(job=job_to_proto(detail.job), nodes=[node_to_proto(node) for node in detail.nodes])
+        nodes = [node_to_proto(node) for node in detail.nodes]
+        return pb.GetJobResponse(job=job_to_proto(detail.job), nodes=nodes, next_rank=detail.next_rank)
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
+        """A page of a job's nodes."""
+        detail = await self._outputs.job(request.job, node_query(request))
+        nodes = await self._outputs.with_last_lines(detail.nodes) if request.last_lines else detail.nodes
+        return pb.ListNodesResponse(nodes=[node_to_proto(node) for node in nodes], next_rank=detail.next_rank)
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Any) -> pb.RetryJobResponse:
+        """Have an ended job tried again; once answered that is on disk."""
+        require_reserve(self._data_dir)
+        spec = (await self._engine.read(lambda state: find_job(state, request.job))).spec
+        if spec.files is not None and not self._archives.use(spec.files.sha256):
+            raise Conflict("the job's files are not here any more; submit it anew")
+        job: Job = await self._engine.post(RetryRequested(request.job, calling_user().name, request.failed))
+        return pb.RetryJobResponse(job=await self._job(job.id))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Any) -> pb.ListJobsResponse:
         """Jobs, newest first."""
@@ -98,11 +115,13 @@ class JobService(pb_grpc.JobServiceServicer):
         """The job now and after every change, until it has ended."""
         loop = asyncio.get_running_loop()
         job_id = (await self._engine.read(lambda state: find_job(state, request.job))).id
-        told = snapshots.Told()
+        told = None if request.job_only else snapshots.Told()
         while True:
             at = loop.time()
             news = await self._engine.read(lambda state: snapshots.news(state, job_id, told))
             yield pb.WatchJobResponse(job=job_to_proto(news.job), nodes=[node_to_proto(node) for node in news.nodes])
+            if news.more:
+                continue
             if news.job.job.state.ended:
                 return
             await self._until_changed(job_id, news.version, at + WATCH_INTERVAL)
@@ -125,7 +144,7 @@ class JobService(pb_grpc.JobServiceServicer):
         """Output of one node or of all."""
         rank = request.rank if request.HasField("rank") else None
         attempt = request.attempt if request.HasField("attempt") else None
-        detail = await self._engine.job(request.job)
+        detail = await self._engine.job(request.job, NodeQuery(first=rank or 0, limit=1))
         if rank is not None and rank >= detail.job.job.spec.nodes:
             raise Invalid(f"job {request.job!r} has no node {rank}: its ranks are 0 to {detail.job.job.spec.nodes - 1}")
         if attempt is not None and rank is not None:
@@ -168,7 +187,7 @@ class JobService(pb_grpc.JobServiceServicer):
         return pb.UploadArchiveResponse(archive=types_pb2.FileArchive(sha256=sha256, size_bytes=size))
 
     async def _job(self, job_id: str) -> types_pb2.Job:
-        detail: JobDetail = await self._engine.job(job_id)
+        detail: JobDetail = await self._engine.job(job_id, NodeQuery(limit=0))
         return job_to_proto(detail.job)
 
 

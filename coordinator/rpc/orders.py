@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from rallypoint.v1 import agent_service_pb2 as pb
 from rallypoint.v1 import types_pb2
@@ -39,6 +40,17 @@ _CAUSE = {
 }
 
 
+# What a host is not told of a job: the other nodes' values and variants are none of a node's business, and may be many.
+_UNTOLD: tuple[Literal["matrix", "variants", "groups", "where", "near", "after", "schedule", "budget"], ...] = (
+    "matrix",
+    "variants",
+    "groups",
+    "where",
+    "near",
+    "after",
+    "schedule",
+    "budget",
+)
 # So many jobs' specifications are kept converted: a thousand nodes of one job convert theirs once.
 KEPT_SPECS = 256
 # Of what an agent says about a target, so many characters are kept.
@@ -52,14 +64,14 @@ class SpecCache:
         self._converted: dict[str, types_pb2.JobSpec] = {}
 
     def get(self, job: model.Job) -> types_pb2.JobSpec:
-        """The job's specification, as an agent needs it."""
+        """The job's specification, as far as a host has to know it."""
         message = self._converted.get(job.id)
         if message is None:
             if len(self._converted) >= KEPT_SPECS:
                 del self._converted[next(iter(self._converted))]
             message = self._converted[job.id] = spec_to_pb(job.spec)
-            # A million nodes' values are no matter of one node, which gets its own filled in.
-            message.ClearField("matrix")
+            for name in _UNTOLD:
+                message.ClearField(name)
         return message
 
 

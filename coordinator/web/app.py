@@ -54,7 +54,8 @@ class _Views:
 
     async def job(self, request: web.Request) -> web.Response:
         page = documents.parse_page(request.query)
-        return json_answer(documents.job(await self._reader.job(request.match_info["ref"]), page))
+        detail = await self._reader.job(request.match_info["ref"], documents.nodes_of(page))
+        return json_answer(documents.job(detail, page))
 
     async def job_events(self, request: web.Request) -> web.StreamResponse:
         page = documents.parse_page(request.query)

@@ -10,7 +10,8 @@ from typing import Any
 
 from coordinator.core.errors import Invalid
 from coordinator.core.model import NodeState
-from coordinator.views import HostView, JobDetail, JobView, NodeView, OverviewView
+from coordinator.paging import NodeQuery
+from coordinator.views import HostView, JobDetail, JobView, OverviewView
 from coordinator.web import shape
 from coordinator.web.delta import Document
 from coordinator.web.summary import Summary, summarise
@@ -81,17 +82,21 @@ def overview(view: OverviewView, page: Page) -> Document:
 
 
 def job(detail: JobDetail, page: Page) -> Document:
-    """One job as a document: all its counts, and a page of the nodes that were placed at least once."""
-    nodes = [node for node in detail.nodes if _node_matches(node, page)]
-    shown = nodes[page.nodes_from : page.nodes_from + page.limit]
+    """One job as a document: all its counts, and the page of nodes that ``nodes_of`` asked for."""
     return {
         "version": VERSION,
         "job": shape.job(detail.job),
-        "nodes": [shape.node(node) for node in shown],
-        "nodes_total": len(nodes),
+        "nodes": [shape.node(node) for node in detail.nodes],
+        "nodes_total": detail.total,
         "nodes_from": page.nodes_from,
         "limit": page.limit,
     }
+
+
+def nodes_of(page: Page) -> NodeQuery:
+    """The nodes that a page of one job shows, of those that were placed at least once."""
+    states = frozenset({NodeState(page.state)} if page.state else ())
+    return NodeQuery(states, text=page.query, skip=page.nodes_from, limit=page.limit, counted=True)
 
 
 def _summary(summary: Summary) -> Document:
@@ -146,9 +151,3 @@ def _host_matches(view: HostView, query: str) -> bool:
 def _job_matches(view: JobView, query: str) -> bool:
     job = view.job
     return any(query in word.lower() for word in (job.name, job.id, job.user, job.state.value))
-
-
-def _node_matches(view: NodeView, page: Page) -> bool:
-    if page.state and view.node.state.value != page.state:
-        return False
-    return not page.query or page.query in view.host_name.lower() or page.query == str(view.node.rank)

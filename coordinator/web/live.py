@@ -38,7 +38,7 @@ class Live:
         """A job's document, then what changes of it, and ``gone`` when the job is forgotten meanwhile."""
 
         async def build(_: int) -> Document:
-            return documents.job(await self._reader.job(ref), page)
+            return documents.job(await self._reader.job(ref, documents.nodes_of(page)), page)
 
         return _until_gone(self._follow(build))
 

@@ -63,6 +63,7 @@ def job(view: JobView) -> Json:
             "started_at": record.started_at,
             "ended_at": record.ended_at,
             "spare_hosts": list(view.spare_hosts),
+            "starts_at": record.starts_at,
             "spent": view.spent,
             "price_per_hour": view.price_per_hour,
         }
@@ -87,6 +88,8 @@ def node(view: NodeView) -> Json:
             "log_bytes": record.log_bytes,
             "log_dropped_bytes": view.log_dropped,
             "price_per_hour": view.price_per_hour,
+            "parameters": dict(view.parameters),
+            "last_line": view.last_line,
             "address": record.address,
             "last_attempt": record.last_attempt,
             "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],
@@ -95,7 +98,7 @@ def node(view: NodeView) -> Json:
 
 
 # Users' own words: an empty text is one there.
-_MAPS = ("labels",)
+_MAPS = ("labels", "parameters")
 
 
 def _with_nulls(record: Json) -> Json:

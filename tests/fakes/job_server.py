@@ -81,6 +81,8 @@ class Canned:
     """When set, a log stream stays open after its last piece until the event."""
     cut_logs_after: list[int] = field(default_factory=list)
     """A log stream breaks after so many pieces, once each."""
+    page: int = 1000
+    """So many nodes are in one answer."""
     asked: list[tuple[str, object]] = field(default_factory=list)
     uploaded: bytes = b""
 
@@ -129,6 +131,20 @@ class _Jobs(_Base, job_grpc.JobServiceServicer):
     def ListJobs(self, request, context):  # type: ignore[no-untyped-def]
         self._asked("ListJobs", request, context)
         return job_pb.ListJobsResponse(jobs=self.canned.jobs)
+
+    def ListNodes(self, request, context):  # type: ignore[no-untyped-def]
+        self._asked("ListNodes", request, context)
+        job = self._job(request.job, context)
+        end = request.end_rank if request.HasField("end_rank") else job.spec.nodes
+        found = [n for n in self.canned.nodes if request.first_rank <= n.rank < end]
+        found = [n for n in found if not request.states or n.state in request.states]
+        size = min(request.page_size or self.canned.page, self.canned.page)
+        following = found[size].rank if len(found) > size else None
+        return job_pb.ListNodesResponse(nodes=found[:size], next_rank=following)
+
+    def RetryJob(self, request, context):  # type: ignore[no-untyped-def]
+        self._asked("RetryJob", request, context)
+        return job_pb.RetryJobResponse(job=self._job(request.job, context))
 
     def StopJob(self, request, context):  # type: ignore[no-untyped-def]
         self._asked("StopJob", request, context)

@@ -13,7 +13,8 @@ from coordinator.core.spec import JobSpec, Placement
 from coordinator.gaps import Gap
 from coordinator.logfiles import Run
 from coordinator.outputs import Piece
-from coordinator.views import HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
+from coordinator.paging import NodeQuery, choose
+from coordinator.views import FIRST_NODES, HostView, JobDetail, JobView, NetworkView, NodeCounts, NodeView, OverviewView
 
 GIB = 1024**3
 NOW = 1_790_000_000.0
@@ -36,12 +37,13 @@ class FakeReader:
         self.overviews += 1
         return OverviewView(tuple(self.hosts.values()), self.networks, tuple(self.jobs.values()))
 
-    async def job(self, ref: str) -> JobDetail:
-        """By id or name."""
+    async def job(self, ref: str, query: NodeQuery = FIRST_NODES) -> JobDetail:
+        """By id or name, with those of its nodes that are asked for."""
         for view in self.jobs.values():
             if ref in (view.job.id, view.job.name):
                 nodes = self.nodes.get(view.job.id, {})
-                return JobDetail(view, tuple(nodes[rank] for rank in sorted(nodes)))
+                page = choose(nodes, query, lambda node: (node.node, node.host_name))
+                return JobDetail(view, page.nodes, page.next_rank, page.total)
         raise NotFound(f"job '{ref}' does not exist; 'coordinator ps' lists those that do")
 
     async def next_version(self, seen: int) -> int:

@@ -12,6 +12,7 @@ const rank = document.getElementById("rank");
 const output = new Output(job);
 const rows = el("tbody");
 const nodes = new List(rows, "rank", nodeRow);
+let parameters = [];
 const titles = ["Rank", "State", "Host", "Attempt", "GPUs", "Time", "Output"];
 const table = el("table", { class: "nodes-table" }, el("thead", {}, el("tr", {}, titles.map((t) => el("th", { scope: "col" }, t)))), rows);
 const watch = new Watch(() => `/api/jobs/${encodeURIComponent(job)}/events?${new URLSearchParams(page)}`, render);
@@ -25,9 +26,19 @@ function render(document_) {
     page.nodes_from = to;
     watch.open();
   });
+  columns(list);
   if (!list.length) return replace("nodes", el("div", { class: "empty" }, el("h3", {}, "No node has been placed yet"), el("p", {}, document_.job.reason || "The job waits for its turn.")));
   nodes.show(list);
   if (!table.isConnected) replace("nodes", table);
+}
+
+// A column for each parameter, once the first nodes show which there are.
+function columns(list) {
+  const names = [...new Set(list.flatMap((node) => Object.keys(node.parameters)))].sort();
+  if (names.join("\n") === parameters.join("\n")) return;
+  parameters = names;
+  nodes.show([]);
+  table.tHead.rows[0].replaceChildren(...["Rank", ...names, ...titles.slice(1)].map((t) => el("th", { scope: "col" }, t)));
 }
 
 function head(record) {
@@ -75,6 +86,7 @@ function nodeRow(node) {
     "tr",
     { "data-rank": node.rank },
     el("td", { class: "name" }, String(node.rank), node.reason ? el("p", { class: "reason" }, node.reason) : null),
+    parameters.map((name) => el("td", { "data-label": name }, node.parameters[name] ?? "–")),
     el("td", { "data-label": "State" }, badge(node.state), exit),
     el("td", { "data-label": "Host" }, node.host_name || "–", node.address ? el("span", { class: "hint" }, node.address) : null, otherCopies(node)),
     el("td", { "data-label": "Attempt" }, String(node.attempt)),

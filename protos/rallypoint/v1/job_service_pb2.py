@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frallypoint/v1/job_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"L\n\x10SubmitJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"6\n\x0ePlanJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\"\xa9\x03\n\x05Offer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tnodes_now\x18\x07 \x01(\r\x12\x12\n\nnodes_ever\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\t\x12\x0c\n\x04\x63pus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x11\n\trejection\x18\x0c \x01(\t\x12\x14\n\x0cnodes_chosen\x18\r \x01(\r\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\x11\n\tprecision\x18\x0f \x01(\t\x12#\n\x05score\x18\x10 \x01(\x0b\x32\x14.rallypoint.v1.Score\x12\x11\n\tcpus_free\x18\x11 \x01(\r\x12\x19\n\x11memory_free_bytes\x18\x12 \x01(\x03\x12\x11\n\tgpus_free\x18\x13 \x01(\r\x12\x0e\n\x06remedy\x18\x14 \x01(\tB\x11\n\x0f_price_per_hour\"\x8f\x01\n\x05Score\x12\x16\n\x0eprice_per_hour\x18\x01 \x01(\x01\x12\r\n\x05hours\x18\x02 \x01(\x01\x12\x1c\n\x0flatency_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04held\x18\x04 \x01(\x01\x12\x11\n\tin_domain\x18\x05 \x01(\r\x12\x0c\n\x04here\x18\x06 \x01(\rB\x12\n\x10_latency_seconds\"\x96\x02\n\x0fPlanJobResponse\x12$\n\x06offers\x18\x01 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12\x14\n\x0cnodes_placed\x18\x02 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x12\n\nimpossible\x18\x04 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bspare_hosts\x18\x06 \x03(\t\x12\x1d\n\x10price_until_done\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0bprice_basis\x18\x08 \x01(\t\x12\x10\n\x08warnings\x18\t \x03(\tB\x11\n\x0f_price_per_hourB\x13\n\x11_price_until_done\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"U\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"1\n\x0fListJobsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\"4\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.rallypoint.v1.Job\"<\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12\r\n\x05\x61\x62ort\x18\x03 \x01(\x08\"2\n\x0fStopJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"\x1e\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"W\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"\x94\x01\n\x0fTailLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\x04rank\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x17\n\ntail_lines\x18\x05 \x01(\rH\x02\x88\x01\x01\x42\x07\n\x05_rankB\n\n\x08_attemptB\r\n\x0b_tail_lines\"{\n\x10TailLogsResponse\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x05 \x01(\x03\x12\x13\n\x0b\x64rop_reason\x18\x06 \x01(\t\" \n\x11\x45xplainJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\xf9\x01\n\x12\x45xplainJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12$\n\x06offers\x18\x03 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12(\n\x08networks\x18\x04 \x03(\x0b\x32\x16.rallypoint.v1.Network\x12\x0f\n\x07nearest\x18\x05 \x01(\t\x12\x1e\n\x11starts_in_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12start_is_estimated\x18\x07 \x01(\x08\x42\x14\n\x12_starts_in_seconds\"R\n\x0fGetCostsRequest\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.rallypoint.v1.CostsBy\x12\r\n\x05since\x18\x02 \x01(\x01\x12\x0c\n\x04user\x18\x03 \x01(\t\"\xbd\x01\n\x08Spending\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03usd\x18\x02 \x01(\x01\x12\x18\n\x0bgpu_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63pu_seconds\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08\x61ttempts\x18\x05 \x01(\x04H\x02\x88\x01\x01\x12\x10\n\x08job_name\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\tB\x0e\n\x0c_gpu_secondsB\x0e\n\x0c_cpu_secondsB\x0b\n\t_attempts\"b\n\x10GetCostsResponse\x12&\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x17.rallypoint.v1.Spending\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.rallypoint.v1.Spending\"$\n\x14UploadArchiveRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x15UploadArchiveResponse\x12+\n\x07\x61rchive\x18\x01 \x01(\x0b\x32\x1a.rallypoint.v1.FileArchive*p\n\x07\x43ostsBy\x12\x18\n\x14\x43OSTS_BY_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43OSTS_BY_DAY\x10\x01\x12\x11\n\rCOSTS_BY_USER\x10\x02\x12\x14\n\x10\x43OSTS_BY_BACKEND\x10\x03\x12\x10\n\x0c\x43OSTS_BY_JOB\x10\x04\x32\xa0\x06\n\nJobService\x12N\n\tSubmitJob\x12\x1f.rallypoint.v1.SubmitJobRequest\x1a .rallypoint.v1.SubmitJobResponse\x12H\n\x07PlanJob\x12\x1d.rallypoint.v1.PlanJobRequest\x1a\x1e.rallypoint.v1.PlanJobResponse\x12\x45\n\x06GetJob\x12\x1c.rallypoint.v1.GetJobRequest\x1a\x1d.rallypoint.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.rallypoint.v1.ListJobsRequest\x1a\x1f.rallypoint.v1.ListJobsResponse\x12H\n\x07StopJob\x12\x1d.rallypoint.v1.StopJobRequest\x1a\x1e.rallypoint.v1.StopJobResponse\x12M\n\x08WatchJob\x12\x1e.rallypoint.v1.WatchJobRequest\x1a\x1f.rallypoint.v1.WatchJobResponse0\x01\x12M\n\x08TailLogs\x12\x1e.rallypoint.v1.TailLogsRequest\x1a\x1f.rallypoint.v1.TailLogsResponse0\x01\x12Q\n\nExplainJob\x12 .rallypoint.v1.ExplainJobRequest\x1a!.rallypoint.v1.ExplainJobResponse\x12K\n\x08GetCosts\x12\x1e.rallypoint.v1.GetCostsRequest\x1a\x1f.rallypoint.v1.GetCostsResponse\x12\\\n\rUploadArchive\x12#.rallypoint.v1.UploadArchiveRequest\x1a$.rallypoint.v1.UploadArchiveResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frallypoint/v1/job_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"L\n\x10SubmitJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x11SubmitJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"6\n\x0ePlanJobRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.JobSpec\"\xa9\x03\n\x05Offer\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0f\n\x07network\x18\x05 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tnodes_now\x18\x07 \x01(\r\x12\x12\n\nnodes_ever\x18\x08 \x01(\r\x12\x0c\n\x04gpus\x18\t \x01(\t\x12\x0c\n\x04\x63pus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x11\n\trejection\x18\x0c \x01(\t\x12\x14\n\x0cnodes_chosen\x18\r \x01(\r\x12\x0f\n\x07variant\x18\x0e \x01(\t\x12\x11\n\tprecision\x18\x0f \x01(\t\x12#\n\x05score\x18\x10 \x01(\x0b\x32\x14.rallypoint.v1.Score\x12\x11\n\tcpus_free\x18\x11 \x01(\r\x12\x19\n\x11memory_free_bytes\x18\x12 \x01(\x03\x12\x11\n\tgpus_free\x18\x13 \x01(\r\x12\x0e\n\x06remedy\x18\x14 \x01(\tB\x11\n\x0f_price_per_hour\"\x8f\x01\n\x05Score\x12\x16\n\x0eprice_per_hour\x18\x01 \x01(\x01\x12\r\n\x05hours\x18\x02 \x01(\x01\x12\x1c\n\x0flatency_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04held\x18\x04 \x01(\x01\x12\x11\n\tin_domain\x18\x05 \x01(\r\x12\x0c\n\x04here\x18\x06 \x01(\rB\x12\n\x10_latency_seconds\"\x96\x02\n\x0fPlanJobResponse\x12$\n\x06offers\x18\x01 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12\x14\n\x0cnodes_placed\x18\x02 \x01(\r\x12\x13\n\x0bwaiting_for\x18\x03 \x01(\t\x12\x12\n\nimpossible\x18\x04 \x01(\t\x12\x1b\n\x0eprice_per_hour\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0bspare_hosts\x18\x06 \x03(\t\x12\x1d\n\x10price_until_done\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0bprice_basis\x18\x08 \x01(\t\x12\x10\n\x08warnings\x18\t \x03(\tB\x11\n\x0f_price_per_hourB\x13\n\x11_price_until_done\"\x1c\n\rGetJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"{\n\x0eGetJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\x12\x16\n\tnext_rank\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x0c\n\n_next_rank\"\xa8\x01\n\x10ListNodesRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12(\n\x06states\x18\x02 \x03(\x0e\x32\x18.rallypoint.v1.NodeState\x12\x12\n\nfirst_rank\x18\x03 \x01(\r\x12\x15\n\x08\x65nd_rank\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\nlast_lines\x18\x06 \x01(\x08\x42\x0b\n\t_end_rank\"]\n\x11ListNodesResponse\x12\"\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.Node\x12\x16\n\tnext_rank\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0c\n\n_next_rank\".\n\x0fRetryJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x08\"3\n\x10RetryJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"1\n\x0fListJobsRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\r\"4\n\x10ListJobsResponse\x12 \n\x04jobs\x18\x01 \x03(\x0b\x32\x12.rallypoint.v1.Job\"<\n\x0eStopJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06signal\x18\x02 \x01(\t\x12\r\n\x05\x61\x62ort\x18\x03 \x01(\x08\"2\n\x0fStopJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\"0\n\x0fWatchJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08job_only\x18\x02 \x01(\x08\"W\n\x10WatchJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\"\n\x05nodes\x18\x02 \x03(\x0b\x32\x13.rallypoint.v1.Node\"\x94\x01\n\x0fTailLogsRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x11\n\x04rank\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x17\n\ntail_lines\x18\x05 \x01(\rH\x02\x88\x01\x01\x42\x07\n\x05_rankB\n\n\x08_attemptB\r\n\x0b_tail_lines\"{\n\x10TailLogsResponse\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x15\n\rdropped_bytes\x18\x05 \x01(\x03\x12\x13\n\x0b\x64rop_reason\x18\x06 \x01(\t\" \n\x11\x45xplainJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\xf9\x01\n\x12\x45xplainJobResponse\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.rallypoint.v1.Job\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12$\n\x06offers\x18\x03 \x03(\x0b\x32\x14.rallypoint.v1.Offer\x12(\n\x08networks\x18\x04 \x03(\x0b\x32\x16.rallypoint.v1.Network\x12\x0f\n\x07nearest\x18\x05 \x01(\t\x12\x1e\n\x11starts_in_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12start_is_estimated\x18\x07 \x01(\x08\x42\x14\n\x12_starts_in_seconds\"R\n\x0fGetCostsRequest\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.rallypoint.v1.CostsBy\x12\r\n\x05since\x18\x02 \x01(\x01\x12\x0c\n\x04user\x18\x03 \x01(\t\"\xbd\x01\n\x08Spending\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03usd\x18\x02 \x01(\x01\x12\x18\n\x0bgpu_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x63pu_seconds\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08\x61ttempts\x18\x05 \x01(\x04H\x02\x88\x01\x01\x12\x10\n\x08job_name\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\tB\x0e\n\x0c_gpu_secondsB\x0e\n\x0c_cpu_secondsB\x0b\n\t_attempts\"b\n\x10GetCostsResponse\x12&\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x17.rallypoint.v1.Spending\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.rallypoint.v1.Spending\"$\n\x14UploadArchiveRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"D\n\x15UploadArchiveResponse\x12+\n\x07\x61rchive\x18\x01 \x01(\x0b\x32\x1a.rallypoint.v1.FileArchive*p\n\x07\x43ostsBy\x12\x18\n\x14\x43OSTS_BY_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43OSTS_BY_DAY\x10\x01\x12\x11\n\rCOSTS_BY_USER\x10\x02\x12\x14\n\x10\x43OSTS_BY_BACKEND\x10\x03\x12\x10\n\x0c\x43OSTS_BY_JOB\x10\x04\x32\xbd\x07\n\nJobService\x12N\n\tSubmitJob\x12\x1f.rallypoint.v1.SubmitJobRequest\x1a .rallypoint.v1.SubmitJobResponse\x12H\n\x07PlanJob\x12\x1d.rallypoint.v1.PlanJobRequest\x1a\x1e.rallypoint.v1.PlanJobResponse\x12\x45\n\x06GetJob\x12\x1c.rallypoint.v1.GetJobRequest\x1a\x1d.rallypoint.v1.GetJobResponse\x12K\n\x08ListJobs\x12\x1e.rallypoint.v1.ListJobsRequest\x1a\x1f.rallypoint.v1.ListJobsResponse\x12N\n\tListNodes\x12\x1f.rallypoint.v1.ListNodesRequest\x1a .rallypoint.v1.ListNodesResponse\x12K\n\x08RetryJob\x12\x1e.rallypoint.v1.RetryJobRequest\x1a\x1f.rallypoint.v1.RetryJobResponse\x12H\n\x07StopJob\x12\x1d.rallypoint.v1.StopJobRequest\x1a\x1e.rallypoint.v1.StopJobResponse\x12M\n\x08WatchJob\x12\x1e.rallypoint.v1.WatchJobRequest\x1a\x1f.rallypoint.v1.WatchJobResponse0\x01\x12M\n\x08TailLogs\x12\x1e.rallypoint.v1.TailLogsRequest\x1a\x1f.rallypoint.v1.TailLogsResponse0\x01\x12Q\n\nExplainJob\x12 .rallypoint.v1.ExplainJobRequest\x1a!.rallypoint.v1.ExplainJobResponse\x12K\n\x08GetCosts\x12\x1e.rallypoint.v1.GetCostsRequest\x1a\x1f.rallypoint.v1.GetCostsResponse\x12\\\n\rUploadArchive\x12#.rallypoint.v1.UploadArchiveRequest\x1a$.rallypoint.v1.UploadArchiveResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rallypoint.v1.job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COSTSBY']._serialized_start=2623
-  _globals['_COSTSBY']._serialized_end=2735
+  _globals['_COSTSBY']._serialized_start=3046
+  _globals['_COSTSBY']._serialized_end=3158
   _globals['_SUBMITJOBREQUEST']._serialized_start=77
   _globals['_SUBMITJOBREQUEST']._serialized_end=153
   _globals['_SUBMITJOBRESPONSE']._serialized_start=155
@@ -49,37 +49,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST']._serialized_start=1120
   _globals['_GETJOBREQUEST']._serialized_end=1148
   _globals['_GETJOBRESPONSE']._serialized_start=1150
-  _globals['_GETJOBRESPONSE']._serialized_end=1235
-  _globals['_LISTJOBSREQUEST']._serialized_start=1237
-  _globals['_LISTJOBSREQUEST']._serialized_end=1286
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1288
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1340
-  _globals['_STOPJOBREQUEST']._serialized_start=1342
-  _globals['_STOPJOBREQUEST']._serialized_end=1402
-  _globals['_STOPJOBRESPONSE']._serialized_start=1404
-  _globals['_STOPJOBRESPONSE']._serialized_end=1454
-  _globals['_WATCHJOBREQUEST']._serialized_start=1456
-  _globals['_WATCHJOBREQUEST']._serialized_end=1486
-  _globals['_WATCHJOBRESPONSE']._serialized_start=1488
-  _globals['_WATCHJOBRESPONSE']._serialized_end=1575
-  _globals['_TAILLOGSREQUEST']._serialized_start=1578
-  _globals['_TAILLOGSREQUEST']._serialized_end=1726
-  _globals['_TAILLOGSRESPONSE']._serialized_start=1728
-  _globals['_TAILLOGSRESPONSE']._serialized_end=1851
-  _globals['_EXPLAINJOBREQUEST']._serialized_start=1853
-  _globals['_EXPLAINJOBREQUEST']._serialized_end=1885
-  _globals['_EXPLAINJOBRESPONSE']._serialized_start=1888
-  _globals['_EXPLAINJOBRESPONSE']._serialized_end=2137
-  _globals['_GETCOSTSREQUEST']._serialized_start=2139
-  _globals['_GETCOSTSREQUEST']._serialized_end=2221
-  _globals['_SPENDING']._serialized_start=2224
-  _globals['_SPENDING']._serialized_end=2413
-  _globals['_GETCOSTSRESPONSE']._serialized_start=2415
-  _globals['_GETCOSTSRESPONSE']._serialized_end=2513
-  _globals['_UPLOADARCHIVEREQUEST']._serialized_start=2515
-  _globals['_UPLOADARCHIVEREQUEST']._serialized_end=2551
-  _globals['_UPLOADARCHIVERESPONSE']._serialized_start=2553
-  _globals['_UPLOADARCHIVERESPONSE']._serialized_end=2621
-  _globals['_JOBSERVICE']._serialized_start=2738
-  _globals['_JOBSERVICE']._serialized_end=3538
+  _globals['_GETJOBRESPONSE']._serialized_end=1273
+  _globals['_LISTNODESREQUEST']._serialized_start=1276
+  _globals['_LISTNODESREQUEST']._serialized_end=1444
+  _globals['_LISTNODESRESPONSE']._serialized_start=1446
+  _globals['_LISTNODESRESPONSE']._serialized_end=1539
+  _globals['_RETRYJOBREQUEST']._serialized_start=1541
+  _globals['_RETRYJOBREQUEST']._serialized_end=1587
+  _globals['_RETRYJOBRESPONSE']._serialized_start=1589
+  _globals['_RETRYJOBRESPONSE']._serialized_end=1640
+  _globals['_LISTJOBSREQUEST']._serialized_start=1642
+  _globals['_LISTJOBSREQUEST']._serialized_end=1691
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1693
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1745
+  _globals['_STOPJOBREQUEST']._serialized_start=1747
+  _globals['_STOPJOBREQUEST']._serialized_end=1807
+  _globals['_STOPJOBRESPONSE']._serialized_start=1809
+  _globals['_STOPJOBRESPONSE']._serialized_end=1859
+  _globals['_WATCHJOBREQUEST']._serialized_start=1861
+  _globals['_WATCHJOBREQUEST']._serialized_end=1909
+  _globals['_WATCHJOBRESPONSE']._serialized_start=1911
+  _globals['_WATCHJOBRESPONSE']._serialized_end=1998
+  _globals['_TAILLOGSREQUEST']._serialized_start=2001
+  _globals['_TAILLOGSREQUEST']._serialized_end=2149
+  _globals['_TAILLOGSRESPONSE']._serialized_start=2151
+  _globals['_TAILLOGSRESPONSE']._serialized_end=2274
+  _globals['_EXPLAINJOBREQUEST']._serialized_start=2276
+  _globals['_EXPLAINJOBREQUEST']._serialized_end=2308
+  _globals['_EXPLAINJOBRESPONSE']._serialized_start=2311
+  _globals['_EXPLAINJOBRESPONSE']._serialized_end=2560
+  _globals['_GETCOSTSREQUEST']._serialized_start=2562
+  _globals['_GETCOSTSREQUEST']._serialized_end=2644
+  _globals['_SPENDING']._serialized_start=2647
+  _globals['_SPENDING']._serialized_end=2836
+  _globals['_GETCOSTSRESPONSE']._serialized_start=2838
+  _globals['_GETCOSTSRESPONSE']._serialized_end=2936
+  _globals['_UPLOADARCHIVEREQUEST']._serialized_start=2938
+  _globals['_UPLOADARCHIVEREQUEST']._serialized_end=2974
+  _globals['_UPLOADARCHIVERESPONSE']._serialized_start=2976
+  _globals['_UPLOADARCHIVERESPONSE']._serialized_end=3044
+  _globals['_JOBSERVICE']._serialized_start=3161
+  _globals['_JOBSERVICE']._serialized_end=4118
 # @@protoc_insertion_point(module_scope)

@@ -333,23 +333,147 @@ class GetJobResponse(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
+    NEXT_RANK_FIELD_NUMBER: _builtins.int
+    next_rank: _builtins.int
+    """The rank from which ListNodes goes on; absent: these are all."""
     @_builtins.property
     def job(self) -> _types_pb2.Job: ...
     @_builtins.property
-    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Node]: ...
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Node]:
+        """The first nodes that were placed at least once, by rank; further ones by ListNodes."""
+
     def __init__(
         self,
         *,
         job: _types_pb2.Job | None = ...,
         nodes: _abc.Iterable[_types_pb2.Node] | None = ...,
+        next_rank: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank", "job", b"job", "next_rank", b"next_rank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank", "job", b"job", "next_rank", b"next_rank", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_rank: _TypeAlias = _typing.Literal["next_rank"]  # noqa: Y015
+    _WhichOneofArgType__next_rank: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_rank) -> _WhichOneofReturnType__next_rank | None: ...
+
+Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
+
+@_typing.final
+class ListNodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    FIRST_RANK_FIELD_NUMBER: _builtins.int
+    END_RANK_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    LAST_LINES_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """An id or a name; a name means its latest job."""
+    first_rank: _builtins.int
+    """From this rank on."""
+    end_rank: _builtins.int
+    """Before this rank; absent: to the last one."""
+    page_size: _builtins.int
+    """At most so many; 0: the server's default, which is also the most."""
+    last_lines: _builtins.bool
+    """With the last line of each node's output."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.NodeState.ValueType]:
+        """Only nodes in one of these states; empty: in any."""
+
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        states: _abc.Iterable[_types_pb2.NodeState.ValueType] | None = ...,
+        first_rank: _builtins.int = ...,
+        end_rank: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        last_lines: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_rank", b"_end_rank", "end_rank", b"end_rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_rank", b"_end_rank", "end_rank", b"end_rank", "first_rank", b"first_rank", "job", b"job", "last_lines", b"last_lines", "page_size", b"page_size", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end_rank: _TypeAlias = _typing.Literal["end_rank"]  # noqa: Y015
+    _WhichOneofArgType__end_rank: _TypeAlias = _typing.Literal["_end_rank", b"_end_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_rank) -> _WhichOneofReturnType__end_rank | None: ...
+
+Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class ListNodesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    NEXT_RANK_FIELD_NUMBER: _builtins.int
+    next_rank: _builtins.int
+    """Where the next page begins; absent: there is none."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Node]:
+        """By rank."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[_types_pb2.Node] | None = ...,
+        next_rank: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank", "next_rank", b"next_rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank", "next_rank", b"next_rank", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__next_rank: _TypeAlias = _typing.Literal["next_rank"]  # noqa: Y015
+    _WhichOneofArgType__next_rank: _TypeAlias = _typing.Literal["_next_rank", b"_next_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_rank) -> _WhichOneofReturnType__next_rank | None: ...
+
+Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class RetryJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """An id or a name; a name means its latest job."""
+    failed: _builtins.bool
+    """Only the nodes that failed, else all that are not done."""
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        failed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetJobResponse: _TypeAlias = GetJobResponse  # noqa: Y015
+Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
+
+@_typing.final
+class RetryJobResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _types_pb2.Job: ...
+    def __init__(
+        self,
+        *,
+        job: _types_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobResponse: _TypeAlias = RetryJobResponse  # noqa: Y015
 
 @_typing.final
 class ListJobsRequest(_message.Message):
@@ -447,15 +571,19 @@ class WatchJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    JOB_ONLY_FIELD_NUMBER: _builtins.int
     job: _builtins.str
+    job_only: _builtins.bool
+    """Only the job, without its nodes."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
+        job_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "job_only", b"job_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -471,7 +599,7 @@ class WatchJobResponse(_message.Message):
     def job(self) -> _types_pb2.Job: ...
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Node]:
-        """All nodes first, then the changed ones."""
+        """All nodes first, then the changed ones; at most a page in one message."""
 
     def __init__(
         self,

@@ -54,6 +54,16 @@ class JobServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/rallypoint.v1.JobService/ListNodes',
+                request_serializer=rallypoint_dot_v1_dot_job__service__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/rallypoint.v1.JobService/RetryJob',
+                request_serializer=rallypoint_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
         self.StopJob = channel.unary_unary(
                 '/rallypoint.v1.JobService/StopJob',
                 request_serializer=rallypoint_dot_v1_dot_job__service__pb2.StopJobRequest.SerializeToString,
@@ -115,6 +125,20 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """The nodes that were placed at least once, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Has an ended job tried again: what is done stays done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StopJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -122,7 +146,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """The job now and after every change, until it has ended.
+        """The job now and after every change, until it has ended. Of a job with many nodes several messages may tell one change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +200,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_job__service__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=rallypoint_dot_v1_dot_job__service__pb2.ListNodesRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_job__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=rallypoint_dot_v1_dot_job__service__pb2.RetryJobRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_job__service__pb2.RetryJobResponse.SerializeToString,
             ),
             'StopJob': grpc.unary_unary_rpc_method_handler(
                     servicer.StopJob,
@@ -316,6 +350,60 @@ class JobService:
             '/rallypoint.v1.JobService/ListJobs',
             rallypoint_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
             rallypoint_dot_v1_dot_job__service__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.JobService/ListNodes',
+            rallypoint_dot_v1_dot_job__service__pb2.ListNodesRequest.SerializeToString,
+            rallypoint_dot_v1_dot_job__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.JobService/RetryJob',
+            rallypoint_dot_v1_dot_job__service__pb2.RetryJobRequest.SerializeToString,
+            rallypoint_dot_v1_dot_job__service__pb2.RetryJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

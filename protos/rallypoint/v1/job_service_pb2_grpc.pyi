@@ -37,9 +37,13 @@ class JobServiceStub:
     """What would happen to a job if it were submitted now."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListNodesRequest, _job_service_pb2.ListNodesResponse]
+    """The nodes that were placed at least once, a page at a time."""
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]
+    """Has an ended job tried again: what is done stays done."""
     StopJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
-    """The job now and after every change, until it has ended."""
+    """The job now and after every change, until it has ended. Of a job with many nodes several messages may tell one change."""
     TailLogs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.TailLogsRequest, _job_service_pb2.TailLogsResponse]
     ExplainJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]
     GetCosts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetCostsRequest, _job_service_pb2.GetCostsResponse]
@@ -56,9 +60,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """What would happen to a job if it were submitted now."""
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
+    ListNodes: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListNodesRequest, _job_service_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """The nodes that were placed at least once, a page at a time."""
+    RetryJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.RetryJobRequest, _job_service_pb2.RetryJobResponse]  # type: ignore[assignment]
+    """Has an ended job tried again: what is done stays done."""
     StopJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.StopJobRequest, _job_service_pb2.StopJobResponse]  # type: ignore[assignment]
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """The job now and after every change, until it has ended."""
+    """The job now and after every change, until it has ended. Of a job with many nodes several messages may tell one change."""
     TailLogs: _aio.UnaryStreamMultiCallable[_job_service_pb2.TailLogsRequest, _job_service_pb2.TailLogsResponse]  # type: ignore[assignment]
     ExplainJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ExplainJobRequest, _job_service_pb2.ExplainJobResponse]  # type: ignore[assignment]
     GetCosts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetCostsRequest, _job_service_pb2.GetCostsResponse]  # type: ignore[assignment]
@@ -98,6 +106,22 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _job_service_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.ListNodesResponse, _abc.Awaitable[_job_service_pb2.ListNodesResponse]]:
+        """The nodes that were placed at least once, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _job_service_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.RetryJobResponse, _abc.Awaitable[_job_service_pb2.RetryJobResponse]]:
+        """Has an ended job tried again: what is done stays done."""
+
+    @_abc_1.abstractmethod
     def StopJob(
         self,
         request: _job_service_pb2.StopJobRequest,
@@ -110,7 +134,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobResponse]]:
-        """The job now and after every change, until it has ended."""
+        """The job now and after every change, until it has ended. Of a job with many nodes several messages may tell one change."""
 
     @_abc_1.abstractmethod
     def TailLogs(

@@ -1150,6 +1150,26 @@ class Node(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RANK_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
@@ -1165,6 +1185,8 @@ class Node(_message.Message):
     LAST_ATTEMPT_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    LAST_LINE_FIELD_NUMBER: _builtins.int
     LOG_DROPPED_BYTES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     state: Global___NodeState.ValueType
@@ -1184,13 +1206,19 @@ class Node(_message.Message):
     """
     price_per_hour: _builtins.float
     """USD an hour that what the node holds now costs."""
+    last_line: _builtins.str
+    """The last line of its latest attempt's output that is not empty; told by ListNodes where it is asked for."""
     log_dropped_bytes: _builtins.int
-    """Bytes of the latest attempt's output that were dropped; told by GetJob alone."""
+    """Bytes of the latest attempt's output that were dropped; told by GetJob and ListNodes."""
     @_builtins.property
     def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCopy]:
         """With redundancy: all copies that hold something now, oldest first."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its values of a matrix, an array or a list of lines, by name."""
 
     def __init__(
         self,
@@ -1210,11 +1238,13 @@ class Node(_message.Message):
         last_attempt: _builtins.int = ...,
         copies: _abc.Iterable[Global___NodeCopy] | None = ...,
         price_per_hour: _builtins.float = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        last_line: _builtins.str = ...,
         log_dropped_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "price_per_hour", b"price_per_hour", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "last_line", b"last_line", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "parameters", b"parameters", "price_per_hour", b"price_per_hour", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -1315,6 +1345,7 @@ class Job(_message.Message):
     SPARE_HOSTS_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
+    STARTS_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     user: _builtins.str
@@ -1330,6 +1361,8 @@ class Job(_message.Message):
     """USD that all it ever held cost until now; hosts without a price cost nothing."""
     price_per_hour: _builtins.float
     """USD an hour that what it holds now costs."""
+    starts_at: _builtins.float
+    """When its schedule has it start, in Unix seconds; 0: it has none, or a user ended the series."""
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -1355,10 +1388,11 @@ class Job(_message.Message):
         spare_hosts: _abc.Iterable[_builtins.str] | None = ...,
         spent: _builtins.float = ...,
         price_per_hour: _builtins.float = ...,
+        starts_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "price_per_hour", b"price_per_hour", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "spent", b"spent", "started_at", b"started_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "price_per_hour", b"price_per_hour", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "spent", b"spent", "started_at", b"started_at", "starts_at", b"starts_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core.ids import HostId, JobId, allocation_id
+from coordinator.core.matrix import Axis, Matrix, MatrixSource
 from coordinator.core.model import Allocation, Group, GroupMember, Job, Phase
 from coordinator.core.program import Program, group_of, program_of, resources_of
 from coordinator.core.spec import JobSpec, NodeGroup, Range, Resources, Variant
@@ -86,3 +87,29 @@ def test_the_nodes_of_a_job_without_groups_are_one_group(field: str) -> None:
     found = program(spec)
     assert found is not None
     assert getattr(found, field) == ("ping", "10.0.0.1")
+
+
+def test_a_node_gets_the_values_of_its_own_parameters_and_of_no_others() -> None:
+    matrix = Matrix((Axis("lr", ("1e-3", "1e-4")), Axis("seed", first=1, last=500_000)), included=({"lr": "0"},))
+    spec = JobSpec(
+        nodes=len(matrix), commands=("train --lr ${{ matrix.lr }}",), env={"S": "${{matrix.seed}}"}, matrix=matrix
+    )
+    found = program(spec, 500_001)
+    assert found is not None
+    assert (found.commands, dict(found.env)) == (("train --lr 1e-4",), {"S": "2"})
+    assert dict(found.given) == {"RALLYPOINT_MATRIX_LR": "1e-4", "RALLYPOINT_MATRIX_SEED": "2"}
+    last = program(spec, 1_000_000)
+    assert last is not None
+    assert (last.commands, dict(last.env)) == (("train --lr 0",), {"S": ""})
+    assert dict(last.given) == {"RALLYPOINT_MATRIX_LR": "0"}
+
+
+@pytest.mark.parametrize(
+    ("source", "variable"),
+    [(MatrixSource.ARRAY, "RALLYPOINT_ARRAY_INDEX"), (MatrixSource.LINES, "RALLYPOINT_LINE")],
+)
+def test_an_index_or_a_line_has_a_name_of_its_own(source: MatrixSource, variable: str) -> None:
+    matrix = Matrix((Axis("x", ("a b", "c")),), source=source)
+    found = program(JobSpec(nodes=2, argv=("run", "${{ matrix.x }}"), matrix=matrix), 0)
+    assert found is not None
+    assert (found.argv, dict(found.given)) == (("run", "a b"), {variable: "a b"})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from coordinator.core.errors import Invalid
 from coordinator.core.model import HostState, JobState, NodeState
+from coordinator.paging import choose
 from coordinator.views import JobDetail, NetworkView, OverviewView
 from coordinator.web import documents
 from coordinator.web.delta import KEYS, Document, difference
@@ -53,11 +54,16 @@ def test_pages_turn_and_words_find() -> None:
 
 def test_a_page_of_nodes_by_position_state_and_host() -> None:
     of = job(1, nodes=500)
-    nodes = tuple(node(of, rank, NodeState.FAILED if rank == 400 else NodeState.RUNNING) for rank in range(500))
-    detail = JobDetail(of, nodes)
-    assert [n["rank"] for n in documents.job(detail, Page(nodes_from=498))["nodes"]] == [498, 499]
-    assert [n["rank"] for n in documents.job(detail, Page(state="failed"))["nodes"]] == [400]
-    assert documents.job(detail, Page(query="no-such-host"))["nodes_total"] == 0
+    nodes = {rank: node(of, rank, NodeState.FAILED if rank == 400 else NodeState.RUNNING) for rank in range(500)}
+
+    def document(page: Page) -> Document:
+        found = choose(nodes, documents.nodes_of(page), lambda view: (view.node, view.host_name))
+        return documents.job(JobDetail(of, found.nodes, found.next_rank, found.total), page)
+
+    assert [n["rank"] for n in document(Page(nodes_from=498))["nodes"]] == [498, 499]
+    assert document(Page(nodes_from=498, limit=1))["nodes_total"] == 500
+    assert [n["rank"] for n in document(Page(state="failed"))["nodes"]] == [400]
+    assert document(Page(query="no-such-host"))["nodes_total"] == 0
 
 
 @pytest.mark.parametrize(
