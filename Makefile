@@ -11,13 +11,14 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grp
 # Most tests wait for other processes most of the time: two at once take little more than half as long.
 JOBS ?= 2
 
-.PHONY: help demo test check bench protos format clean
+.PHONY: help demo test check bench bench-peers protos format clean
 
 help:
 	@echo "make demo    run the main job on this machine: a coordinator, three agents, two jobs"
 	@echo "make test    pass the tests (those whose system parts are missing are skipped, with the reason)"
 	@echo "make check   ruff, mypy, import-linter, buf, stubs up to date"
 	@echo "make bench   measure: latency, throughput, memory"
+	@echo "make bench-peers  short nodes a second, beside HyperQueue and Parsl"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,6 +44,10 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m bench -s tests/bench
+
+# RALLYPOINT_BENCH_PEERS: the interpreter of another environment, in which the peers are installed.
+bench-peers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m bench -s tests/bench/test_peer.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

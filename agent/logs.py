@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.15
+# However often something begins or ends, so long at least is between two looks.
+GAP_SECONDS = 0.02
+# What has, or may have, an output file.
+WRITTEN = (Phase.RUNNING, Phase.STOPPING, Phase.ENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,10 @@ class LogPublisher:
         try:
             while True:
                 self._wake.clear()
+                began = now()
                 await self._turn()
                 await self._sleep(LOOK_SECONDS if self._call is not None or self._watching() else None)
+                await asyncio.sleep(max(0.0, began + GAP_SECONDS - now()))
         finally:
             if self._call is not None:
                 self._call.cancel()
@@ -98,8 +104,7 @@ class LogPublisher:
             return
 
     def _watching(self) -> bool:
-        live = (Phase.RUNNING, Phase.STOPPING)
-        return any(seen.phase in live or not seen.log_done for seen in self._observed.values())
+        return any(seen.phase in WRITTEN and not seen.log_done for seen in self._observed.values())
 
     async def _turn(self) -> None:
         """Take in what the call under way has brought, look at all files, and begin the next call."""
@@ -107,7 +112,7 @@ class LogPublisher:
         if self._ask and self._call is None:
             self._flow.ask_again()
             self._ask = False
-        watched = [seen for seen in self._observed.values() if seen.phase is not Phase.PREPARING and not seen.log_done]
+        watched = [seen for seen in self._observed.values() if seen.phase in WRITTEN and not seen.log_done]
         chunks = await asyncio.to_thread(self._look, watched, self._call is None)
         for key in self._flow.finished():
             self._done(key)

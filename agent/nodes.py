@@ -47,7 +47,7 @@ class NodeMaker:
             "argv": environ.command(desired, env["PATH"]),
             "env": env,
             "cwd": self._directory(desired),
-            "log": self.places.log_of(desired.id),
+            "log": self.places.lay_log(desired.id),
             "signal": spec.stop_signal or DEFAULT_SIGNAL,
             "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
             "limit": spec.max_duration,

@@ -6,9 +6,11 @@ import contextlib
 import os
 import re
 import shutil
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from agent import common_path
+from agent.spares import PREFIX, Spares
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +37,15 @@ class Places:
         self.aux = state_dir / "nodes"
         self.archives = state_dir / "archives"
         self.launcher = state_dir / "bin" / "rallypoint-mpi-launch"
+        self._spare_works = Spares(self.work)
+        self._spare_logs = Spares(self.logs)
 
     def make(self) -> None:
-        """Create all directories, closed to other users."""
+        """Create all directories, closed to other users; of an agent that has the state directory to itself."""
         for directory in (self.state, self.work, self.logs, self.aux, self.archives):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._spare_works.open()
+        self._spare_logs.open()
 
     def work_of(self, key: AllocationId) -> str:
         """Its working directory."""
@@ -64,6 +70,8 @@ class Places:
             OSError: it can't be made.
         """
         path = self.work_of(key)
+        if self._spare_works.use_directory(path):
+            return path
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -74,12 +82,15 @@ class Places:
 
     def drop_work(self, key: AllocationId) -> None:
         """Remove its working directory if nothing is in it, its common name, and its other files."""
+        work, aux = self.work_of(key), self.aux_of(key)
+        if not self._spare_works.keep_directory(work):
+            with contextlib.suppress(OSError):
+                os.rmdir(work)
+        if not os.path.isdir(aux):
+            return
         with contextlib.suppress(OSError):
-            os.rmdir(self.work_of(key))
-        with contextlib.suppress(OSError):
-            common_path.remove(os.readlink(self._common_of(key)), self.work_of(key))
-        if os.path.isdir(self.aux_of(key)):
-            shutil.rmtree(self.aux_of(key), ignore_errors=True)
+            common_path.remove(os.readlink(self._common_of(key)), work)
+        shutil.rmtree(aux, ignore_errors=True)
 
     def common_work(self, key: AllocationId, path: str) -> str:
         """Its working directory by a name that all hosts of its group have, ``path``, or else by its own.
@@ -100,10 +111,18 @@ class Places:
     def _common_of(self, key: AllocationId) -> str:
         return f"{self.aux_of(key)}/directory"
 
+    def lay_log(self, key: AllocationId) -> str:
+        """Its output, where an empty file may be laid ready."""
+        path = self.log_of(key)
+        self._spare_logs.use_file(path)
+        return path
+
     def drop_log(self, key: AllocationId) -> None:
         """Remove its output."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.log_of(key))
+        path = self.log_of(key)
+        if not self._spare_logs.keep_file(path):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def prune_logs(self, in_use: set[AllocationId], before: float) -> None:
         """Remove output of nodes that nobody knows any more, unless it was written to after ``before`` (Unix seconds).
@@ -112,7 +131,8 @@ class Places:
         """
         names = {os.path.basename(self.log_of(key)) for key in in_use}
         with os.scandir(self.logs) as entries:
-            lost = [entry.path for entry in entries if entry.name not in names and entry.stat().st_mtime < before]
+            others = [entry for entry in entries if entry.name not in names and not entry.name.startswith(PREFIX)]
+            lost = [entry.path for entry in others if entry.stat().st_mtime < before]
         for path in lost:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -120,11 +140,14 @@ class Places:
     def prune_work(self, in_use: set[str]) -> None:
         """Remove the oldest kept working directories beyond the bound."""
         with os.scandir(self.work) as entries:
-            kept = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.name not in in_use]
+            others = [entry for entry in entries if entry.name not in in_use and not entry.name.startswith(PREFIX)]
+            kept = [(entry.stat().st_mtime, entry.path) for entry in others]
         for _, path in sorted(kept)[: max(0, len(kept) - KEPT_WORK_DIRS)]:
             shutil.rmtree(path, ignore_errors=True)
 
 
+# Asked for a few times in the life of each.
+@lru_cache(maxsize=4096)
 def _checked(key: AllocationId) -> str:
     if not _SAFE.fullmatch(key):
         raise UnsafeId(f"allocation id {key!r} cannot be a file name")

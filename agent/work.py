@@ -304,14 +304,15 @@ class Work:
         self._tools.ports.release(key)
         ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=self._tools.now(), log_done=True)
         self._observe(ended)
-        self._tidy(key)
+        self._tidy(key, log=True)
 
     def _forget(self, key: AllocationId) -> None:
-        self.observed.pop(key)
+        seen = self.observed.pop(key)
         self._next.pop(key, None)
         self._unreported.pop(key, None)
         self._tools.send({"op": "forget", "id": key})
-        self._tools.places.drop_log(key)
+        if seen.log_bytes:
+            self._tools.places.drop_log(key)
 
     def _observe(self, seen: Observed, news: bool = True) -> None:
         self.observed[seen.id] = replace(seen, acknowledged=False) if seen.acknowledged else seen
@@ -322,9 +323,11 @@ class Work:
         if news:
             self._unreported[seen.id] = None
 
-    def _tidy(self, key: AllocationId) -> None:
+    def _tidy(self, key: AllocationId, log: bool) -> None:
         try:
             self._tools.places.drop_work(key)
+            if log:
+                self._tools.places.drop_log(key)
         except UnsafeId:
             return
 
@@ -351,9 +354,8 @@ class Work:
         log.debug(
             "allocation.exited", allocation=seen.id, code=seen.exit_code, cause=seen.cause.name, reason=seen.reason
         )
-        self._tidy(seen.id)
+        self._tidy(seen.id, log=seen.log_bytes == 0)
         if seen.log_bytes == 0:
-            self._tools.places.drop_log(seen.id)
             self.observed[seen.id] = replace(self.observed[seen.id], log_done=True)
 
     def _take_snapshot(self, message: Message) -> list[AllocationId]:

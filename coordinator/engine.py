@@ -230,12 +230,17 @@ class Engine:
         except TimeoutError:
             return
 
+    def _is_due(self) -> bool:
+        return self._due is not None and time.monotonic() >= self._due
+
     async def _take_turn(self) -> None:
         batch, self._inbox = self._inbox, []
         posted = [item for item in batch if isinstance(item, _Posted)]
         for item in batch:
             if isinstance(item, _Read):
                 self._serve(item)
+        if not posted and not self._is_due():
+            return
         turn = Turn(self._state, self._now())
         answers: list[tuple[_Posted, Any]] = []
         refusals: list[tuple[_Posted, Refused]] = []

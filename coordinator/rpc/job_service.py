@@ -37,6 +37,9 @@ from coordinator.wire import spec_from_pb
 DEFAULT_PAGE = 100
 # A busy job changes hundreds of times a second; people read a few updates a second.
 WATCH_INTERVAL = 0.1
+# Of thousands of short nodes telling costs more than running them: the more there was to tell, the later comes more.
+SECONDS_A_NODE = 0.002
+LONGEST_INTERVAL = 0.5
 
 
 class JobService(pb_grpc.JobServiceServicer):
@@ -124,7 +127,8 @@ class JobService(pb_grpc.JobServiceServicer):
                 continue
             if news.job.job.state.ended:
                 return
-            await self._until_changed(job_id, news.version, at + WATCH_INTERVAL)
+            interval = max(WATCH_INTERVAL, min(LONGEST_INTERVAL, SECONDS_A_NODE * len(news.nodes)))
+            await self._until_changed(job_id, news.version, at + interval)
 
     async def _until_changed(self, job_id: JobId, since: int, not_before: float) -> None:
         """Wait until the job changed after version ``since``, and till ``not_before`` unless it has ended."""

@@ -117,9 +117,19 @@ class SpawnerClient:
                 news = self._news.pop(0)
                 if news["ev"] == event and (not key or news["id"] == key):
                     return news
-            data = self._socket.recv(1 << 16)
-            assert data, "the spawner closed the connection"
-            self._news += self._decoder.feed(data)
+            self._news += self.hear()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The open connection."""
+        assert self._socket is not None
+        return self._socket
+
+    def hear(self) -> list[Message]:
+        """The next piece of news, as soon as there is some."""
+        data = self.socket.recv(1 << 16)
+        assert data, "the spawner closed the connection"
+        return self._decoder.feed(data)
 
     def record(self, key: str) -> Message:
         """What the spawner's journal has of a task."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.model import Phase
 from agent.core.outflow import Limits, Look, Outflow, Position, Record, Send
+from agent.logs import WRITTEN
 from coordinator.core.ids import AllocationId
 from coordinator.logfiles import Chunk, LogFiles
 from tests.sim.network import Contact
@@ -104,7 +105,7 @@ class Publisher:
     def _turn(self) -> None:
         self._planned = False
         files, flow, work = self._host.files, self._flow, self._agent.work
-        watched = [seen for seen in work.observed.values() if seen.phase is not Phase.PREPARING and not seen.log_done]
+        watched = [seen for seen in work.observed.values() if seen.phase in WRITTEN and not seen.log_done]
         looks = [
             Look(seen.id, files.sizes.get(seen.id), seen.phase is Phase.ENDED, seen.log_bytes, seen.rebooted)
             for seen in watched
