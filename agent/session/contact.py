@@ -42,7 +42,7 @@ class SessionTimes:
     ``standby_backoff``: longest pause while a coordinator stands by, and so may take over at any moment.
     """
 
-    gather: float = 0.025
+    gather: float = 0.04
     answer: float = 10.0
     report: float = 10.0
     first_backoff: float = 0.2

@@ -19,7 +19,7 @@ from agent.spawner.waiting import NOT_WELL, Waiting
 # So many spawns at most before looking what else has happened.
 SPAWN_SLICE = 8
 # While there is more to spawn, news are told so many seconds apart: many ends are brought to the disk at one stroke.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.03
 # A spawner with nothing to do waits so long for a first daemon.
 GREETING_SECONDS = 10.0
 

@@ -25,7 +25,7 @@ from coordinator.core.turn import Turn
 SECONDS = 0.2
 SHORTEST = 0.005
 LONGEST = 0.1
-MOST = 32
+MOST = 40
 # What has not begun after so many seconds is given back; an allocation that is held for so long gets nothing behind it.
 PATIENCE = 1.0
 
