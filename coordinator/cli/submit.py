@@ -13,6 +13,8 @@ import click
 from coordinator.cli import exits
 from coordinator.cli.common import connect, document, say
 from coordinator.cli.reporting import CommandFailed
+from coordinator.cli.sections import Sectioned
+from coordinator.cli.task_options import task_options
 
 if TYPE_CHECKING:
     from rallypoint.v1 import job_service_pb2 as job_pb
@@ -28,11 +30,13 @@ Examples:
   coordinator submit job.yml --nodes 8 --env SEED=2
   coordinator submit --nodes 4 --placement any --gpus 1 --files train.py \\
       -- python train.py --lr 0.1
+  coordinator submit job.yml --grid lr=1e-3,1e-4 --grid seed=1..4
+  coordinator submit --array 0-99%8 -- sh -c 'work $RALLYPOINT_ARRAY_INDEX'
 
 Every field of the task file is described in docs/task-file.md, every exit code in docs/cli.md."""
 
 
-class _ProgramAfterDashes(click.Command):
+class _ProgramAfterDashes(Sectioned):
     """Keeps what comes after ``--`` apart: click would mix it with what comes before."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,17 +47,7 @@ class _ProgramAfterDashes(click.Command):
 
 @click.command("submit", epilog=_EPILOG, cls=_ProgramAfterDashes)
 @click.argument("file", metavar="[FILE | -- PROGRAM ARGUMENT...]", nargs=-1)
-@click.option("--name", help="Name of the job.")
-@click.option("--nodes", metavar="N", help="Number of nodes.  [default: 1]")
-@click.option("--placement", metavar="cluster|any", help="One network, or any hosts.  [default: cluster]")
-@click.option("--gpus", metavar="SPEC", help="GPUs of each node: 1, H100:8, A100:40GB..:2.")
-@click.option("--cpus", metavar="RANGE", help="CPUs of each node: 4, 4..")
-@click.option("--memory", metavar="RANGE", help="Memory of each node: 16GB, 512MB..")
-@click.option("--env", multiple=True, metavar="K=V|K", help="Variable; K alone takes yours. Repeatable.")
-@click.option("--files", multiple=True, metavar="PATH", help="File or folder to send, or LOCAL:REMOTE. Repeatable.")
-@click.option("--working-dir", metavar="DIR", help="Where the program runs on the host.")
-@click.option("--max-duration", metavar="TIME", help="Longest time a node may run: 90s, 2h, off.")
-@click.option("--stop-duration", metavar="TIME", help="Time between the stop signal and the kill.")
+@task_options
 @click.option("-d", "--detach", is_flag=True, help="Print the job's id, alone, and end.")
 @click.option("--dry-run", is_flag=True, help="Show the plan; submit nothing.")
 @click.option("--queue", is_flag=True, help="Submit even if no host could ever hold it: one may join.")

@@ -265,3 +265,38 @@ def test_a_dry_run_fits_a_screen(server: JobServer, command: Command) -> None:
         "note: its budget of 20.00 USD may be spent before it is done",
     ]
     assert max(len(line) for line in lines) <= 120
+
+
+def test_parameters_hosts_and_limits_are_typed(server: JobServer, command: Command) -> None:
+    server.canned.jobs = [ended_job(DONE)]
+    typed = (
+        "--grid lr=1e-3,1e-4 --grid seed=1..2 --max-running 2 --after prep --after j-7:failed --priority 3 --spot"
+        " --optimize pack --near 10.0.0.5:9000 --max-price 2.5 --region eu-1 --region eu-2 --fleet lab --host gpu-*"
+        " --backend aws --label disk=nvme --budget 5 --preemptible"
+    )
+    assert command("submit", *typed.split(), "--schedule", "0 2 * * *", "-d", "--", "x", "${{ matrix.lr }}").code == 0
+    spec = submitted(server).spec
+    assert (spec.nodes, spec.placement, spec.max_running) == (4, pb.PLACEMENT_ANY, 2)
+    assert [(axis.name, list(axis.values)) for axis in spec.matrix.axes] == [("lr", ["1e-3", "1e-4"]), ("seed", [])]
+    assert [(each.job, each.when) for each in spec.after] == [("prep", pb.AFTER_WHEN_OK), ("j-7", pb.AFTER_WHEN_FAILED)]
+    assert (list(spec.where.regions), list(spec.where.hosts)) == (["eu-1", "eu-2"], ["gpu-*"])
+    assert (spec.where.spot, spec.where.max_price) == (pb.SPOT_POLICY_SPOT, 2.5)
+    assert (spec.optimize, spec.near, spec.priority) == (pb.OPTIMIZE_PACK, "10.0.0.5:9000", 3)
+    assert (spec.budget, spec.preemptible, spec.schedule) == (5.0, True, "0 2 * * *")
+
+
+def test_help_has_a_heading_for_each_kind_of_option(command: Command) -> None:
+    told = command("submit", "--help").out
+    headings = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [
+        "The task:",
+        "Resources and hosts:",
+        "Many nodes, each with its values:",
+        "When, and for how long:",
+        "Before whom, and for how much:",
+        "This command:",
+    ]
+    from coordinator.spec.options import Options
+
+    for name in Options.__slots__:
+        assert f"--{name.replace('_', '-').removesuffix('-policy')}" in told

@@ -13,6 +13,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from coordinator.core.interpolation import fill
+from coordinator.spec.task import Options, load_task
 from tests.support import missing
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
@@ -55,6 +57,11 @@ class Task:
             **more,
         }
 
+    def values(self, rank: int) -> dict[str, str]:
+        """Return the parameters that a node has from the task's ``matrix``; none without one."""
+        matrix = load_task(self.path, Options(), {}).spec.matrix
+        return {} if matrix is None else matrix.values(rank)
+
     def start(self, rank: int, nodes: int, **more: str) -> subprocess.Popen[str]:
         """Start one node in a directory of its own; ``more`` is further environment."""
         workdir = self.home / f"work-{self.fields['name']}-{rank}"
@@ -63,7 +70,7 @@ class Task:
         for name in self.fields["files"]:
             shutil.copy(self.path.parent / name, workdir / name)
         return subprocess.Popen(
-            ["sh", "-ec", "\n".join(self.fields["commands"])],
+            ["sh", "-ec", "\n".join(fill(command, self.values(rank)) for command in self.fields["commands"])],
             cwd=workdir,
             env=self.environment(rank, nodes, workdir, **more),
             stdin=subprocess.DEVNULL,

@@ -64,6 +64,35 @@ def test_search_gives_each_rank_its_own_point_and_the_same_one_again(tmp_path: P
     assert f"{result['accuracy']:.4f}" == line["accuracy"]
 
 
+@pytest.mark.usefixtures("digits")
+def test_a_sweep_gives_each_rank_its_parameters(tmp_path: Path) -> None:
+    task = example("any/sweep.yml", tmp_path)
+    told = [numbers(task.run(rank, 15).out) for rank in (0, 14)]
+
+    assert [(line["features"], line["ridge"], line["seed"]) for line in told] == [
+        ("200", "0.01", "1"),
+        ("800", "1", "3"),
+    ]
+    assert all(float(line["accuracy"]) > 0.95 for line in told)
+    results = tmp_path / "rallypoint-results" / "sweep"
+    assert sorted(path.name for path in results.iterdir()) == [
+        "features-200-ridge-0.01-seed-1.json", "features-800-ridge-1-seed-3.json"
+    ]  # fmt: skip
+
+
+def test_a_variants_precision_is_what_the_node_computes_in(tmp_path: Path) -> None:
+    require_module("numpy", "numpy")
+    task = example("any/variants.yml", tmp_path)
+    errors = []
+    for variant, precision in (("h100", "fp8"), ("a100", "bf16"), ("t4", "fp16"), ("cpu", "fp32")):
+        ended = task.run(0, 24, RALLYPOINT_VARIANT=variant, RALLYPOINT_PRECISION=precision, STEPS="2")
+        line = numbers(ended.out)
+        assert (line["precision"], line["variant"], line["on"]) == (precision, variant, "cpu"), ended.err
+        errors.append(float(line["error"]))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 100 * errors[2] > 0
+
+
 def test_monte_carlo_agrees_with_the_closed_form(tmp_path: Path) -> None:
     ended = [example("any/monte-carlo.yml", tmp_path).run(rank, 4) for rank in range(4)]
 

@@ -9,12 +9,13 @@ import pytest
 from tests.unit.examples.nodes import EXAMPLES, example
 
 FILES = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yml"))
-# dstack's fields that the examples keep to, and `placement`, which is ours.
+# dstack's fields that the examples keep to, and those of ours that they show.
 FIELDS = {"type", "name", "placement", "nodes", "stop_criteria", "files", "env", "commands", "resources"}
+FIELDS |= {"matrix", "max_running", "variants"}
 
 
 def test_all_examples_are_found() -> None:
-    assert len(FILES) == 8
+    assert len(FILES) == 10
 
 
 @pytest.mark.parametrize("name", FILES)
