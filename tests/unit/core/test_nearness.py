@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +16,7 @@ from coordinator.core.events import CordonRequested, HostReported, PlanAsked
 from coordinator.core.ids import HostId, host_id
 from coordinator.core.model import Distance, Host, HostFacts, HostState
 from coordinator.core.restore import carry_over
-from coordinator.core.spec import JobSpec, Placement
+from coordinator.core.spec import JobSpec, Optimize, Placement
 from tests.fakes.world import World, hardware
 
 DATA = "data.example.org"
@@ -121,6 +124,42 @@ def test_for_a_job_that_still_waits_it_is_measured_again_and_the_old_answer_hold
     world.advance(nearness.FRESH + 10)
     assert asked(world) == [(host.id, DATA)]
     assert nearness.seconds(world.state, host.id, DATA) == 0.02
+
+
+def test_each_job_goes_to_the_host_that_is_nearest_by_the_newest_measurement() -> None:
+    world = World()
+    one, two = world.add_host("one"), world.add_host("two")
+    wanted = replace(SPEC, optimize=Optimize.LATENCY)
+    for near, far in ((one, two), (two, one), (one, two)):
+        job = world.submit(wanted)
+        answer(world, near, 0.01)
+        answer(world, far, 0.2)
+        assert [a.host_id for a in world.held(job.id)] == [near.id]
+        world.end(world.held(job.id)[0].id)
+        world.advance(nearness.FRESH + 10)
+
+
+@pytest.mark.parametrize("near", [None, DATA])
+def test_the_next_job_that_asks_the_same_goes_where_it_is_nearest_by_then(near: str | None) -> None:
+    world = World()
+    one, two = world.add_host("one"), world.add_host("two")
+
+    def measured(first: float, second: float) -> None:
+        for host, seconds in ((one, first), (two, second)):
+            if near is None:
+                world.post(HostReported(host.id, host.epoch, round_trip=seconds))
+            else:
+                answer(world, host, seconds)
+
+    wanted = replace(SPEC, optimize=Optimize.LATENCY, near=near)
+    measured(0.01, 0.2)
+    first = world.submit(wanted)
+    measured(0.01, 0.2)
+    for job, best, seconds in ((first, one, (0.01, 0.001)), (None, two, (0.0001, 0.001)), (None, one, (0.1, 0.1))):
+        job = job or world.submit(wanted)
+        (held,) = world.held(job.id)
+        assert held.host_id == best.id
+        measured(*seconds)
 
 
 def test_an_answer_that_nobody_asked_for_is_dropped() -> None:
