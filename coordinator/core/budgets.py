@@ -8,16 +8,14 @@ redundant nodes, too. What it costs from then until its processes are gone, at m
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
-from coordinator.core.changes import DeadlineSet, JobUpdated
+from coordinator.core.changes import DeadlineSet
 from coordinator.core.costs import HOUR
-from coordinator.core.ends import settle_job
 from coordinator.core.ids import HostId
 from coordinator.core.ledger import job_cost
+from coordinator.core.limits import end_job
 from coordinator.core.model import Job, JobState
 from coordinator.core.state import State
-from coordinator.core.stopping import abort_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
 from coordinator.core.words import format_duration, usd
 
@@ -72,14 +70,7 @@ def _stop(turn: Turn, job: Job) -> None:
     assert job.spec.budget is not None
     took = f" after {format_duration(turn.at.wall - job.started_at)}" if job.started_at else ""
     reason = f"its budget of {usd(job.spec.budget)} is spent: {usd(job_cost(turn.state, job))}{took}"
-    stop = stop_of(job, reason)
-    turn.record(JobUpdated(replace(job, state=JobState.STOPPING, reason=reason, exit_code=EXIT_BUDGET)))
-    gang = turn.state.gangs.get(job.id)
-    if gang is not None:
-        abort_gang(turn, gang, stop, retry=False, exit_code=EXIT_BUDGET)
-    for allocation_id in sorted(turn.state.job_allocations[job.id]):
-        stop_allocation(turn, turn.state.allocations[allocation_id], stop)
-    settle_job(turn, turn.state.jobs[job.id])
+    end_job(turn, job, reason, EXIT_BUDGET)
 
 
 def unreachable(state: State, budget: float | None, hosts: Collection[HostId]) -> str:

@@ -206,6 +206,24 @@ class JobWithheld:
     by: Withheld | None
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """All GPUs of an allocation were below a limit at each reading from ``since`` to ``until`` (monotonic seconds), the
+    busiest one at ``peak`` percent."""
+
+    since: float
+    until: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpusIdle:
+    """Volatile: the allocation's GPUs are idle by its job's policy; None: they are not, or that is not known."""
+
+    allocation_id: AllocationId
+    idle: Idle | None
+
+
 Durable = (
     JobCreated
     | JobUpdated
@@ -234,6 +252,7 @@ Volatile = (
     | DeadlineSet
     | TryDelayed
     | JobWithheld
+    | GpusIdle
 )
 Change = Durable | Volatile
 VOLATILE = (
@@ -248,4 +267,5 @@ VOLATILE = (
     DeadlineSet,
     TryDelayed,
     JobWithheld,
+    GpusIdle,
 )

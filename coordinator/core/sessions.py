@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 
-from coordinator.core import copies, nearness, startup
+from coordinator.core import copies, nearness, startup, utilization
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -175,6 +175,8 @@ def on_report(turn: Turn, event: HostReported) -> float:
             nearness.on_measured(turn, distance)
     for status in event.statuses:
         on_status(turn, host.id, status)
+    if event.hardware is not None:
+        utilization.on_readings(turn, state.hosts[host.id])
     return state.timing.lease
 
 

@@ -237,7 +237,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class UtilizationPolicy:
-    """A node is stopped when all its GPUs are below ``min_gpu_percent`` for ``window`` seconds."""
+    """A job is ended when all GPUs of one of its nodes are below ``min_gpu_percent`` for ``window`` seconds."""
 
     min_gpu_percent: float
     window: float

@@ -25,10 +25,12 @@ from coordinator.core.changes import (
     DistancesLate,
     GangDissolved,
     GangUpdated,
+    GpusIdle,
     HostRemoved,
     HostSeen,
     HostSilent,
     HostUpdated,
+    Idle,
     JobCreated,
     JobForgotten,
     JobUpdated,
@@ -134,6 +136,8 @@ class State:
         self.version = 0
         # The version at which each job, or one of its nodes, last changed.
         self.touched: dict[JobId, int] = {}
+        # Allocations whose GPUs do nothing: see utilization.
+        self.idle: dict[AllocationId, Idle] = {}
         # Jobs that are not to be placed yet, and those that ended or were withheld since starts.follow last looked.
         self.withheld: dict[JobId, Withheld] = {}
         self.to_follow: set[JobId] = set()
@@ -381,6 +385,7 @@ class State:
 
     def _allocation_freed(self, change: AllocationFreed) -> None:
         allocation = self.allocations.pop(change.id)
+        self.idle.pop(change.id, None)
         self.job_allocations[allocation.job_id].discard(allocation.id)
         self._meter(allocation.job_id).take(allocation)
         self.bill.take(allocation)
@@ -408,6 +413,13 @@ class State:
         # Another one may find room anywhere, not only where this one was.
         self.fresh_jobs.add(copy.job_id)
         self._count_copies(copy.job_id, copy.rank)
+
+    def _gpus_idle(self, change: GpusIdle) -> None:
+        self.version -= 1  # Readers see nothing of it.
+        if change.idle is None:
+            self.idle.pop(change.allocation_id, None)
+        else:
+            self.idle[change.allocation_id] = change.idle
 
     def _gang_updated(self, change: GangUpdated) -> None:
         gang = change.gang
@@ -555,6 +567,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     AllocationUpdated: State._allocation_updated,
     AllocationFreed: State._allocation_freed,
     GangUpdated: State._gang_updated,
+    GpusIdle: State._gpus_idle,
     GangDissolved: State._gang_dissolved,
     HostUpdated: State._host_updated,
     HostSeen: State._host_seen,
