@@ -107,13 +107,14 @@ def _verdict(offer: job_pb.Offer) -> str:
         said = f"fits; not chosen now, could hold {offer.nodes_now}"
     else:
         said = f"busy; can hold {offer.nodes_ever} when idle"
-    terms = _terms(offer.score) if offer.HasField("score") else ""
-    return f"{said} ({terms})" if terms else said
+    terms = _terms(offer.score) if offer.HasField("score") else []
+    terms += [f"not seen how near it is: {offer.near_problem}"] if offer.near_problem else []
+    return f"{said} ({', '.join(terms)})" if terms else said
 
 
-def _terms(score: job_pb.Score) -> str:
-    """The terms of the score that no column shows: ``2h a node, 25% held``."""
+def _terms(score: job_pb.Score) -> list[str]:
+    """The terms of the score that no column shows: ``2h a node``, ``25% held``."""
     found = [f"{words.span(score.hours * 3600)} a node", f"{score.held:.0%} held"]
     if score.here or score.in_domain:
         found.append(f"{score.here} of its nodes here, {score.in_domain} in its domain")
-    return ", ".join(found)
+    return found

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rallypoint.v1 import job_service_pb2 as pb
 
 from coordinator import snapshots
-from coordinator.core import absence, backends, budgets, explain, network, reservations, trial
+from coordinator.core import absence, backends, budgets, explain, nearness, network, reservations, trial
 from coordinator.core.ids import HostId
 from coordinator.core.model import Job
 from coordinator.core.spares import is_spare
@@ -72,14 +72,14 @@ def _waits(state: State, job: Job) -> bool:
 
 def _offers(state: State, spec: JobSpec, chosen: Mapping[HostId, int]) -> list[pb.Offer]:
     membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
-    return [
-        offer_to_proto(
-            replace(offer, chosen=chosen.get(offer.host.id, 0)),
-            membership.get(offer.host.id, ""),
-            state.usage[offer.host.id],
-        )
-        for offer in explain.offers(state, spec)
-    ]
+    offers = []
+    for offer in explain.offers(state, spec):
+        host = offer.host.id
+        chosen_here = replace(offer, chosen=chosen.get(host, 0))
+        message = offer_to_proto(chosen_here, membership.get(host, ""), state.usage[host])
+        message.near_problem = nearness.failure(state, host, spec.near) if spec.near is not None else ""
+        offers.append(message)
+    return offers
 
 
 def _held(state: State, job: Job) -> Counter[HostId]:

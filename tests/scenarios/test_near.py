@@ -40,6 +40,8 @@ def test_hosts_measure_how_far_a_jobs_data_is(tmp_path: Path) -> None:
             connection, _ = data.accept()
             with connection:
                 assert connection.recv(1) == b"", "it said something"
+        assert {offer.near_problem for offer in client.plan(spec(near)).offers} == {""}
+        assert {offer.near_problem for offer in client.plan(spec(nowhere)).offers} == {"connection refused"}
         for job in (client.submit(spec(near)), client.submit(spec(nowhere))):
             assert cluster.wait(job.id) == 0, "a job whose data is out of reach runs as well"
         data.setblocking(False)

@@ -135,6 +135,7 @@ class Offer(_message.Message):
     MEMORY_FREE_BYTES_FIELD_NUMBER: _builtins.int
     GPUS_FREE_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    NEAR_PROBLEM_FIELD_NUMBER: _builtins.int
     host_id: _builtins.str
     host_name: _builtins.str
     backend: _builtins.str
@@ -161,6 +162,8 @@ class Offer(_message.Message):
     gpus_free: _builtins.int
     remedy: _builtins.str
     """What would make a host fit that does not ("with 1 GPU more free"); empty: it fits, or nothing would."""
+    near_problem: _builtins.str
+    """Why the host did not get through to what the job wants to be near to; empty: it did, or has not tried."""
     @_builtins.property
     def score(self) -> Global___Score:
         """What hosts that fit are compared by; absent: it does not fit."""
@@ -188,10 +191,11 @@ class Offer(_message.Message):
         memory_free_bytes: _builtins.int = ...,
         gpus_free: _builtins.int = ...,
         remedy: _builtins.str = ...,
+        near_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "cpus", b"cpus", "cpus_free", b"cpus_free", "gpus", b"gpus", "gpus_free", b"gpus_free", "host_id", b"host_id", "host_name", b"host_name", "memory_bytes", b"memory_bytes", "memory_free_bytes", b"memory_free_bytes", "network", b"network", "nodes_chosen", b"nodes_chosen", "nodes_ever", b"nodes_ever", "nodes_now", b"nodes_now", "precision", b"precision", "price_per_hour", b"price_per_hour", "region", b"region", "rejection", b"rejection", "remedy", b"remedy", "score", b"score", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "cpus", b"cpus", "cpus_free", b"cpus_free", "gpus", b"gpus", "gpus_free", b"gpus_free", "host_id", b"host_id", "host_name", b"host_name", "memory_bytes", b"memory_bytes", "memory_free_bytes", b"memory_free_bytes", "near_problem", b"near_problem", "network", b"network", "nodes_chosen", b"nodes_chosen", "nodes_ever", b"nodes_ever", "nodes_now", b"nodes_now", "precision", b"precision", "price_per_hour", b"price_per_hour", "region", b"region", "rejection", b"rejection", "remedy", b"remedy", "score", b"score", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015

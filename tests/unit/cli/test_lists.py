@@ -139,7 +139,7 @@ def test_explain_has_the_numbers(server: JobServer, command: Command) -> None:
             ),
             job_pb.Offer(host_name="gpu-2", nodes_now=2, nodes_chosen=1),
             job_pb.Offer(host_name="gpu-3", nodes_now=2, score=job_pb.Score(hours=1, held=0.25)),
-            job_pb.Offer(host_name="gpu-4", nodes_ever=3),
+            job_pb.Offer(host_name="gpu-4", nodes_ever=3, near_problem="timed out"),
             job_pb.Offer(host_name="gpu-5", nodes_now=2, nodes_chosen=1),
         ],
         starts_in_seconds=5400,
@@ -151,7 +151,7 @@ def test_explain_has_the_numbers(server: JobServer, command: Command) -> None:
         "gpu-1: needs 8 GPUs, 6 are free; would fit with 2 GPUs more free",
         "gpu-2, gpu-5: chosen for 1 of the 2 nodes it can hold now",
         "gpu-3: fits; not chosen now, could hold 2 (1h a node, 25% held)",
-        "gpu-4: busy; can hold 3 when idle",
+        "gpu-4: busy; can hold 3 when idle (not seen how near it is: timed out)",
     ]
     assert lines[1:3] == ["expected to start in 1h30m, or later: something in its way states no max_duration", ""]
     assert json.loads(command("explain", "j-3", "--json").out)["starts_in_seconds"] == 5400
