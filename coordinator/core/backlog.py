@@ -50,7 +50,7 @@ def succeed(turn: Turn, freed: Allocation) -> None:
     """What waited behind an allocation that was just freed holds what that one held."""
     follower = turn.state.chains.following.get(freed.id)
     if follower is not None:
-        now = turn.at.served
+        now = turn.at.served if freed.behind is None else 0.0
         turn.record(AllocationUpdated(replace(turn.state.allocations[follower], behind=freed.behind, held_since=now)))
 
 

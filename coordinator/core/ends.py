@@ -67,7 +67,8 @@ def on_end(turn: Turn, allocation: Allocation, status: AllocationStatus, *, retr
         settle_job(turn, state.jobs[job.id])
         return
     # One that ended before it was ever reported running has its address from here.
-    node = replace(node, address=allocation.address or node.address)
+    if allocation.address and allocation.address != node.address:
+        node = replace(node, address=allocation.address)
     again = retry and may_retry_node(job.spec, node, status.cause, turn.at.served)
     if status.cause is EndCause.PREEMPTED:
         turn.record(JobUpdated(replace(job, preempted=job.preempted + 1)))
@@ -223,13 +224,13 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
 
 def _budgeted(node: Node, status: AllocationStatus, outcome: NodeState, now: float) -> Node:
     """The node with what its budgets go by."""
-    if status.cause is EndCause.PREEMPTED:
+    if status.cause is EndCause.PREEMPTED or outcome is NodeState.DONE:
         return node
     return replace(
         node,
         host_failures=node.host_failures + (status.cause is EndCause.HOST),
-        errors=node.errors + (outcome is not NodeState.DONE and event_of(status.cause) is RetryEvent.ERROR),
-        failing_since=node.failing_since or (0.0 if outcome is NodeState.DONE else now),
+        errors=node.errors + (event_of(status.cause) is RetryEvent.ERROR),
+        failing_since=node.failing_since or now,
     )
 
 
