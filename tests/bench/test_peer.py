@@ -70,7 +70,7 @@ def peer(name: str, folder: Path) -> Iterator[Run | None]:
 
 @pytest.mark.parametrize("count", [1000, 5000])
 def test_short_nodes_a_second(count: int, two: Cluster, tmp_path: Path, results: Results) -> None:
-    rounds = ROUNDS if count == 1000 else 1
+
     with ExitStack() as stack:
         client = stack.enter_context(client_of(two))
         loop = stack.enter_context(bare_loop(tmp_path))
@@ -86,11 +86,11 @@ def test_short_nodes_a_second(count: int, two: Cluster, tmp_path: Path, results:
         timed_nodes(client, 200)
         rates: dict[str, list[float]] = {name: [] for name in runs}
         before = used(two)
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             for name, run in runs.items():
                 rates[name].append(count / run(count))
         spent = used(two).since(before)
-    report(results, count, {name: median(found) for name, found in rates.items()}, spent.each(count * rounds))
+    report(results, count, {name: median(found) for name, found in rates.items()}, spent.each(count * ROUNDS))
 
 
 def report(results: Results, count: int, rates: dict[str, float], spent: str) -> None:
