@@ -14,7 +14,7 @@ class Chains:
     """``following``: what waits behind an allocation; ``queued``: how much of each job waits so.
 
     ``pace``: seconds that nodes of a job took of late. ``heads``: allocations that newly hold something, behind which
-    there may be too few.
+    there may be too few, and whether the planner placed them; else they took over what another one held.
     """
 
     __slots__ = ("following", "heads", "pace", "queued")
@@ -23,7 +23,7 @@ class Chains:
         self.following: dict[AllocationId, AllocationId] = {}
         self.queued: dict[JobId, int] = {}
         self.pace: dict[JobId, float] = {}
-        self.heads: dict[AllocationId, None] = {}
+        self.heads: dict[AllocationId, bool] = {}
 
     def put(self, allocation: Allocation) -> None:
         """It waits behind another one."""

@@ -351,6 +351,7 @@ class State:
         self.usage[allocation.host_id].allocations.add(allocation.id)
         if allocation.behind is None:
             self._hold(allocation)
+            self.chains.heads[allocation.id] = True
         else:
             self.chains.put(allocation)
         self.book.changed.add(allocation.host_id)
@@ -360,7 +361,6 @@ class State:
     def _hold(self, allocation: Allocation) -> None:
         self.usage[allocation.host_id].hold(allocation)
         self.shares.count(self.jobs[allocation.job_id].user, allocation, 1)
-        self.chains.heads[allocation.id] = None
         self.planning.taken.add((allocation.host_id,))
 
     def _allocation_updated(self, change: AllocationUpdated) -> None:
@@ -376,6 +376,7 @@ class State:
             self.chains.take(old)
             if new.behind is None:
                 self._hold(new)
+                self.chains.heads[new.id] = False
             else:
                 self.chains.put(new)
         if old.wanted is not new.wanted:

@@ -89,6 +89,22 @@ def test_nothing_is_put_before_another_job_that_waits() -> None:
     assert len(world.held()) == 1
 
 
+def test_two_jobs_of_short_nodes_take_turns() -> None:
+    world, one = one_slot(crowd(400))
+    other = world.submit(crowd(400), user="bob")
+    turns: list[str] = []
+    for _ in range(200):
+        (first,) = [a for a in world.held() if a.behind is None]
+        if not turns or turns[-1] != first.job_id:
+            turns.append(first.job_id)
+        world.now += 0.005
+        world.end(first.id)
+    done = [world.state.counts[job.id][NodeState.DONE] for job in (one, other)]
+    assert min(done) > 60
+    assert 4 < len(turns) < 100
+    assert world.state.chains.queued
+
+
 def test_a_job_that_this_host_can_never_hold_waits_for_other_reasons() -> None:
     world = World(queues=True)
     world.add_host("one", hardware(cpus=1))
