@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from coordinator.core import links
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.model import Allocation, Group, Host, Job, Phase
-from coordinator.core.program import Program, program_of
+from coordinator.core.program import Program, program_of, resources_of
 from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 
@@ -51,7 +52,7 @@ def desired_of(state: State, allocation_id: AllocationId) -> Desired | None:
     gang = state.gangs.get(job.id)
     spare = is_spare(job.spec, allocation)
     if gang is None or (gang.generation != allocation.attempt and not spare):
-        return Desired(allocation, job, program=_program(job, allocation, None))
+        return Desired(allocation, job, program=_program(state, job, allocation, None))
     if allocation.wanted is Phase.PREPARED:
         others = [state.allocations[a] for a in state.job_allocations[job.id] if a != allocation_id]
         members = [Member(state.hosts[o.host_id], o.rank) for o in others if o.host_id in state.hosts]
@@ -59,12 +60,34 @@ def desired_of(state: State, allocation_id: AllocationId) -> Desired | None:
     if gang.group is None:
         return Desired(allocation, job)
     hosts = tuple(_group_host(state, member.host_id) for member in gang.group.members)
-    program = _program(job, allocation, gang.group)
+    program = _program(state, job, allocation, gang.group)
     return Desired(allocation, job, group=gang.group, group_hosts=hosts, program=program)
 
 
-def _program(job: Job, allocation: Allocation, group: Group | None) -> Program | None:
-    return program_of(job, allocation, group) if allocation.wanted is Phase.RUNNING else None
+def _program(state: State, job: Job, allocation: Allocation, group: Group | None) -> Program | None:
+    if allocation.wanted is not Phase.RUNNING:
+        return None
+    program = program_of(job, allocation, group)
+    ports = [] if group is None else _rdma_ports(state, allocation.host_id, group)
+    if not ports:
+        return program
+    # NCCL's word for exactly these, and not all whose names begin so.
+    given = {"NCCL_IB_HCA": f"={','.join(ports)}"}
+    if program is None:
+        spec = job.spec
+        return Program(spec.commands, spec.argv, spec.env, given, resources_of(spec, allocation.rank))
+    return replace(program, given={**program.given, **given})
+
+
+def _rdma_ports(state: State, host_id: HostId, group: Group) -> list[str]:
+    """The host's ports of the link layer that all members have active ports of; none where there is no such layer."""
+    members = [member.host_id for member in group.members]
+    if len(members) < 2 or any(member not in state.links for member in members):
+        return []
+    layer = links.best_layer(links.common(state.links[member] for member in members))
+    hardware = state.hosts[host_id].hardware
+    ports = hardware.rdma if hardware is not None else ()
+    return [f"{port.device}:{port.port}" for port in ports if port.active and port.link_layer == layer]
 
 
 def _group_host(state: State, host_id: HostId) -> GroupHost:

@@ -23,13 +23,15 @@ class Wish:
     """What makes one group better than another.
 
     ``keep`` are hosts to have in it before all others; ``tiers`` say of others which are rather not taken (0 where
-    nothing is said); ``rates`` are their prices (USD an hour, for what a node would hold).
+    nothing is said); ``rates`` are their prices (USD an hour, for what a node would hold), ``far`` the seconds to what
+    the job wants to be near to.
     """
 
     optimize: Optimize = Optimize.COST
     keep: frozenset[HostId] = frozenset()
     tiers: Mapping[HostId, int] = field(default_factory=dict)
     rates: Mapping[HostId, float] = field(default_factory=dict)
+    far: Mapping[HostId, float] = field(default_factory=dict)
 
 
 # The first candidates that go together, whatever their links.
@@ -86,9 +88,9 @@ class _Search:
         link = links.badness(self.state, group)
         terms: Key = (price, link)
         if wish.optimize is Optimize.LATENCY:
-            terms = (link, price)
-        elif wish.optimize is not Optimize.COST:
-            # The candidates' order is what spreads or packs.
+            terms = (round(max(wish.far.get(host, 0.0) for host in group), 3), link, price)
+        elif wish.optimize is Optimize.PACK:
+            # The candidates' order is what packs.
             terms = (order, link)
         return (-len(wish.keep.intersection(group)), tiers, *terms, order)
 

@@ -75,6 +75,11 @@ def kind_of(link: Link) -> Kind:
     return (0, *best, -link.speed_mbps)
 
 
+def best_layer(link: Link) -> str:
+    """The link layer of the fastest RDMA ports; empty where there are none."""
+    return min(link.rdma, key=lambda found: (-found[1], found[0] != INFINIBAND), default=("", 0.0))[0]
+
+
 def badness(state: State, group: Sequence[HostId]) -> Badness:
     """How the links of a group compare with those of others; lower is better."""
     link = common(state.links[host] for host in group)

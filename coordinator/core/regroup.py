@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
+from math import inf
 
-from coordinator.core import costs, fit, groups, needs, score
+from coordinator.core import costs, fit, groups, nearness, needs, score
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangDissolved
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Allocation, EndCause, Gang, GangPhase, Host, HostState, Job, Phase
 from coordinator.core.score import same_domain
 from coordinator.core.spares import is_spare, let_go
-from coordinator.core.spec import JobSpec
+from coordinator.core.spec import JobSpec, Optimize
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -83,13 +84,12 @@ def _choose(state: State, job: Job, bars: Bars, variant: str) -> Choice | None:
             able[host] = (own,)
             stay[host] = rank
     rates = {host: min(_rate(state, host, parts[n]) for n in numbers) for host, numbers in able.items()}
-    hosts = sorted(
-        (state.hosts[host] for host in able),
-        key=lambda h: (*_order(state, job, h, stay, held), rates[h.id], len(able[h.id]), *_preference(state, h)),
-    )
+    best = {host: _preference(state, job.spec, host, rates[host], len(numbers)) for host, numbers in able.items()}
+    hosts = sorted((state.hosts[host] for host in able), key=lambda h: (_order(state, job, h, stay, held), best[h.id]))
     seats = groups.Seats(tuple(part.count for part in parts), able) if len(parts) > 1 else None
     tiers = {host.id: _tier(state, job, host, held) for host in hosts if host.id not in stay}
-    wish = groups.Wish(job.spec.optimize, frozenset(stay), tiers, rates)
+    far = {host: _far(state, job.spec, host) for host in able}
+    wish = groups.Wish(job.spec.optimize, frozenset(stay), tiers, rates, far)
     group = groups.find_group(state, hosts, job.spec.nodes, wish, seats)
     if group is None:
         return None
@@ -150,8 +150,20 @@ def _order(
     return (1, _tier(state, job, host, held))
 
 
-def _preference(state: State, host: Host) -> tuple[float, ...]:
-    return score.preference(host, state.usage[host.id])
+def _preference(state: State, spec: JobSpec, host_id: HostId, rate: float, uses: int) -> tuple[float, ...]:
+    """Sort key by what the job goes for; at the same price a host of fewer ``uses`` in this job comes first."""
+    host = state.hosts[host_id]
+    held = score.held_of(host, state.usage[host_id])
+    key = score.key(spec.optimize, score.Terms(rate, 1.0, _far(state, spec, host_id), held, 0, 0, score.number(host)))
+    return (rate, uses, *key) if spec.optimize is Optimize.COST else key
+
+
+def _far(state: State, spec: JobSpec, host: HostId) -> float:
+    """Seconds to what the job wants to be near to; without that, how far the coordinator is counts for nothing."""
+    if spec.near is None:
+        return 0.0
+    seconds = nearness.seconds(state, host, spec.near)
+    return inf if seconds is None else seconds
 
 
 def _tier(state: State, job: Job, host: Host, held: dict[HostId, Allocation]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from coordinator.core import copies, nearness, startup, utilization
 from coordinator.core.changes import (
@@ -270,8 +270,10 @@ def _running(turn: Turn, allocation: Allocation) -> None:
 
 
 def order_probes(turn: Turn, host: Host) -> None:
-    """Have the host probe every other that may share a network with it, and again after the probe interval."""
-    _order(turn, host, _others(turn.state, host))
+    """Have the host probe others that may share a network with it, and again after the probe interval: all of them, or
+    in a large cluster the next part of them."""
+    round_number = int(turn.at.mono / turn.state.timing.probe_interval)
+    _order(turn, host, _others(turn.state, host, round_number * MAX_PROBE_TARGETS))
     turn.record(DeadlineSet(probe_deadline(host.id), turn.at.mono + turn.state.timing.probe_interval))
 
 
@@ -288,9 +290,11 @@ def _probe_what_is_new(turn: Turn, host: Host) -> None:
     turn.record(DeadlineSet(probe_deadline(host.id), turn.at.mono + turn.state.timing.probe_interval))
 
 
-def _others(state: State, host: Host) -> list[Host]:
+def _others(state: State, host: Host, first: int = 0) -> list[Host]:
     # The newest first, and no look at more hosts than needed: thousands come back after a restart.
-    sharing = (other for other in reversed(state.hosts.values()) if _may_share_network(host, other))
+    known = list(reversed(state.hosts.values()))
+    first %= len(known)
+    sharing = (other for other in chain(known[first:], known[:first]) if _may_share_network(host, other))
     return list(islice(sharing, MAX_PROBE_TARGETS)) if host.peer.port else []
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations, permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.core import groups, network
+from coordinator.core import groups, network, sessions
 from coordinator.core.changes import HostUpdated, ReachSeen
+from coordinator.core.desired import desired_of
+from coordinator.core.effects import ProbesWanted
 from coordinator.core.groups import Wish, find_group, in_line
 from coordinator.core.ids import HostId, host_id
-from coordinator.core.model import Host, HostFacts, HostState, Interface, PeerEndpoint, RdmaPort, Reach
+from coordinator.core.model import Host, HostFacts, HostState, Instant, Interface, PeerEndpoint, RdmaPort, Reach
 from coordinator.core.spec import JobSpec, Optimize
 from coordinator.core.state import State
+from coordinator.core.turn import Turn
 from tests.fakes.world import World, hardware
 
 Pair = tuple[int, int]
@@ -200,6 +204,19 @@ def test_a_group_says_how_its_members_are_linked() -> None:
     assert network.describe_group(a_state(2, {}), [HostId("h-1"), HostId("h-2")]) == "link: speed and latency not known"
 
 
+@pytest.mark.parametrize(("layers", "ports"), [("InfiniBand InfiniBand", "=mlx5_0:1"), ("InfiniBand Ethernet", None)])
+def test_nccl_is_told_the_rdma_ports_where_all_members_have_some(layers: str, ports: str | None) -> None:
+    world = World()
+    for name, layer in zip("ab", layers.split(), strict=True):
+        linked(world, name, rdma=layer)
+    job = world.submit(JobSpec(argv=("x",), nodes=2, env={"A": "1"}))
+    world.start(job.id)
+    orders = [desired_of(world.state, held.id) for held in world.held(job.id)]
+    programs = [order.program for order in orders if order is not None]
+    assert [program and program.given.get("NCCL_IB_HCA") for program in programs] == [ports, ports]
+    assert all(program is None or (program.argv, program.env) == (("x",), {"A": "1"}) for program in programs)
+
+
 @given(graphs())
 def test_a_line_has_everybody_once_and_begins_with_the_first(drawn: tuple[State, int]) -> None:
     state, _ = drawn
@@ -207,6 +224,19 @@ def test_a_line_has_everybody_once_and_begins_with_the_first(drawn: tuple[State,
     line = in_line(state, hosts)
     assert line[0] == hosts[0]
     assert sorted(line) == sorted(hosts)
+
+
+def test_in_a_cluster_of_many_all_are_probed_in_turn() -> None:
+    state = a_state(600, {})
+    host = state.hosts[HostId("h-300")]
+    probed: set[HostId] = set()
+    for number in range(3):
+        turn = Turn(state, Instant(number * state.timing.probe_interval + 1.0, 0.0, 0.0))
+        sessions.order_probes(turn, host)
+        targets = [effect.targets for effect in turn.effects if isinstance(effect, ProbesWanted)]
+        assert [len(found) for found in targets] == [sessions.MAX_PROBE_TARGETS]
+        probed.update(*targets)
+    assert probed == set(state.hosts) - {host.id}
 
 
 def test_in_order_takes_the_first_that_go_together_whatever_their_links() -> None:
