@@ -11,11 +11,11 @@ from tests.unit.examples.nodes import EXAMPLES, example
 FILES = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yml"))
 # dstack's fields that the examples keep to, and those of ours that they show.
 FIELDS = {"type", "name", "placement", "nodes", "stop_criteria", "files", "env", "commands", "resources"}
-FIELDS |= {"matrix", "max_running", "variants"}
+FIELDS |= {"matrix", "max_running", "variants", "groups", "startup_order"}
 
 
 def test_all_examples_are_found() -> None:
-    assert len(FILES) == 10
+    assert len(FILES) == 11
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -27,7 +27,7 @@ def test_task_file_is_complete(name: str, tmp_path: Path) -> None:
     assert task.fields["name"] == task.path.stem
     assert task.fields["placement"] == task.path.parent.name
     assert all((task.path.parent / file).is_file() for file in task.fields["files"])
-    assert "gpu" not in task.fields["resources"]
+    assert all("gpu" not in part["resources"] for part in task.fields.get("groups", [task.fields]))
 
 
 def test_the_readme_tells_of_every_example_and_of_no_other() -> None:
