@@ -140,7 +140,12 @@ def summary(state: State, job: Job) -> str:
         return f"{job.state.value}{': ' + job.reason if job.reason else ''}"
     if job.id in state.withheld:
         return waits.describe(state, job)
-    further = (startup.waiting(state, job), backends.waiting(state, job), absence.of_job(state, job))
+    further = (
+        _links(state, job),
+        startup.waiting(state, job),
+        backends.waiting(state, job),
+        absence.of_job(state, job),
+    )
     also = "".join(f"; {words}" for words in further if words)
     pending = len(state.pending[job.id])
     if job.id in state.gangs and job.state is JobState.QUEUED:
@@ -156,6 +161,14 @@ def summary(state: State, job: Job) -> str:
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
     return (f"{line}; {_spares_line(job.spec, ready)}" if job.spec.spares else line) + also
+
+
+def _links(state: State, job: Job) -> str:
+    """How the members of the job's group are linked; empty where it has none, or nothing is known of its links."""
+    gang = state.gangs.get(job.id)
+    members = [] if gang is None or gang.group is None else [member.host_id for member in gang.group.members]
+    known = all(host in state.links for host in members)
+    return network.describe_group(state, members) if known else ""
 
 
 def _rests(state: State, job: Job) -> str:

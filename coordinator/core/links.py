@@ -118,7 +118,7 @@ def _highest(links: Iterable[Link], most: int) -> list[int]:
 
 
 def describe(state: State, group: Sequence[HostId]) -> str:
-    """The links of a group in words, the slowest counting; empty for a single host."""
+    """The links of a group in words, the slowest counting; empty for a single host, or when nothing is known."""
     if len(group) < 2:
         return ""
     link = common(state.links[host] for host in group)
@@ -131,7 +131,7 @@ def describe(state: State, group: Sequence[HostId]) -> str:
         terms.append(f"farthest pair {float(f'{farthest * 1000:.1g}'):g} ms")
     if link.nvlinks:
         terms.append("NVLink inside hosts")
-    return f"link: {', '.join(terms) or 'speed and latency not known'}"
+    return f"link: {', '.join(terms)}" if terms else ""
 
 
 def _layer(layer: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.core import groups, network, sessions
+from coordinator.core import explain, groups, network, sessions
 from coordinator.core.changes import HostUpdated, ReachSeen
 from coordinator.core.desired import desired_of
 from coordinator.core.effects import ProbesWanted
@@ -201,7 +201,10 @@ def test_a_group_says_how_its_members_are_linked() -> None:
     three = "link: slowest interface 25 Gb/s, farthest pair 0.3 ms"
     assert network.describe_group(world.state, [first, second, third]) == three
     assert network.describe_group(world.state, [first]) == ""
-    assert network.describe_group(a_state(2, {}), [HostId("h-1"), HostId("h-2")]) == "link: speed and latency not known"
+    assert network.describe_group(a_state(2, {}), [HostId("h-1"), HostId("h-2")]) == ""
+    job = world.submit(JobSpec(argv=("x",), nodes=2))
+    world.start(job.id)
+    assert explain.summary(world.state, world.job(job.id)) == f"running on a, b; {pair}"
 
 
 @pytest.mark.parametrize(("layers", "ports"), [("InfiniBand InfiniBand", "=mlx5_0:1"), ("InfiniBand Ethernet", None)])
