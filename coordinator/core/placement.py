@@ -143,11 +143,8 @@ def _place_gang(turn: Turn, walk: Walk, job: Job) -> bool:
     reason = regroup.why_again(job, choice) if job.generation else ""
     turn.record(JobUpdated(replace(job, state=JobState.STARTING, generation=generation, reason=reason)))
     turn.record(GangUpdated(Gang(job.id, generation, GangPhase.PREPARING)))
-    for rank, host_id in enumerate(choice.hosts):
-        host = state.hosts[host_id]
-        held = fit.hold(host, state.usage[host_id], needs.need_of(job.spec, rank, choice.variant))
-        assert held is not None  # regroup.choose just checked
-        reserve(turn, job, rank, host, held, Phase.PREPARED, generation, choice.variant)
+    for rank, (host_id, held) in enumerate(zip(choice.hosts, choice.held, strict=True)):
+        reserve(turn, job, rank, state.hosts[host_id], held, Phase.PREPARED, generation, choice.variant)
     for spare in spares.spares_of(state, job):
         # The members probe it while they are prepared.
         turn.effect(ProbesWanted(spare.host_id, choice.hosts))

@@ -30,10 +30,12 @@ NAMED_MOVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Hosts by rank, and the variant that all run. ``moves`` says for each rank that has another host than before why
-    it left; ``strayed`` is whether one left a host that did not fail. ``price`` in USD an hour."""
+    """Hosts by rank, what their nodes hold there, and the variant that all run. ``moves`` says for each rank that has
+    another host than before why it left; ``strayed`` is whether one left a host that did not fail. ``price`` in USD an
+    hour."""
 
     hosts: tuple[HostId, ...]
+    held: tuple[fit.Held, ...]
     variant: str = ""
     moves: tuple[str, ...] = ()
     strayed: bool = False
@@ -76,7 +78,9 @@ def _choose(state: State, job: Job, bars: Bars, variant: str) -> Choice | None:
     held = {a.host_id: a for a in _held(state, job)}
     nodes = state.nodes.get(job.id, {}).values()
     last = {node.host_id: node.rank for node in nodes if node.host_id is not None}
-    able = _able(state, job, parts, held, bars)
+    fits = _Fits(state, parts, held)
+    found = ((host.id, fits.parts_for(job, host, bars)) for host in state.hosts.values())
+    able = {host: numbers for host, numbers in found if numbers}
     stay: dict[HostId, int] = {}
     for host, rank in last.items():
         own = next((number for number in able.get(host, ()) if rank in parts[number].ranks), None)
@@ -97,7 +101,9 @@ def _choose(state: State, job: Job, bars: Bars, variant: str) -> Choice | None:
     assert seated is not None  # it was found to do
     by_rank = _by_rank(state, seated, parts, last)
     price = sum(_rate(state, host, parts[seated[host]]) for host in by_rank)
-    return _explained(state, job, Choice(by_rank, variant, price=price), parts, held, last)
+    picks = [fits.pick(state.hosts[host], seated[host]) for host in by_rank]
+    choice = Choice(by_rank, tuple(pick for pick in picks if pick is not None), variant, price=price)
+    return _explained(state, job, choice, parts, held, last)
 
 
 def _explained(
@@ -120,25 +126,42 @@ def _explained(
     return replace(choice, moves=tuple(moves), strayed=strayed)
 
 
-def _able(
-    state: State, job: Job, parts: Sequence[needs.Part], held: dict[HostId, Allocation], bars: Bars
-) -> dict[HostId, tuple[int, ...]]:
-    """The hosts that could take a place in any of the parts, and in which."""
-    able = {}
-    for host in state.hosts.values():
-        numbers = tuple(
+class _Fits:
+    """How hosts answer the needs of a job's parts, worked out once for all that are alike."""
+
+    def __init__(self, state: State, parts: Sequence[needs.Part], held: dict[HostId, Allocation]) -> None:
+        self._state, self._parts, self._held = state, parts, held
+        self._known: dict[tuple[int, int], fit.Match] = {}
+
+    def parts_for(self, job: Job, host: Host, bars: Bars) -> tuple[int, ...]:
+        """The parts in which the host could take a place now."""
+        if fit.unusable(host) is not None:
+            return ()
+        return tuple(
             number
-            for number, part in enumerate(parts)
-            if _unable(state, host, held.get(host.id), part.need) is None and not bars(job, part.need, host)
+            for number, part in enumerate(self._parts)
+            if self.pick(host, number) is not None
+            and fit.refuses(host, part.need) is None
+            and not bars(job, part.need, host)
         )
-        if numbers:
-            able[host.id] = numbers
-    return able
+
+    def pick(self, host: Host, number: int) -> fit.Held | None:
+        """What a node of the part would hold, as if what the job holds there already were free."""
+        hardware, need = host.hardware, self._parts[number].need
+        assert hardware is not None
+        key = (self._state.planning.shape_of(host.id, hardware), number)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = fit.match(hardware, need)
+        if found.never is not None:
+            return None
+        usage, own = self._state.usage[host.id], self._held.get(host.id)
+        return fit.pick(hardware, usage if own is None else usage.without(own), need, found)
 
 
 def _rate(state: State, host: HostId, part: needs.Part) -> float:
     need = part.need
-    return costs.rate(state.hosts[host], need.cpus, need.memory_bytes, need.gpus)
+    return costs.rate(state.hosts[host], need.cpus, need.memory_bytes, need.gpus, need.share)
 
 
 def _order(
