@@ -160,11 +160,15 @@ def check_share(numerator: int, denominator: int) -> None:
 
 def check_near(near: str) -> str:
     """A host or URL that hosts can measure their distance to. Raises ``Wrong``."""
-    if not _NEAR.fullmatch(near):
+    match = _NEAR.fullmatch(near)
+    if match is None or (match[3] is not None and not 0 < int(match[3][1:]) < 65536):
         raise Wrong(
             f"near {near!r} is neither a host nor a URL; write for example data.example.org, 10.0.0.5:9000 or"
             " https://bucket.example.org/data"
         )
+    if "?" in near:
+        # Where one may sign URLs that is a secret, and whoever may look at jobs sees it.
+        raise Wrong("near has a question mark; leave out what begins there, as only the host and the port count")
     return near
 
 

@@ -171,6 +171,8 @@ def test_options_take_the_place_of_the_files_lists(tmp_path: Path) -> None:
         ("reservation: cr-1", "job.yml:3: field 'reservation' is not supported yet; hosts here are never reserved"),
         ("optimize: price", "job.yml:3: optimize 'price' is not known; it is cost or latency or spread or pack"),
         ("near: the lab", "job.yml:3: near 'the lab' is neither a host nor a URL; write for example data.example.org"),
+        ("near: lab:99999", "job.yml:3: near 'lab:99999' is neither a host nor a URL"),
+        ("near: https://lab/x?key=abc", "job.yml:3: near has a question mark; leave out what begins there"),
         ("preemptible: maybe", "job.yml:3: preemptible 'maybe' is neither true nor false; write one of them"),
         ("utilization_policy: 10", "job.yml:3: utilization_policy must be a mapping"),
         ("utilization_policy: {min_gpu_utilization: 10}", "job.yml:3: utilization_policy.time_window is missing"),
