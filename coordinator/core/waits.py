@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
 
 from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
 from coordinator.core.model import Job, JobState
-from coordinator.core.spec import AfterWhen, Dependency
+from coordinator.core.spec import AfterWhen, Dependency, JobSpec
 from coordinator.core.state import State
 
 # The states in which a job that has ended is what was waited for. Who stops a job does not make it fail.
@@ -69,7 +70,19 @@ def describe(state: State, job: Job) -> str:
     """What a withheld job waits for, in one line."""
     if state.withheld.get(job.id) is Withheld.TIME:
         return f"waits for its time, {moment(job.starts_at)}"
-    waited = open_ones(state, job)
+    return _waits_for(state, open_ones(state, job))
+
+
+def ahead(state: State, spec: JobSpec) -> str:
+    """What a job would wait for before it may be placed if it were submitted now; empty: nothing. Its ``after`` holds
+    ids."""
+    if spec.schedule:
+        return f"waits for its time, by the schedule {spec.schedule!r} in UTC"
+    waited = [each for each in spec.after if standing(state, each) is not Standing.HOLDS]
+    return _waits_for(state, waited) if waited else ""
+
+
+def _waits_for(state: State, waited: Sequence[Dependency]) -> str:
     named = [f"{name(state, each)} {_WORDS[each.when]}" for each in waited[:_NAMED]]
     more = f" and for {len(waited) - _NAMED} more" if len(waited) > _NAMED else ""
     return f"waits for {', '.join(named)}{more}"

@@ -9,8 +9,9 @@ from dataclasses import replace
 from rallypoint.v1 import job_service_pb2 as pb
 
 from coordinator import snapshots
-from coordinator.core import absence, backends, budgets, explain, nearness, network, reservations, trial
+from coordinator.core import absence, backends, budgets, explain, nearness, network, reservations, trial, waits
 from coordinator.core.ids import HostId
+from coordinator.core.jobs import with_ids
 from coordinator.core.model import Job
 from coordinator.core.spares import is_spare
 from coordinator.core.spec import JobSpec
@@ -22,13 +23,16 @@ from coordinator.rpc.convert import job_to_proto, network_to_proto, offer_to_pro
 def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
     """What would become of a job of this user if it were submitted now. Raises Invalid and NotFound."""
     absence.check(state.timing, spec)
+    spec = with_ids(state, spec)
+    withheld = waits.ahead(state, spec)
     tried = trial.plan(state, spec, user)
     impossible = explain.impossible(state, spec)
-    waits = () if impossible or tried.placed == spec.nodes else (explain.waiting_for(state, spec),)
+    placed = 0 if withheld else tried.placed
+    hosts = "" if impossible or tried.placed == spec.nodes else explain.waiting_for(state, spec)
     answer = pb.PlanJobResponse(
         offers=_offers(state, spec, Counter(allocation.host_id for allocation in tried.nodes)),
-        nodes_placed=tried.placed,
-        waiting_for="; ".join(words for words in (*waits, backends.few(state, spec)) if words),
+        nodes_placed=placed,
+        waiting_for="; ".join(words for words in (withheld, hosts, backends.few(state, spec)) if words),
         impossible=impossible,
         spare_hosts=[state.hosts[spare.host_id].name for spare in tried.spares],
     )

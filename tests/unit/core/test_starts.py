@@ -15,6 +15,7 @@ from coordinator.core.ids import HostId
 from coordinator.core.model import Instant, Job, JobState, NodeState
 from coordinator.core.spec import AfterWhen, Dependency, JobSpec, Placement, RetryEvent, RetryPolicy
 from coordinator.core.turn import Turn
+from coordinator.rpc.planning import plan_to_proto
 from tests.fakes.world import World, hardware
 
 SPEC = JobSpec(argv=("x",), placement=Placement.ANY)
@@ -173,6 +174,17 @@ def test_a_withheld_job_is_stopped_at_once() -> None:
     assert state(world, follower) is JobState.STOPPED
     end(world, train)
     assert state(world, follower) is JobState.STOPPED
+
+
+def test_a_plan_says_what_would_be_waited_for_and_knows_names() -> None:
+    world = one_host()
+    world.submit(replace(SPEC, name="train"))
+    answer = plan_to_proto(world.state, after(("train", AfterWhen.FAILED)), "ann")
+    assert (answer.nodes_placed, answer.waiting_for) == (0, "waits for j-1 (train) to fail")
+    answer = plan_to_proto(world.state, replace(SPEC, schedule="0 2 * * *"), "ann")
+    assert (answer.nodes_placed, answer.waiting_for) == (0, "waits for its time, by the schedule '0 2 * * *' in UTC")
+    with pytest.raises(NotFound, match="there is no job 'tran'"):
+        plan_to_proto(world.state, after(("tran", AfterWhen.OK)), "ann")
 
 
 # ---------------------------------------------------------------- schedule
