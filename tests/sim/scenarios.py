@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from coordinator.core.model import HostFacts
-from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, RetryEvent, RetryPolicy
+from coordinator.core.spec import AfterWhen, Dependency, JobSpec, OnNodeFailure, Placement, RetryEvent, RetryPolicy
 from tests.sim.coordinator import BEFORE_COMMIT
 from tests.sim.host import Host, Program
 from tests.sim.user import User
@@ -146,6 +146,23 @@ def output_of_which_a_crash_leaves_the_beginning(world: World, user: User) -> fl
     return 30.0
 
 
+def tried_again_by_a_coordinator_that_dies(world: World, user: User) -> float:
+    """A failed job is tried again, and one waits for its end, over deaths before and after the commit."""
+    _host(world)
+    _submit(world, user, 1.0, Program(seconds=2.0, code=7))
+    world.programs["follower"] = Program(seconds=2.0)
+    _at(world, 6.0, lambda: setattr(world.coordinator, "doomed", BEFORE_COMMIT))
+    _at(world, 6.0, lambda: user.retry("job"))
+    _at(world, 8.0, world.start_coordinator)
+    follower = JobSpec(
+        name="follower", argv=("x",), placement=Placement.ANY, after=(Dependency("job", AfterWhen.DONE),)
+    )
+    _at(world, 13.0, lambda: user.submit(follower, None))
+    _at(world, 13.5, world.kill_coordinator)
+    _at(world, 15.0, world.start_coordinator)
+    return 20.0
+
+
 SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     cut_off_before_the_first_answer,
     ordered_while_the_lease_was_over,
@@ -158,6 +175,7 @@ SCENARIOS: tuple[Callable[[World, User], float], ...] = (
     late_answers_of_a_host_that_is_cut_off,
     repeated_removal_that_was_never_stored,
     output_of_which_a_crash_leaves_the_beginning,
+    tried_again_by_a_coordinator_that_dies,
 )
 
 

@@ -11,6 +11,7 @@ from coordinator.core.events import (
     HostJoined,
     JobSubmitted,
     RemovalRequested,
+    RetryRequested,
     StopRequested,
 )
 from coordinator.core.spec import JobSpec
@@ -51,6 +52,14 @@ class User:
             self.world.trace("stopping", job_id)
 
         self._call(StopRequested(job_id, "ann", abort=abort), stopped)
+
+    def retry(self, job: str) -> None:
+        """Have an ended job tried again; a repeated request finds that it has not ended, or ended anew."""
+
+        def retried(answer: Any) -> None:
+            self.world.trace("tried again", job, answer)
+
+        self._call(RetryRequested(job, "ann"), retried, (Conflict, NotFound))
 
     def cordon(self, host_id: str, seconds: float) -> None:
         """Let no new work on a host, for ``seconds`` after that was accepted; one that is closed already stays so."""
