@@ -7,7 +7,7 @@ are stored as its agent counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.core.ids import AllocationId, JobId, allocation_id
@@ -61,12 +61,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One attempt's output; ``total`` is its final size once the attempt has ended."""
+    """One attempt's output, of ``node`` as it was; ``total`` is its final size once the attempt has ended."""
 
     id: AllocationId
-    rank: int
+    node: Node
     attempt: int
     total: int | None
+
+    @property
+    def rank(self) -> int:
+        """The node's."""
+        return self.node.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +104,11 @@ class Outputs:
         """
         offsets: dict[AllocationId, int] | None = None
         until = None if follow else asyncio.get_running_loop().time() + REST_SECONDS
+        # Nodes whose output is read to its end. Records never change, so identity tells that nothing came after.
+        finished: dict[int, Node] = {}
         while True:
             seen = self._logs.version(selection.job_id)
-            look = await self._engine.read(lambda state: _look(state, selection))
+            look = await self._engine.read(lambda state: _look(state, selection, finished))
             if offsets is None:
                 offsets = {source.id: await self._first(source, selection, start) for source in look.sources}
             complete = look.final
@@ -109,7 +116,12 @@ class Outputs:
                 async for piece in self._rest(source, offsets.get(source.id, 0)):
                     offsets[source.id] = piece.end
                     yield piece
-                complete = complete and source.total is not None and offsets.get(source.id, 0) >= source.total
+                end = offsets.get(source.id, 0)
+                read = source.total is not None and end >= source.total
+                if read and end >= source.node.log_bytes and selection.attempt is None:
+                    # Not where a host is lost with the rest of it: that may come back.
+                    finished[source.rank] = source.node
+                complete = complete and read
             if complete or (until is not None and not look.ended):
                 return
             try:
@@ -182,7 +194,7 @@ class Outputs:
         return self.pieces(Selection(JobId(job_id), rank), follow=True, start=offset)
 
     async def _source(self, job_id: str, rank: int) -> _Source | None:
-        look = await self._engine.read(lambda state: _look(state, Selection(JobId(job_id), rank)))
+        look = await self._engine.read(lambda state: _look(state, Selection(JobId(job_id), rank), {}))
         return look.sources[0] if look.sources else None
 
 
@@ -199,12 +211,17 @@ def _id_of(node: Node) -> AllocationId:
     return allocation_id(node.job_id, node.rank, node.attempt)
 
 
-def _look(state: State, selection: Selection) -> _Look:
+def _look(state: State, selection: Selection, finished: Mapping[int, Node]) -> _Look:
+    """Whose output is to be read, without nodes that are ``finished`` as they are."""
     job = state.jobs.get(selection.job_id)
     if job is None:
         return _Look((), True, state.version)
     nodes = state.nodes[job.id]
-    ranks = sorted(nodes) if selection.rank is None else [selection.rank] if selection.rank in nodes else []
+    if selection.rank is None:
+        # Of a hundred thousand nodes most have long been read.
+        ranks = sorted(rank for rank, node in nodes.items() if finished.get(rank) is not node)
+    else:
+        ranks = [selection.rank] if selection.rank in nodes else []
     sources = tuple(_source(state, nodes[rank], selection.attempt) for rank in ranks)
     chosen = nodes.get(selection.rank) if selection.rank is not None else None
     final = job.state.ended or (chosen is not None and chosen.state.ended and job.id not in state.gangs)
@@ -215,10 +232,10 @@ def _source(state: State, node: Node, attempt: int | None) -> _Source:
     if attempt is not None and attempt != node.attempt:
         other = allocation_id(node.job_id, node.rank, attempt)
         # One of several copies may still write; an earlier attempt gets no more output that anyone waits for.
-        return _Source(other, node.rank, attempt, None if other in state.allocations else 0)
+        return _Source(other, node, attempt, None if other in state.allocations else 0)
     total = node.log_bytes if node.state.ended or node.state is NodeState.PENDING else None
     host = state.hosts.get(node.host_id) if node.host_id is not None else None
     if total is not None and (host is None or host.state is HostState.LOST):
         # Nobody is left to send the rest.
         total = 0
-    return _Source(_id_of(node), node.rank, node.attempt, total)
+    return _Source(_id_of(node), node, node.attempt, total)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,32 @@ def test_a_rest_that_does_not_come_is_waited_for_a_moment_only(tmp_path: Path) -
         assert await read(engine, logs, key) == b"so far"
 
     play(tmp_path, scenario)
+
+
+def test_who_follows_all_nodes_reads_each_once_whichever_ends_first(tmp_path: Path) -> None:
+    async def test(engine: Engine, *_: object) -> None:
+        host = await join(engine)
+        job = await engine.post(JobSubmitted(replace(SPEC, nodes=2), "ann", "r1"))
+        first, second = (AllocationId(f"{job.id}.{rank}.1") for rank in (0, 1))
+        logs = LogStore(LogFiles(tmp_path))
+        seen: list[tuple[int, bytes]] = []
+
+        async def follow() -> None:
+            async for piece in Outputs(engine, logs).pieces(Selection(job.id), follow=True):
+                seen.append((piece.rank, piece.data))
+
+        following = asyncio.create_task(follow())
+        await logs.append_batch([Chunk(second, 0, b"early"), Chunk(first, 0, b"one, ")])
+        await engine.post(HostReported(host.id, host.epoch, (status(second, Phase.ENDED, 5),)))
+        async with asyncio.timeout(5.0):
+            while len(seen) < 2:
+                await asyncio.sleep(0)
+        await logs.append_batch([Chunk(first, 5, b"two")])
+        await engine.post(HostReported(host.id, host.epoch, (status(first, Phase.ENDED, 8),)))
+        async with asyncio.timeout(5.0):
+            await following
+        assert sorted(seen[:2]) == [(0, b"one, "), (1, b"early")]
+        assert seen[2:] == [(0, b"two")]
+        await logs.close()
+
+    with_engine(test)
