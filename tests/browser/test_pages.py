@@ -120,6 +120,20 @@ def test_the_overview_tells_everything_there_is(signed_in: Any, site: RunningSit
     assert signed_in.locator("#jobs tbody tr").count() == 1
 
 
+def test_the_nodes_of_a_search_have_a_column_for_each_parameter(signed_in: Any, site: RunningSite) -> None:
+    search = job(1, nodes=2)
+    site.do(site.reader.put_job(search, node(search, 0)))
+    signed_in.goto("/jobs/j-1")
+    signed_in.wait_for_selector("[data-rank='0']")
+    second = replace(node(search, 1), parameters={"lr": "1e-4", "seed": "<b>7</b>"})
+    site.do(site.reader.put_job(search, second))
+    signed_in.wait_for_selector("[data-rank='1']")
+    titles = signed_in.locator("thead th").all_inner_texts()
+    assert [title.lower() for title in titles[:4]] == ["rank", "lr", "seed", "state"]
+    assert signed_in.locator("[data-rank='1'] td").all_inner_texts()[1:3] == ["1e-4", "<b>7</b>"]
+    assert signed_in.locator("[data-rank='0'] td").all_inner_texts()[1:3] == ["–", "–"]
+
+
 def test_details_stay_open_and_focus_stays_when_a_host_changes(signed_in: Any, site: RunningSite) -> None:
     site.do(site.reader.put_host(host(1)))
     signed_in.click("[data-host=h-1] summary")
