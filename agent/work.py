@@ -85,6 +85,7 @@ class Work:
             touched.update(dict.fromkeys(self.observed))
             self._informed = True
             self.desired.clear()
+            self._next.clear()
         for desired in update.allocations:
             self.desired[desired.id] = desired
             touched[desired.id] = None
@@ -94,6 +95,9 @@ class Work:
             self.desired.pop(key, None)
             touched[key] = None
         touched.update((self._next[key], None) for key in tuple(touched) if key in self._next)
+        for key in update.removed:
+            if key not in self.observed:
+                self._next.pop(key, None)
         self._reconcile(touched)
 
     def hear(self, news: list[Message]) -> None:
