@@ -1,4 +1,4 @@
-"""Cron expressions, in UTC: five fields, and the next minute that all of them admit.
+"""Cron expressions, in UTC: five fields, and the next minute that all of them admit. ``;`` divides several.
 
 A day is right when its date and its weekday are; when neither field begins with ``*``, one of the two is enough, as
 cron has always had it.
@@ -87,9 +87,17 @@ def parse(expression: str) -> Cron:
     return cron
 
 
-def next_after(expression: str, unix_seconds: float) -> float:
-    """The first time of the expression after a moment, both in Unix seconds. Raises ``Wrong``."""
-    cron = parse(expression)
+def parse_all(schedule: str) -> tuple[Cron, ...]:
+    """Read one or several expressions. Raises ``Wrong``."""
+    return tuple(parse(expression.strip()) for expression in schedule.split(";"))
+
+
+def next_after(schedule: str, unix_seconds: float) -> float:
+    """The first time of any of the expressions after a moment, both in Unix seconds. Raises ``Wrong``."""
+    return min(_next_after(cron, unix_seconds) for cron in parse_all(schedule))
+
+
+def _next_after(cron: Cron, unix_seconds: float) -> float:
     now = datetime.fromtimestamp(unix_seconds // 60 * 60, UTC)
     today = now.date()
     if cron.admits(today):

@@ -12,6 +12,8 @@ from enum import Enum
 from itertools import accumulate
 from math import prod
 
+_SHOWN, _SHOWN_LETTERS = 1000, 50_000
+
 
 class MatrixSource(Enum):
     """Where the values come from; it decides the names of the variables that a node gets them in."""
@@ -59,6 +61,14 @@ class Matrix:
     def __len__(self) -> int:
         """How many nodes the job has."""
         return self.combinations() - sum(stop - start for start, stop in self.excluded) + len(self.included)
+
+    def is_long(self) -> bool:
+        """Whether its values are too many to go along wherever the job is shown: thousands of lines, say."""
+        if sum(len(axis.values) for axis in self.axes) + len(self.excluded) + len(self.included) > _SHOWN:
+            return True
+        texts = [text for axis in self.axes for text in axis.values]
+        texts += [text for entry in self.included for text in entry.values()]
+        return sum(map(len, texts)) > _SHOWN_LETTERS
 
     def values(self, rank: int) -> dict[str, str]:
         """The parameters of a node by name. Raises IndexError beyond the last one."""

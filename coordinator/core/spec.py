@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 
@@ -289,3 +289,7 @@ class JobSpec:
     preemptible: bool = False
     budget: float | None = None
     utilization: UtilizationPolicy | None = None
+
+    def brief(self) -> JobSpec:
+        """The same without a long matrix, for those who look at many jobs, or at one again and again."""
+        return replace(self, matrix=None) if self.matrix is not None and self.matrix.is_long() else self

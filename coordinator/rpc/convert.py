@@ -24,9 +24,9 @@ HIDDEN = "(hidden)"
 
 
 def job_to_proto(view: JobView) -> pb.Job:
-    """A job with its counts; the reason is what it waits for now."""
+    """A job with its counts; the reason is what it waits for now. Without a long matrix: nodes have their values."""
     job, counts = view.job, view.counts
-    spec = spec_to_pb(job.spec)
+    spec = spec_to_pb(job.spec.brief())
     for env in (spec.env, *(each.env for each in spec.variants), *(each.env for each in spec.groups)):
         for name in env:
             # Often a secret; whoever may look at jobs need not see it.

@@ -95,15 +95,11 @@ def _job(text: str) -> str:
 
 
 def parse_schedule(value: object) -> str:
-    """``0 2 * * *``, or dstack's ``{cron: 0 2 * * *}``. Raises ``Wrong``."""
+    """``0 2 * * *``, or dstack's ``{cron: 0 2 * * *}``, or a list instead of one. Raises ``Wrong``."""
     if isinstance(value, dict) and value.keys() != {"cron"}:
         raise Wrong("schedule is a cron expression; write schedule: '0 2 * * *', or 'cron: 0 2 * * *' under it")
-    cron = value["cron"] if isinstance(value, dict) else value
-    if isinstance(cron, list):
-        if len(cron) != 1:
-            raise Wrong(
-                "schedule has several cron expressions, which is not supported yet; put them into one, such as"
-                " '0 2,14 * * *', or submit a job for each"
-            )
-        (cron,) = cron
-    return check_schedule(" ".join(text_of(cron).split()))
+    crons = value["cron"] if isinstance(value, dict) else value
+    each = [" ".join(text_of(cron).split()) for cron in (crons if isinstance(crons, list) else [crons])]
+    if not each:
+        raise Wrong("schedule has no cron expression; write for example '0 2 * * *', or leave it out")
+    return check_schedule("; ".join(each))

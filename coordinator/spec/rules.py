@@ -173,9 +173,9 @@ def check_near(near: str) -> str:
 
 
 def check_schedule(schedule: str) -> str:
-    """A cron expression. Raises ``Wrong``."""
+    """One or several cron expressions, divided by ``;``. Raises ``Wrong``."""
     try:
-        cron.parse(schedule)
+        cron.parse_all(schedule)
     except cron.Wrong as wrong:
         raise Wrong(str(wrong)) from None
     return schedule

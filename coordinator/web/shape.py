@@ -57,7 +57,7 @@ def job(view: JobView) -> Json:
             "state": record.state.value,
             "reason": view.reason,
             "exit_code": record.exit_code,
-            "spec": spec_shape(record.spec),
+            "spec": spec_shape(record.spec.brief()),
             "counts": asdict(view.counts),
             "submitted_at": record.submitted_at,
             "started_at": record.started_at,

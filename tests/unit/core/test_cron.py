@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.core.cron import FIELDS, Field, Wrong, next_after
+from coordinator.core.cron import FIELDS, Field, Wrong, next_after, parse_all
 
 # So far the walk goes: longer than any schedule below rests.
 WALKED_MINUTES = 3 * 24 * 60
@@ -128,3 +128,11 @@ def test_nonsense_is_refused_with_the_way_out(expression: str, said: str) -> Non
     with pytest.raises(Wrong, match="schedule") as wrong:
         next_after(expression, 0)
     assert said in str(wrong.value)
+
+
+def test_of_several_the_first_that_comes() -> None:
+    both = "0 2 * * *; 30 14 * * *"
+    assert next_after(both, at("2026-11-23 03:00")) == at("2026-11-23 14:30")
+    assert next_after(both, at("2026-11-23 14:30")) == at("2026-11-24 02:00")
+    with pytest.raises(Wrong, match="'x' is not a cron expression"):
+        parse_all("0 2 * * *; x")

@@ -192,6 +192,11 @@ def test_forms_of_schedule(tmp_path: Path, text: str) -> None:
     assert spec_of(tmp_path, f"schedule: {text}\n").schedule == "0 2 * * *"
 
 
+@pytest.mark.parametrize("text", ["{cron: [0 2 * * *, 30 14 * * 1]}", "[0 2 * * *, 30 14 * * 1]"])
+def test_a_schedule_of_several(tmp_path: Path, text: str) -> None:
+    assert spec_of(tmp_path, f"schedule: {text}\n").schedule == "0 2 * * *; 30 14 * * 1"
+
+
 @pytest.mark.parametrize(
     ("body", "line"),
     [
@@ -228,7 +233,8 @@ def test_forms_of_schedule(tmp_path: Path, text: str) -> None:
         ("after: [a, a:done]", "job.yml:4: after names 'a' twice; one end of a job is waited for; keep one of them"),
         ("schedule: daily", "job.yml:4: schedule 'daily' is not a cron expression; it has 5 fields: minute hour"),
         ("schedule: {at: 5}", "job.yml:4: schedule is a cron expression; write schedule: '0 2 * * *', or 'cron: 0 2"),
-        ("schedule: {cron: [a, b]}", "job.yml:4: schedule has several cron expressions, which is not supported"),
+        ("schedule: {cron: [0 2 * * *, b]}", "job.yml:4: schedule 'b' is not a cron expression; it has 5 fields"),
+        ("schedule: {cron: []}", "job.yml:4: schedule has no cron expression; write for example '0 2 * * *', or"),
     ],
 )  # fmt: skip
 def test_errors_name_the_line_and_the_way_out(tmp_path: Path, body: str, line: str) -> None:

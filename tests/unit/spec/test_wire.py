@@ -260,3 +260,16 @@ def test_bad_specifications_are_refused(spoil: Callable[[pb.JobSpec], None], tex
         spec_from_pb(message)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_values_of_nodes_have_a_limit_of_their_own() -> None:
+    # 700 bytes a line, so that the number of nodes is no matter.
+    lines = tuple(f"{n:0700d}" for n in range(11_000))
+    spec = JobSpec(commands=("x",), placement=Placement.ANY, nodes=11_000, matrix=Matrix((Axis("line", lines),)))
+    message = spec_to_pb(spec)
+    assert message.ByteSize() > 7 * 2**20
+    assert spec_from_pb(message) == spec
+    message.matrix.axes[0].values.extend(f"x{n:0700d}" for n in range(1_000))
+    message.nodes = 12_000
+    with pytest.raises(Invalid, match="the values of the nodes have 8449000 bytes; at most 8388608 are taken"):
+        spec_from_pb(message)

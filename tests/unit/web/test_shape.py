@@ -9,9 +9,10 @@ from typing import Any
 from rallypoint.v1 import types_pb2
 
 from coordinator.cli.shape import plain
+from coordinator.core.matrix import Axis, Matrix
 from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
-from coordinator.core.spec import FileArchive, GpuRequest, Range, Resources
-from coordinator.rpc.convert import host_to_proto, job_to_proto, network_to_proto, node_to_proto
+from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, Resources, Variant
+from coordinator.rpc.convert import HIDDEN, host_to_proto, job_to_proto, network_to_proto, node_to_proto
 from coordinator.views import NetworkView
 from coordinator.web import shape
 from tests.fakes.reader import gpu, host, job, node
@@ -98,6 +99,31 @@ def test_the_commands_json_and_the_pages_json_are_one() -> None:
         assert _strictly(plain(node_to_proto(each_node))) == _strictly(shape.node(each_node))
     seen = NetworkView("", ("x", ""), ())
     assert _strictly(plain(network_to_proto(seen))) == _strictly(shape.network(seen))
+
+
+def test_who_looks_at_jobs_sees_no_secret_and_no_thousands_of_lines() -> None:
+    view = job(1)
+    spec = replace(view.job.spec, placement=Placement.ANY, variants=(Variant("v", env={"SECRET": "hunter2"}),))
+    spec = replace(spec, matrix=Matrix((Axis("line", tuple(map(str, range(1000)))),)))
+    shown = replace(view, job=replace(view.job, spec=spec))
+    said, told = job_to_proto(shown), shape.job(shown)
+    assert said.spec.variants[0].env == {"SECRET": HIDDEN}
+    assert (said.spec.matrix.axes[0].values[999], told["spec"]["matrix"]["axes"][0]["values"][999]) == ("999", "999")
+    assert "hunter2" not in json.dumps(told)
+
+    longer = Matrix((Axis("line", tuple(map(str, range(1001)))),))
+    wider = Matrix((Axis("line", ("x" * 50_001,)),))
+    for matrix in (longer, wider):
+        shown = replace(view, job=replace(view.job, spec=replace(spec, matrix=matrix)))
+        assert not job_to_proto(shown).spec.HasField("matrix")
+        assert shape.job(shown)["spec"]["matrix"] is None
+
+
+def test_a_groups_variables_are_hidden() -> None:
+    view = job(1)
+    shown = replace(view, job=replace(view.job, spec=replace(view.job.spec, groups=(NodeGroup("g", env={"A": "b"}),))))
+    assert job_to_proto(shown).spec.groups[0].env == {"A": HIDDEN}
+    assert shape.job(shown)["spec"]["groups"][0]["env_names"] == ["A"]
 
 
 def test_nothing_is_said_with_an_empty_text_or_a_zero() -> None:
