@@ -26,6 +26,8 @@ from coordinator.core.turn import Turn
 
 # While this deadline stands nothing is placed.
 HOLD = "hold:placement"
+# What changes again and again while it is planned for is left to the next turn.
+MAX_PASSES = 8
 
 
 def plan(turn: Turn) -> None:
@@ -41,8 +43,9 @@ def plan(turn: Turn) -> None:
     work = Work()
     due = reservations.begin(state, turn.at.served) or planning.unfinished
     # Again for what a gang gave up that can't be formed anew, and for hosts that are kept for nobody any more.
-    while state.fresh_jobs or state.changed_hosts or due:
-        due = False
+    passes = 0
+    while (state.fresh_jobs or state.changed_hosts or due) and passes < MAX_PASSES:
+        due, passes = False, passes + 1
         fresh, changed = state.fresh_jobs, state.changed_hosts
         state.fresh_jobs, state.changed_hosts = set(), set()
         for job_id in tuple(state.spared):
