@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from coordinator.core import copies, fit, max_running, score
 from coordinator.core.attempts import reserve
-from coordinator.core.changes import JobUpdated
+from coordinator.core.changes import DeadlineSet, JobUpdated
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host, Job, JobState, Node, Phase
 from coordinator.core.offers import Offer, Offers
@@ -15,6 +15,7 @@ from coordinator.core.queue import Line
 from coordinator.core.reservations import Walk
 from coordinator.core.rounds import Outcome, Work
 from coordinator.core.state import State
+from coordinator.core.steering import Steering, steer_deadline
 from coordinator.core.turn import Turn
 
 
@@ -50,21 +51,31 @@ class Anywhere:
     def _place_nodes(self, job: Job, offers: Offers, most: int) -> Outcome:
         """Place up to so many nodes of the job, each on the best host there is for it then."""
         state, ready = self.turn.state, self.turn.state.ready[job.id]
-        placed, most = 0, min(most, max_running.room(job, state.counts[job.id]))
+        state.planning.steered.pop(job.id, None)
+        steering = Steering(state, job, offers.asks, self.turn.at.served)
+        slow: list[Offer] = []
+        placed, most, outcome = 0, min(most, max_running.room(job, state.counts[job.id])), Outcome.PASSED
         while placed < most and self.work.left > 0 and (rank := ready.first()) is not None:
             node = state.nodes[job.id].get(rank)
             offer = self._best(job, node, offers)
             if offer is None:
+                outcome = outcome if slow else Outcome.BLOCKED
                 break
+            if steering.refuses(offer):
+                slow.append(offer)
+                continue
             self._place_node(job, rank, node, offer)
             offers.placed(offer.host)
             offers.put_back(state, offer.host.id)
-            placed += 1
-        else:
-            self._begin(job)
-            return Outcome.PLACED if placed else Outcome.PASSED
+            placed, outcome = placed + 1, Outcome.PLACED
+        for offer in slow:
+            offers.put_back(state, offer.host.id)
+        if slow and ready:
+            state.planning.steered[job.id] = steering.words(slow[0])
+            # The faster ones may take longer than was thought.
+            self.turn.record(DeadlineSet(steer_deadline(job), self.turn.at.mono + slow[0].terms.hours * 3600.0))
         self._begin(job)
-        return Outcome.BLOCKED
+        return outcome
 
     def _begin(self, job: Job) -> None:
         state = self.turn.state

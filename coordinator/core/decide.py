@@ -124,6 +124,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
         kind, _, name = key.partition(":")
         if kind in _JOB_DEADLINES and JobId(name) in state.jobs:
             _JOB_DEADLINES[kind](turn, state.jobs[JobId(name)])
+        if kind == "steer" and JobId(name) in state.unfinished:
+            state.fresh_jobs.add(JobId(name))
         if kind == "rest":
             _rested(turn, name)
         if kind == "reform" and JobId(name) in state.unfinished:

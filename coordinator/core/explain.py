@@ -22,9 +22,13 @@ from coordinator.core import (
     startup,
     waits,
 )
-from coordinator.core.ids import HostId
+from coordinator.core.asks import Asks
+from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Host, Job, JobState
-from coordinator.core.spec import JobSpec, Placement
+from coordinator.core.offers import Offers
+from coordinator.core.pace import UNKNOWN
+from coordinator.core.program import variant_of
+from coordinator.core.spec import JobSpec, Placement, Variant
 from coordinator.core.state import State
 from coordinator.core.usage import Usage
 
@@ -38,15 +42,40 @@ class Offer:
     nodes_ever: int
     rejection: str
     chosen: int = 0
+    # What a host that fits is compared by, and the variant that a node would run as there.
+    terms: score.Terms | None = None
+    variant: Variant | None = None
+    # What would make a host fit that does not now.
+    remedy: str = ""
 
 
-def offers(state: State, spec: JobSpec) -> tuple[Offer, ...]:
-    """One offer a host, in the order in which hosts would be asked, the rejected ones last."""
-    found = [_best_offer(state, host, spec) for host in state.hosts.values()]
+def offers(state: State, spec: JobSpec, job: Job | None = None) -> tuple[Offer, ...]:
+    """One offer a host, in the order in which hosts would be asked, the rejected ones last; ``job``: to more of its
+    nodes."""
+    asking = job or Job(JobId(""), 0, "", "", "", spec, 0.0)
+    means = state.paces.get(asking.id)
+    scoring = Offers(Asks.of(asking, UNKNOWN if means is None else means.pace))
+    scoring.count_nodes(state)
+    found = [_scored(state, scoring, _best_offer(state, host, spec), spec) for host in state.hosts.values()]
     if spec.placement is Placement.CLUSTER and spec.nodes > 1:
         found = _without_group(state, spec, found)
-    found.sort(key=lambda o: (o.nodes_now == 0, o.nodes_ever == 0, o.host.facts.price_per_hour or 0.0, o.host.name))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda offer: _order(spec, offer)))
+
+
+def _order(spec: JobSpec, offer: Offer) -> tuple[bool, bool, score.Key, str]:
+    key = () if offer.terms is None else score.key(spec.optimize, offer.terms)
+    return (offer.nodes_now == 0, offer.nodes_ever == 0, key, offer.host.name)
+
+
+def _scored(state: State, scoring: Offers, offer: Offer, spec: JobSpec) -> Offer:
+    """The same, with what the planner compares the host by."""
+    best = scoring.offer(state, offer.host.id) or scoring.offer(state, offer.host.id, idle=True)
+    if best is None:
+        return offer
+    remedy = ""
+    if not offer.nodes_now and fit.unusable(offer.host) is None:
+        remedy = fit.remedy(offer.host, state.usage[offer.host.id], best.option.need)
+    return replace(offer, terms=best.terms, variant=variant_of(spec, best.option.name), remedy=remedy)
 
 
 def _best_offer(state: State, host: Host, spec: JobSpec) -> Offer:
@@ -152,7 +181,7 @@ def summary(state: State, job: Job) -> str:
         begins = _rests(state, job) or "is about to be formed again"
         return f"{begins}, on the hosts that it still holds (before: {job.reason})"
     if job.state is JobState.QUEUED or pending:
-        waiting = preempt.waiting(state, job) or nearness.waiting(state, job)
+        waiting = preempt.waiting(state, job) or nearness.waiting(state, job) or state.planning.steered.get(job.id, "")
         waiting = waiting or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
         limited = max_running.reached(job, state.counts[job.id])

@@ -183,6 +183,21 @@ def not_now(host: Host, usage: Usage, need: Need) -> str | None:
     return f"needs {_count(need.gpus, 'GPU')}, {idle} of {len(found.gpus)} that match are free"
 
 
+def remedy(host: Host, usage: Usage, need: Need) -> str:
+    """What would make the host fit that could hold the node when idle: what else would have to be free there."""
+    hardware = host.hardware
+    assert hardware is not None
+    found = match(hardware, need)
+    cpus = need.cpus - (hardware.cpus - usage.cpus)
+    memory = _memory_of(hardware, need) - (hardware.memory_bytes - usage.memory_bytes)
+    missing = [_count(cpus, "CPU")] if cpus > 0 else []
+    missing += [f"{in_gb(memory)} of memory"] if memory > 0 else []
+    gpus = need.gpus - len(_idle(hardware, usage, found))
+    if need.share == 1.0 and gpus > 0:
+        missing.append(_count(gpus, "GPU"))
+    return f"with {' and '.join(missing)} more free" if missing else ""
+
+
 def room(host: Host, usage: Usage, need: Need, limit: int) -> int:
     """How many such nodes the host can hold beside what it holds, at most ``limit``. Presumes ``never`` is None."""
     hardware = host.hardware

@@ -17,6 +17,7 @@ from coordinator.core.asks import Asks, Option
 from coordinator.core.ids import HostId
 from coordinator.core.model import Hardware, Host
 from coordinator.core.spec import Optimize
+from coordinator.core.usage import Usage
 
 if TYPE_CHECKING:
     from coordinator.core.state import State
@@ -42,6 +43,9 @@ class _Fit(NamedTuple):
     hours: float
     # Whether that is more than a guess.
     paced: bool
+
+
+_NOTHING = Usage()
 
 
 # Key, number of the entry (the highest of a host counts), host.
@@ -73,7 +77,7 @@ class Offers:
     def refresh(self, state: State) -> None:
         """Take in what changed since."""
         planning = state.planning
-        recount = self.asks.alone is not None and self._recount(state)
+        recount = self.count_nodes(state)
         changed = None if self._read is None or recount else planning.freed.since(self._read)
         if changed is not None and self.asks.optimize is Optimize.PACK:
             taken = planning.taken.since(self._taken)
@@ -139,13 +143,14 @@ class Offers:
 
     # ------------------------------------------------------------ looking at one host
 
-    def offer(self, state: State, host_id: HostId) -> Offer | None:
-        """What the host offers now: of the options with room there the best; None without any."""
+    def offer(self, state: State, host_id: HostId, *, idle: bool = False) -> Offer | None:
+        """What the host offers now (``idle``: if nothing were held, and it took work): of the options with room there
+        the best; None without any."""
         self.looks += 1
         host = state.hosts.get(host_id)
-        if host is None or host.hardware is None or fit.unusable(host) is not None:
+        if host is None or host.hardware is None or (not idle and fit.unusable(host) is not None):
             return None
-        hardware, usage = host.hardware, state.usage[host_id]
+        hardware, usage = host.hardware, state.usage[host_id] if not idle else _NOTHING
         best: Offer | None = None
         paced = False
         for found in self._fits_of(state, host, hardware):
@@ -204,10 +209,10 @@ class Offers:
         self._latest[offer.host.id] = self._entries
         return offer.key, self._entries, offer.host.id
 
-    def _recount(self, state: State) -> bool:
-        """Count the job's nodes anew; whether there are other ones than were known."""
-        assert self.asks.alone is not None
-        assert self.asks.spread is not None
+    def count_nodes(self, state: State) -> bool:
+        """Count the nodes of a job that spreads them; whether there are other ones than were known."""
+        if self.asks.alone is None or self.asks.spread is None:
+            return False
         domains: dict[Hashable, int] = {}
         here: dict[HostId, int] = {}
         for allocation_id in state.job_allocations.get(self.asks.alone, ()):

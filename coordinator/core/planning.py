@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from coordinator.core import fit
 from coordinator.core.asks import Asks
-from coordinator.core.ids import HostId
+from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Hardware
 from coordinator.core.offers import Offers
 
@@ -53,10 +53,12 @@ class Planning:
     ``freed`` tells of hosts that changed for the better, ``taken`` of those on which something was held.
     """
 
-    __slots__ = ("_offers", "_shapes", "_shapes_of", "freed", "taken", "unfinished")
+    __slots__ = ("_offers", "_shapes", "_shapes_of", "freed", "steered", "taken", "unfinished")
 
     def __init__(self) -> None:
         self.unfinished = False
+        # Jobs whose last nodes wait for faster hosts, and the words for it.
+        self.steered: dict[JobId, str] = {}
         self.freed = Log()
         self.taken = Log()
         self._offers: OrderedDict[Asks, Offers] = OrderedDict()

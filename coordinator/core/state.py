@@ -257,6 +257,7 @@ class State:
         self.resting.pop(job.id, None)
         self.withheld.pop(job.id, None)
         self.paces.pop(job.id, None)
+        self.planning.steered.pop(job.id, None)
         self.chains.pace.pop(job.id, None)
         self._near_no_more(job)
         self.to_follow.add(job.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from rallypoint.v1 import access_service_pb2 as access_pb
 from rallypoint.v1 import job_service_pb2 as job_pb
 from rallypoint.v1 import types_pb2 as pb
@@ -10,6 +12,7 @@ from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core import model
 from coordinator.core.explain import Offer
+from coordinator.core.score import Terms
 from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
 from coordinator.views import HostView, JobView, NetworkView, NodeView
@@ -295,6 +298,7 @@ def offer_to_proto(offer: Offer, network: str, usage: Usage) -> job_pb.Offer:
     hardware = host.hardware or model.Hardware()
     names = [gpu.name for gpu in hardware.gpus]
     gpus = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
+    variant = offer.variant
     return job_pb.Offer(
         host_id=host.id,
         host_name=host.name,
@@ -312,6 +316,21 @@ def offer_to_proto(offer: Offer, network: str, usage: Usage) -> job_pb.Offer:
         cpus_free=max(0, hardware.cpus - usage.cpus),
         memory_free_bytes=max(0, hardware.memory_bytes - usage.memory_bytes),
         gpus_free=sum(gpu.uuid not in usage.gpus for gpu in hardware.gpus),
+        variant="" if variant is None else variant.name,
+        precision="" if variant is None else variant.precision,
+        score=None if offer.terms is None else _score_to_proto(offer.terms),
+        remedy=offer.remedy,
+    )
+
+
+def _score_to_proto(terms: Terms) -> job_pb.Score:
+    return job_pb.Score(
+        price_per_hour=terms.rate,
+        hours=terms.hours,
+        latency_seconds=terms.latency if isfinite(terms.latency) else None,
+        held=terms.held,
+        in_domain=terms.domain,
+        here=terms.here,
     )
 
 

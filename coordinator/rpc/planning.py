@@ -60,7 +60,7 @@ def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
         job=job_to_proto(snapshots.job_view(state, job)),
         summary=explain.summary(state, job),
         # Where an ended job could run now is not what it was about.
-        offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job)),
+        offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job), job),
         networks=[network_to_proto(view) for view in snapshots.networks(state)],
     )
     expected = reservations.expected_start(state, job) if _waits(state, job) else None
@@ -74,10 +74,10 @@ def _waits(state: State, job: Job) -> bool:
     return not job.state.ended and bool(state.pending[job.id]) and job.id not in state.withheld
 
 
-def _offers(state: State, spec: JobSpec, chosen: Mapping[HostId, int]) -> list[pb.Offer]:
+def _offers(state: State, spec: JobSpec, chosen: Mapping[HostId, int], job: Job | None = None) -> list[pb.Offer]:
     membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
     offers = []
-    for offer in explain.offers(state, spec):
+    for offer in explain.offers(state, spec, job):
         host = offer.host.id
         chosen_here = replace(offer, chosen=chosen.get(host, 0))
         message = offer_to_proto(chosen_here, membership.get(host, ""), state.usage[host])

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.core import explain
 from coordinator.core.changes import RoundTripSeen
-from coordinator.core.events import AllocationStatus, CordonRequested
+from coordinator.core.events import AllocationStatus, CordonRequested, StopRequested
 from coordinator.core.model import Allocation, EndCause, HostFacts, Job, Phase
 from coordinator.core.spec import (
     GpuRequest,
@@ -264,3 +264,49 @@ def test_what_the_jobs_own_nodes_took_orders_hosts_of_which_nothing_is_said() ->
     world.asleep.add(slow.id)
     world.post(CordonRequested("fast", cordoned=False))
     assert sorted(where(world, job)) == ["fast", "slow"]
+
+
+# ---------------------------------------------------------------- the last nodes
+
+
+def test_a_slow_host_gets_none_of_the_last_nodes_when_the_faster_ones_are_done_sooner() -> None:
+    world = World()
+    world.add_host("fast", hardware(2, 1, prefix="fast"))
+    job = world.submit(spec(4, variants=(FP8, SLOW), where=HostFilter(hosts=("fast", "slow"))))
+    # One node in 15 minutes on the GPU, in ten hours on CPUs alone: three more are sooner done where the first is.
+    world.add_host("slow", hardware(8))
+    assert [a.variant for a in world.held(job.id)] == ["fp8"]
+    said = explain.summary(world.state, world.job(job.id))
+    assert said.startswith("3 nodes wait for the job's faster hosts, which are done with all before slow with one")
+    world.end(world.held(job.id)[0].id)
+    assert [a.variant for a in world.held(job.id)] == ["fp8"]
+    assert len(world.state.pending[job.id]) == 2
+
+
+def test_slow_hosts_take_nodes_while_many_are_left_and_when_fast_ones_do_not_keep_their_promise() -> None:
+    world = World()
+    world.add_host("fast", hardware(1, 1, prefix="fast"))
+    world.add_host("slow", hardware(3))
+    many = world.submit(spec(80, variants=(FP8, SLOW)))
+    assert [a.variant for a in world.held(many.id)] == ["fp8", "cpu", "cpu", "cpu"]
+    world.post(StopRequested(many.id, "ann"))
+    for allocation in world.held(many.id):
+        world.obey(allocation)
+    few = world.submit(spec(3, variants=(FP8, SLOW)))
+    assert [a.variant for a in world.held(few.id)] == ["fp8", "cpu", "cpu"][: len(world.held(few.id))]
+    world.advance(11 * 3600.0)
+    assert [a.variant for a in world.held(few.id)] == ["fp8", "cpu", "cpu"]
+
+
+def test_offers_tell_the_terms_by_which_the_planner_chooses() -> None:
+    world = mixed(8.0, 2.0, 1.0)
+    found = explain.offers(world.state, spec(2, variants=(FP8, BF16)))
+    assert [(o.host.name, o.variant and o.variant.name) for o in found] == [
+        ("a100", "bf16"),
+        ("h100", "fp8"),
+        ("cpu", None),
+    ]
+    assert [o.terms and (o.terms.rate, o.terms.hours) for o in found] == [(1.0, 0.5), (4.0, 0.25), None]
+    world.submit(spec(2, gpu(1, "A100")))
+    full = next(o for o in explain.offers(world.state, spec(1, gpu(2, "A100"))) if o.host.name == "a100")
+    assert (full.rejection, full.remedy) == ("needs 2 GPUs, 0 of 2 that match are free", "with 2 GPUs more free")
