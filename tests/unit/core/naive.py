@@ -104,7 +104,7 @@ class Naive:
         )
         held = self.held.get(user, [0.0, 0.0, 0.0])
         share = max(part / whole if whole else 0.0 for part, whole in zip(held, fleet, strict=True))
-        return share + self.state.shares.recent(user, self.served)
+        return round(share + self.state.shares.recent(user, self.served), 9)
 
 
 def reordered(state: State) -> None:
