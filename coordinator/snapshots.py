@@ -9,7 +9,7 @@ from coordinator.core import absence, backends, copies, explain, ledger, nearnes
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
-from coordinator.core.program import parameters_of
+from coordinator.core.program import group_of, parameters_of
 from coordinator.core.state import State
 from coordinator.paging import PAGE, NodeQuery, choose
 from coordinator.views import (
@@ -70,6 +70,8 @@ def _waits(job: Job, pending: int) -> bool:
 def node_view(state: State, node: Node) -> NodeView:
     """A node with the name of its host, and what it waits for if that is away."""
     host = state.hosts.get(node.host_id) if node.host_id is not None else None
+    spec = state.jobs[node.job_id].spec
+    _, part = group_of(spec, node.rank)
     if host is not None and host.id in state.silent:
         held = state.allocations.get(allocation_id(node.job_id, node.rank, node.attempt))
         if held is not None:
@@ -81,7 +83,8 @@ def node_view(state: State, node: Node) -> NodeView:
         name,
         tuple(_copy_view(state, copy) for copy in several),
         price_per_hour=sum(held.price for held in several or _held(state, node)),
-        parameters=parameters_of(state.jobs[node.job_id].spec, node.rank),
+        parameters=parameters_of(spec, node.rank),
+        group=part.name if part is not None else "",
     )
 
 

@@ -45,7 +45,8 @@ class NodeView:
     """A node and the name of the host it is or was on; of a job with redundancy also its copies, oldest first.
 
     ``price_per_hour``: USD, of all that the node holds now. ``log_dropped``: bytes of its output that are not kept;
-    counted only where output is asked for, as ``last_line`` is looked for. ``parameters`` are its values of a matrix.
+    counted only where output is asked for, as ``last_line`` is looked for. ``parameters`` are its values of a matrix,
+    ``group`` is the name of its group of nodes.
     """
 
     node: Node
@@ -55,6 +56,7 @@ class NodeView:
     price_per_hour: float = 0.0
     parameters: Mapping[str, str] = field(default_factory=dict)
     last_line: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

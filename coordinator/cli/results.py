@@ -39,7 +39,11 @@ _COLUMNS: dict[str, Callable[[pb.Node], str | float]] = {
     "attempt": lambda node: node.attempt,
     "ran": lambda node: node.ended_at - node.started_at if node.started_at and node.ended_at else "",
     "last": lambda node: node.last_line,
+    "variant": lambda node: node.variant,
+    "group": lambda node: node.group,
 }
+# What nodes of one job may differ in, shown where they do.
+_KINDS = ("group", "variant")
 
 
 def choose(client: Client, job: pb.Job, which: str, *, everything: bool = False) -> list[pb.Node]:
@@ -115,20 +119,21 @@ def _key(value: str | float) -> tuple[int, float, str] | None:
 
 
 def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:
-    """A table of nodes, with a column for each parameter and the last line of output where there are any."""
+    """A table of nodes, with columns for group, variant, parameters and the last line of output where there are any."""
     names = list(dict.fromkeys(name for node in nodes for name in sorted(node.parameters)))
+    kinds = [kind for kind in _KINDS if any(getattr(node, kind) for node in nodes)]
     last = any(node.last_line for node in nodes)
     rows: list[list[str]] = []
     for node in nodes:
         code = str(node.exit_code) if node.HasField("exit_code") else ""
         ran = words.age(node.started_at, node.ended_at)
-        values = [node.parameters.get(name, "") for name in names]
+        values = [*(getattr(node, kind) for kind in kinds), *(node.parameters.get(name, "") for name in names)]
         row = [str(node.rank), *values, words.node_state(node), node.host_name, code, str(node.attempt), ran]
         rows.append([*row, *([node.last_line] if last else []), node.reason])
         for copy in node.copies:
             if copy.attempt != node.attempt:
                 # Below the copy that leads the node.
-                row = ["", *("" for _ in names), words.node_state(copy), copy.host_name, "", str(copy.attempt)]
+                row = ["", *("" for _ in values), words.node_state(copy), copy.host_name, "", str(copy.attempt)]
                 rows.append([*row, words.age(copy.started_at), *([""] if last else []), copy.reason])
-    titles = ["RANK", *(name.upper() for name in names), "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR"]
+    titles = ["RANK", *(name.upper() for name in [*kinds, *names]), "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR"]
     print_table([*titles, *(["LAST LINE"] if last else []), "REASON"], rows, to_stderr=to_stderr)

@@ -92,6 +92,8 @@ def node_to_proto(view: NodeView) -> pb.Node:
         log_dropped_bytes=view.log_dropped,
         parameters=view.parameters,
         last_line=view.last_line,
+        variant=view.node.variant,
+        group=view.group,
         price_per_hour=view.price_per_hour,
     )
 

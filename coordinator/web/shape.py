@@ -90,6 +90,8 @@ def node(view: NodeView) -> Json:
             "price_per_hour": view.price_per_hour,
             "parameters": dict(view.parameters),
             "last_line": view.last_line,
+            "variant": record.variant,
+            "group": view.group,
             "address": record.address,
             "last_attempt": record.last_attempt,
             "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],

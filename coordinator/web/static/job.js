@@ -85,7 +85,7 @@ function nodeRow(node) {
   return el(
     "tr",
     { "data-rank": node.rank },
-    el("td", { class: "name" }, String(node.rank), node.reason ? el("p", { class: "reason" }, node.reason) : null),
+    el("td", { class: "name" }, [node.group, String(node.rank)].filter(Boolean).join(" "), node.variant ? el("span", { class: "hint" }, node.variant) : null, node.reason ? el("p", { class: "reason" }, node.reason) : null),
     parameters.map((name) => el("td", { "data-label": name }, node.parameters[name] ?? "–")),
     el("td", { "data-label": "State" }, badge(node.state), exit),
     el("td", { "data-label": "Host" }, node.host_name || "–", node.address ? el("span", { class: "hint" }, node.address) : null, otherCopies(node)),

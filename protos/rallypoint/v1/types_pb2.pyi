@@ -1187,6 +1187,8 @@ class Node(_message.Message):
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     LAST_LINE_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     LOG_DROPPED_BYTES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     state: Global___NodeState.ValueType
@@ -1208,6 +1210,9 @@ class Node(_message.Message):
     """USD an hour that what the node holds now costs."""
     last_line: _builtins.str
     """The last line of its latest attempt's output that is not empty; told by ListNodes where it is asked for."""
+    variant: _builtins.str
+    """Which of the job's variants it runs, and which of its groups it is in; empty: the job has none."""
+    group: _builtins.str
     log_dropped_bytes: _builtins.int
     """Bytes of the latest attempt's output that were dropped; told by GetJob and ListNodes."""
     @_builtins.property
@@ -1240,11 +1245,13 @@ class Node(_message.Message):
         price_per_hour: _builtins.float = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         last_line: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        group: _builtins.str = ...,
         log_dropped_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "last_line", b"last_line", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "parameters", b"parameters", "price_per_hour", b"price_per_hour", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "address", b"address", "attempt", b"attempt", "copies", b"copies", "ended_at", b"ended_at", "exit_code", b"exit_code", "gpu_uuids", b"gpu_uuids", "group", b"group", "host_id", b"host_id", "host_name", b"host_name", "last_attempt", b"last_attempt", "last_line", b"last_line", "log_bytes", b"log_bytes", "log_dropped_bytes", b"log_dropped_bytes", "parameters", b"parameters", "price_per_hour", b"price_per_hour", "rank", b"rank", "reason", b"reason", "started_at", b"started_at", "state", b"state", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
