@@ -32,7 +32,7 @@ class Program:
 
 def is_alike(spec: JobSpec) -> bool:
     """Whether all nodes of the job run just what it says: there is no ``Program`` then."""
-    return not (spec.variants or spec.groups or spec.matrix or _has_references(spec))
+    return not (spec.variants or spec.groups or spec.matrix or _share(spec.resources) or _has_references(spec))
 
 
 def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> Program | None:
@@ -55,6 +55,8 @@ def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> 
         commands, argv = (part.commands, ()) if part.commands else (commands, argv)
         env |= part.env
         given |= _place_in_group(spec, number, part, allocation.rank)
+    resources = resources_of(spec, allocation.rank, allocation.variant)
+    given |= _share(resources)
     values, addresses = parameters_of(spec, allocation.rank), _addresses(spec, group)
     given |= _parameters(spec, values)
     return Program(
@@ -62,7 +64,7 @@ def program_of(job: Job, allocation: Allocation, group: Group | None = None) -> 
         argv=tuple(fill(text, values, addresses) for text in argv),
         env={name: fill(text, values, addresses) for name, text in env.items()},
         given=given,
-        resources=resources_of(spec, allocation.rank, allocation.variant),
+        resources=resources,
     )
 
 
@@ -106,6 +108,12 @@ def _place_in_group(spec: JobSpec, number: int, part: NodeGroup, rank: int) -> d
         "RALLYPOINT_GROUP_RANK": str(rank - first),
         "RALLYPOINT_GROUP_NODES": str(part.nodes),
     }
+
+
+def _share(resources: Resources) -> dict[str, str]:
+    """``1/2``, for a node that must keep to half of a GPU by itself: nothing else tells it."""
+    share = resources.gpu.share if resources.gpu is not None else None
+    return {} if share is None else {"RALLYPOINT_GPU_SHARE": f"{share[0]}/{share[1]}"}
 
 
 def _parameters(spec: JobSpec, values: Mapping[str, str]) -> dict[str, str]:

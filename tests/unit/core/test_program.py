@@ -10,7 +10,7 @@ from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.matrix import Axis, Matrix, MatrixSource
 from coordinator.core.model import Allocation, Group, GroupMember, Job, Phase
 from coordinator.core.program import Program, group_of, program_of, resources_of
-from coordinator.core.spec import JobSpec, NodeGroup, Range, Resources, Variant
+from coordinator.core.spec import GpuRequest, JobSpec, NodeGroup, Range, Resources, Variant
 
 SMALL, LARGE = Resources(cpus=Range(1, 1)), Resources(cpus=Range(8, 8))
 
@@ -45,6 +45,19 @@ def test_a_variant_has_its_own_commands_and_adds_to_the_environment() -> None:
     cpu = program(spec, variant="cpu")
     assert cpu is not None
     assert (cpu.commands, cpu.resources) == (("train",), SMALL)
+
+
+def test_a_node_with_a_share_of_a_gpu_is_told_how_much_it_must_keep_to() -> None:
+    half, third = (Resources(gpu=GpuRequest(share=part)) for part in ((1, 2), (1, 3)))
+    alike = program(JobSpec(commands=("train",), resources=half))
+    assert alike is not None
+    assert (alike.commands, alike.given["RALLYPOINT_GPU_SHARE"]) == (("train",), "1/2")
+    spec = JobSpec(commands=("train",), variants=(Variant("some", third), Variant("whole", LARGE)))
+    some, whole = program(spec, variant="some"), program(spec, variant="whole")
+    assert some is not None
+    assert some.given["RALLYPOINT_GPU_SHARE"] == "1/3"
+    assert whole is not None
+    assert "RALLYPOINT_GPU_SHARE" not in whole.given
 
 
 def groups() -> JobSpec:
