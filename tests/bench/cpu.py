@@ -38,21 +38,20 @@ class Usage:
 
 def used(cluster: Cluster) -> Usage:
     """What the cluster's coordinator, agents, spawners, reapers and tasks have used until now."""
-    found = {"coordinator": 0.0, "agents": 0.0, "spawners": 0.0, "reapers": 0.0, TASKS: 0.0}
-    found["coordinator"] = _own(_stat(cluster.coordinator.pid))
+    found = {"coordinator": _own(_stat(cluster.coordinator.pid))}
     found["agents"] = sum(_own(_stat(agent.program.pid)) for agent in cluster.agents.values())
-    for reaper in _reapers(cluster.folder):
+    return Usage({**found, **used_by_spawners(cluster.folder).seconds})
+
+
+def used_by_spawners(folder: Path) -> Usage:
+    """What the spawners under ``folder``, their reapers and tasks have used until now."""
+    found = {"spawners": 0.0, "reapers": 0.0, TASKS: 0.0}
+    for reaper in _reapers(folder):
         found["reapers"] += _own(_stat(reaper))
         for spawner in _children(reaper):
             found["spawners"] += _own(_stat(spawner))
             found[TASKS] += _collected(_stat(spawner))
     return Usage(found)
-
-
-def of_children() -> float:
-    """Seconds that the collected children of this process have used."""
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def _reapers(folder: Path) -> Iterator[int]:

@@ -44,10 +44,11 @@ class Results:
 
     figures: list[Figure] = field(default_factory=list)
 
-    def add(self, figure: Figure) -> None:
-        """Keep a figure; fails the test when its target is missed."""
-        self.figures.append(figure)
-        assert figure.met, f"target missed: {'  '.join(figure.row())}"
+    def add(self, *figures: Figure) -> None:
+        """Keep figures, all of them; fails the test when the target of one is missed."""
+        self.figures.extend(figures)
+        for figure in figures:
+            assert figure.met, f"target missed: {'  '.join(figure.row())}"
 
     def table(self) -> str:
         """The figures in columns."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pytest
 from tests.bench import peers
 from tests.bench.bare import IN_HAND, bare_loop
 from tests.bench.conftest import client_of
-from tests.bench.cpu import used
+from tests.bench.cpu import Usage, used, used_by_spawners
 from tests.bench.results import Figure, Results, median
 from tests.bench.test_latency import timed_nodes
 from tests.multihost.cluster import Cluster
@@ -85,23 +85,32 @@ def test_short_nodes_a_second(count: int, two: Cluster, tmp_path: Path, results:
         }
         timed_nodes(client, 200)
         rates: dict[str, list[float]] = {name: [] for name in runs}
-        before = used(two)
+        meters: dict[str, Callable[[], Usage]] = {
+            "Rallypoint": lambda: used(two),
+            "bare, in hand": lambda: used_by_spawners(tmp_path),
+        }
+        spent: dict[str, str] = {}
         for _ in range(ROUNDS):
             for name, run in runs.items():
+                before = meters[name]() if name in meters else None
                 rates[name].append(count / run(count))
-        spent = used(two).since(before)
-    report(results, count, {name: median(found) for name, found in rates.items()}, spent.each(count * ROUNDS))
+                if before is not None:
+                    spent[name] = meters[name]().since(before).each(count)
+    report(results, count, {name: median(found) for name, found in rates.items()}, spent)
 
 
-def report(results: Results, count: int, rates: dict[str, float], spent: str) -> None:
+def report(results: Results, count: int, rates: dict[str, float], spent: Mapping[str, str]) -> None:
     """The rates, and how they stand to each other."""
     what = f"{count:,} × /bin/true on two hosts"
     ours = rates["Rallypoint"]
-    for name, rate in rates.items():
-        results.add(Figure(f"{what}: {name}", rate, "a second", note=spent if name == "Rallypoint" else ""))
-    results.add(Figure(f"{what}: of a bare loop that orders each after an end", ours / rates["bare"], "×"))
-    results.add(Figure(f"{what}: of a bare loop that orders ahead", ours / rates["bare, in hand"], "×", OF_BARE, True))
+    figures = [Figure(f"{what}: {name}", rate, "a second", note=spent.get(name, "")) for name, rate in rates.items()]
+    figures.append(Figure(f"{what}: of a bare loop that orders each after an end", ours / rates["bare"], "×"))
+    figures.append(
+        Figure(f"{what}: of a bare loop that orders ahead", ours / rates["bare, in hand"], "×", OF_BARE, True)
+    )
     others = [rates[name] for name in ("hyperqueue", "parsl") if name in rates]
+    if others:
+        figures.append(Figure(f"{what}: of the better peer", ours / max(others), "×", BETTER, True))
+    results.add(*figures)
     if not others:
         pytest.skip(f"{PYTHON} has no peer; pip install hyperqueue parsl")
-    results.add(Figure(f"{what}: of the better peer", ours / max(others), "×", BETTER, True))
