@@ -203,6 +203,7 @@ def _conclusion(plan: job_pb.PlanJobResponse) -> list[str]:
     places = sum(offer.nodes_chosen for offer in plan.offers)
     copies = f" in {places} copies" if places > plan.nodes_placed else ""
     lines = [f"{nodes} would start now{copies}{price}"] if plan.nodes_placed else []
+    lines += [plan.links] if plan.links else []
     if plan.spare_hosts:
         lines.append(f"held as spares: {', '.join(plan.spare_hosts)}")
     if plan.waiting_for:

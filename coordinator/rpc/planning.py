@@ -14,7 +14,7 @@ from coordinator.core.ids import HostId
 from coordinator.core.jobs import with_ids
 from coordinator.core.model import Job
 from coordinator.core.spares import is_spare
-from coordinator.core.spec import JobSpec
+from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State
 from coordinator.core.words import usd
 from coordinator.rpc.convert import job_to_proto, network_to_proto, offer_to_proto
@@ -35,9 +35,15 @@ def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
         waiting_for="; ".join(words for words in (withheld, hosts, backends.few(state, spec)) if words),
         impossible=impossible,
         spare_hosts=[state.hosts[spare.host_id].name for spare in tried.spares],
+        links=_links(state, spec, tried),
     )
     _add_prices(state, spec, tried, answer)
     return answer
+
+
+def _links(state: State, spec: JobSpec, tried: trial.Trial) -> str:
+    formed = spec.placement is Placement.CLUSTER
+    return network.describe_group(state, [allocation.host_id for allocation in tried.nodes]) if formed else ""
 
 
 def _add_prices(state: State, spec: JobSpec, tried: trial.Trial, answer: pb.PlanJobResponse) -> None:

@@ -252,6 +252,7 @@ def test_a_dry_run_fits_a_screen(server: JobServer, command: Command) -> None:
     )
     server.canned.plan.price_basis = "by max_duration, at most"
     server.canned.plan.warnings.append("its budget of 20.00 USD may be spent before it is done")
+    server.canned.plan.links = "link: InfiniBand 400 Gb/s"
     lines = command("submit", "--dry-run", "--", "x").out.splitlines()
     assert lines == [
         "HOST     NETWORK  BACKEND/REGION  GPUS                  CPUS   MEMORY     VARIANT     NODE     LATENCY  NODES",
@@ -261,6 +262,7 @@ def test_a_dry_run_fits_a_screen(server: JobServer, command: Command) -> None:
         "cloud-1: chosen for 4 of the 4 nodes it can hold now (2h a node, 0% held)",
         "rack-1: needs 2 GPUs, 1 of 4 that match are free; would fit with 1 GPU more free",
         "4 nodes would start now, $24.00/h in all, $72.00 until done (by max_duration, at most)",
+        "link: InfiniBand 400 Gb/s",
         "waiting: 2 of 6 nodes wait",
         "note: its budget of 20.00 USD may be spent before it is done",
     ]

@@ -6,6 +6,7 @@ from coordinator.core.model import HostFacts
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
 from coordinator.rpc.planning import explanation_to_proto, plan_to_proto
 from tests.fakes.world import World, hardware
+from tests.unit.core.test_groups import linked
 
 ANY = JobSpec(argv=("x",), placement=Placement.ANY)
 
@@ -53,3 +54,13 @@ def test_what_is_free_of_a_host_is_told_and_when_a_job_that_waits_is_expected_to
     assert (busy.gpus_free, busy.cpus_free) == (0, 31)
     assert 2900 < answer.starts_in_seconds < 3100
     assert not explanation_to_proto(world.state, world.job("j-1")).HasField("starts_in_seconds")
+
+
+def test_the_plan_of_a_group_says_how_its_members_would_be_linked() -> None:
+    world = World()
+    for name, speed in (("slow", 1000), ("a", 25_000), ("b", 100_000)):
+        linked(world, name, speed)
+    plan = plan_to_proto(world.state, JobSpec(argv=("x",), nodes=2), "ann")
+    assert {offer.host_name for offer in plan.offers if offer.nodes_chosen} == {"a", "b"}
+    assert plan.links == "link: slowest interface 25 Gb/s"
+    assert not plan_to_proto(world.state, JobSpec(argv=("x",), nodes=2, placement=Placement.ANY), "ann").links

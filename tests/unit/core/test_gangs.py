@@ -156,6 +156,18 @@ def test_a_failed_host_is_used_again_when_no_other_fits() -> None:
     assert places(world, job) == "a b c"
 
 
+def test_when_all_failed_and_are_back_everyone_has_its_rank_again() -> None:
+    world = a_world("a", "b", "c")
+    job = running(world, spec())
+    lose(world, "c", "a", "b")
+    world.asleep.clear()
+    for name in "cab":
+        world.open(host(world, name))
+    world.probe_all()
+    run(world, job)
+    assert (places(world, job), world.job(job).generation) == ("a b c", 2)
+
+
 def test_a_failed_host_that_is_back_is_avoided_while_another_fits() -> None:
     world = a_world("a", "b", "c", "d")
     job = running(world, spec(retry=RetryPolicy()))
