@@ -32,7 +32,9 @@ MAX_HEADS = 4
 # So many are looked at for one; those that no hosts could hold as things are have none.
 MAX_TRIED = 16
 # So many hosts are looked at anew in one pass, to keep a turn short; the next pass goes on with the others.
-MAX_LOOKS = 1000
+MAX_LOOKS = 200
+# So many are looked at for whoever asks when a job is expected to start.
+MAX_ASKED = 1000
 
 # Of the time until an estimated start, so much must be saved by hosts that are to be kept in place of others.
 SOONER = 0.1
@@ -240,7 +242,7 @@ def expected_start(state: State, job: Job) -> tuple[float, bool] | None:
     if found is not None and found.hosts:
         return max(0.0, found.start.at - now), found.start.estimated
     need, nodes = _asked(job)
-    looked = ((host.id, free_at(state, host, need, now)) for host in islice(state.hosts.values(), MAX_LOOKS))
+    looked = ((host.id, free_at(state, host, need, now)) for host in islice(state.hosts.values(), MAX_ASKED))
     times = {host: at for host, at in looked if at is not None}
     soonest = _soonest(state, times, nodes)
     return None if soonest is None else (max(0.0, soonest[1].at - now), soonest[1].estimated)
