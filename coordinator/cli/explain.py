@@ -30,7 +30,7 @@ def command(job: str, context: str | None, as_json: bool) -> None:
         click.echo(f"nearest: {answer.nearest}")
     if answer.offers:
         click.echo()
-        print_offers(list(answer.offers), verdict=True)
+        print_offers(list(answer.offers), verdict=True, submitted=True)
     for network in answer.networks:
         for link in network.broken_links:
             say(f"network {network.name}: {link}")

@@ -16,8 +16,12 @@ NAMED = 4
 Column = tuple[str, Callable[[job_pb.Offer], str]]
 
 
-def print_offers(offers: Sequence[job_pb.Offer], *, verdict: bool, to_stderr: bool = False) -> None:
+def print_offers(
+    offers: Sequence[job_pb.Offer], *, verdict: bool, to_stderr: bool = False, submitted: bool = False
+) -> None:
     """One host a line; with ``verdict`` lines below say why a host is chosen, or is not, and what would help.
+
+    ``submitted``: hosts are not chosen for nodes of the job, they hold them.
 
     What is said of no host, or the same of all (where they are), is left out, so that the table fits 120 columns.
     """
@@ -28,14 +32,16 @@ def print_offers(offers: Sequence[job_pb.Offer], *, verdict: bool, to_stderr: bo
     rows = list(zip(*(cells for _, cells in shown), strict=True))
     print_table([title for title, _ in shown], rows, to_stderr=to_stderr)
     if verdict:
-        click.echo("\n" + "\n".join(_verdicts(offers)), err=to_stderr)
+        click.echo("\n" + "\n".join(_verdicts(offers, submitted)), err=to_stderr)
 
 
-def _verdicts(offers: Sequence[job_pb.Offer]) -> list[str]:
+def _verdicts(offers: Sequence[job_pb.Offer], submitted: bool) -> list[str]:
     """Hosts of which the same is said share a line."""
     hosts: dict[str, list[str]] = {}
     for offer in offers:
-        hosts.setdefault(_verdict(offer), []).append(offer.host_name)
+        hosts.setdefault(_held(offer) if submitted and offer.nodes_chosen else _verdict(offer), []).append(
+            offer.host_name
+        )
     return [f"{_names(names)}: {verdict}" for verdict, names in hosts.items()]
 
 
@@ -96,6 +102,12 @@ _COLUMNS: tuple[Column, ...] = (
     ("NODES", lambda offer: str(offer.nodes_chosen)),
 )
 _ALWAYS = ("HOST", "NODES")
+
+
+def _held(offer: job_pb.Offer) -> str:
+    """Of a host that holds nodes of the job: what keeps it from more of them is no refusal of the job."""
+    nodes = "one of its nodes" if offer.nodes_chosen == 1 else f"{offer.nodes_chosen} of its nodes"
+    return f"holds {nodes}; room for {offer.nodes_now or 'none'} more"
 
 
 def _verdict(offer: job_pb.Offer) -> str:

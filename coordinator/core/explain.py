@@ -47,11 +47,13 @@ class Offer:
     variant: Variant | None = None
     # What would make a host fit that does not now.
     remedy: str = ""
+    # So many filters refuse the host, even when it is idle.
+    failed: int = 0
 
 
 def offers(state: State, spec: JobSpec, job: Job | None = None) -> tuple[Offer, ...]:
-    """One offer a host, in the order in which hosts would be asked, the rejected ones last; ``job``: to more of its
-    nodes."""
+    """One offer a host, in the order in which hosts would be asked, the rejected ones last, of these the nearest first;
+    ``job``: to more of its nodes."""
     asking = job or Job(JobId(""), 0, "", "", "", spec, 0.0)
     means = state.paces.get(asking.id)
     scoring = Offers(Asks.of(asking, UNKNOWN if means is None else means.pace))
@@ -62,9 +64,19 @@ def offers(state: State, spec: JobSpec, job: Job | None = None) -> tuple[Offer, 
     return tuple(sorted(found, key=lambda offer: _order(spec, offer)))
 
 
-def _order(spec: JobSpec, offer: Offer) -> tuple[bool, bool, score.Key, str]:
+def nearest(found: Sequence[Offer]) -> str:
+    """Of ``offers`` of which none has room now: the host that comes closest, and what would make it fit."""
+    if not found or found[0].nodes_now:
+        return ""
+    offer = found[0]
+    if offer.remedy:
+        return f"{offer.host.name} would fit {offer.remedy}"
+    return f"{offer.host.name} would fit but for this: {offer.rejection}"
+
+
+def _order(spec: JobSpec, offer: Offer) -> tuple[bool, bool, int, score.Key, str]:
     key = () if offer.terms is None else score.key(spec.optimize, offer.terms)
-    return (offer.nodes_now == 0, offer.nodes_ever == 0, key, offer.host.name)
+    return (offer.nodes_now == 0, offer.nodes_ever == 0, offer.failed, key, offer.host.name)
 
 
 def _scored(state: State, scoring: Offers, offer: Offer, spec: JobSpec) -> Offer:
@@ -81,13 +93,13 @@ def _scored(state: State, scoring: Offers, offer: Offer, spec: JobSpec) -> Offer
 def _best_offer(state: State, host: Host, spec: JobSpec) -> Offer:
     """The offer to whichever kind of node the host does most for; of several the first kind counts."""
     offers = [_offer(state, host, need, spec) for need in needs.all_needs(spec)]
-    return max(offers, key=lambda offer: (offer.nodes_now, offer.nodes_ever))
+    return max(offers, key=lambda offer: (offer.nodes_now, offer.nodes_ever, -offer.failed))
 
 
 def _offer(state: State, host: Host, need: fit.Need, spec: JobSpec) -> Offer:
-    rejection = fit.never(host, need)
-    if rejection is not None:
-        return Offer(host, 0, 0, rejection)
+    failed = fit.failed(host, need)
+    if failed:
+        return Offer(host, 0, 0, "; ".join(failed), failed=len(failed))
     limit = 1 if spec.placement is Placement.CLUSTER else spec.nodes
     usage = state.usage[host.id]
     ever = fit.room(host, Usage(), need, limit)

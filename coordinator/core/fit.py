@@ -5,6 +5,7 @@ Each filter answers None or the reason. ``never`` looks at the host as if it wer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from coordinator.core.costs import rate
@@ -91,6 +92,14 @@ def refuses(host: Host, need: Need) -> str | None:
     return need.where.refuses(host, rate(host, need.cpus, need.memory_bytes, need.gpus, need.share))
 
 
+def failed(host: Host, need: Need) -> tuple[str, ...]:
+    """Of every filter that the host fails, even when idle, why; none when it could hold the node."""
+    if host.hardware is None:
+        return ("its agent has not called yet",)
+    price = rate(host, need.cpus, need.memory_bytes, need.gpus, need.share)
+    return (*need.where.refusals(host, price), *_all_lacks(host.hardware, need))
+
+
 def match(hardware: Hardware, need: Need) -> Match:
     """How the hardware answers the need. All of one ``shape`` have one answer."""
     reason = _lacks(hardware, need)
@@ -114,11 +123,14 @@ def shape(hardware: Hardware) -> tuple[object, ...]:
 
 
 def _lacks(hardware: Hardware, need: Need) -> str | None:
+    return next(_all_lacks(hardware, need), None)
+
+
+def _all_lacks(hardware: Hardware, need: Need) -> Iterator[str]:
     for check in (_arch, _cpus, _memory, _disk, _gpus):
         reason = check(hardware, need)
         if reason is not None:
-            return reason
-    return None
+            yield reason
 
 
 # ---------------------------------------------------------------- a host with what it holds

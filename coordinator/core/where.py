@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -40,6 +41,10 @@ class Where:
 
     def refuses(self, host: Host, rate: float) -> str | None:
         """Why a node may not be placed on the host, of which it would hold what costs ``rate`` (USD an hour)."""
+        return next(self.refusals(host, rate), None)
+
+    def refusals(self, host: Host, rate: float) -> Iterator[str]:
+        """The same of every filter that refuses it."""
         facts = host.facts
         named = (
             ("backend", facts.backend, self.backends),
@@ -49,17 +54,16 @@ class Where:
         )
         for what, has, wanted in named:
             if wanted and has not in wanted:
-                return f"{what} {has or 'unknown'}, wanted {' or '.join(wanted)}"
+                yield f"{what} {has or 'unknown'}, wanted {' or '.join(wanted)}"
         if self.hosts and not any(fnmatchcase(host.name, pattern) for pattern in self.hosts):
-            return f"its name is not {' or '.join(self.hosts)}"
+            yield f"its name is not {' or '.join(self.hosts)}"
         for label, value in self.labels:
             if facts.labels.get(label) != value:
-                return f"label {label}={facts.labels.get(label, '')}, wanted {value}"
+                yield f"label {label}={facts.labels.get(label, '')}, wanted {value}"
         if self.spot is not SpotPolicy.AUTO and facts.spot is not (self.spot is SpotPolicy.SPOT):
-            return f"{'a spot' if facts.spot else 'an on-demand'} host, spot_policy is {self.spot.value}"
+            yield f"{'a spot' if facts.spot else 'an on-demand'} host, spot_policy is {self.spot.value}"
         if self.max_price is not None and rate > self.max_price:
-            return f"a node would cost {rate:.4g} USD an hour there, max_price is {self.max_price:.4g}"
-        return None
+            yield f"a node would cost {rate:.4g} USD an hour there, max_price is {self.max_price:.4g}"
 
 
 ANYWHERE = Where()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rallypoint.v1 import job_service_pb2 as pb
@@ -30,7 +30,9 @@ def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
     placed = 0 if withheld else tried.placed
     hosts = "" if impossible or tried.placed == spec.nodes else explain.waiting_for(state, spec)
     answer = pb.PlanJobResponse(
-        offers=_offers(state, spec, Counter(allocation.host_id for allocation in tried.nodes)),
+        offers=_offers(
+            state, spec, explain.offers(state, spec), Counter(allocation.host_id for allocation in tried.nodes)
+        ),
         nodes_placed=placed,
         waiting_for="; ".join(words for words in (withheld, hosts, backends.few(state, spec)) if words),
         impossible=impossible,
@@ -62,14 +64,18 @@ def _add_prices(state: State, spec: JobSpec, tried: trial.Trial, answer: pb.Plan
 
 def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
     """Why the job is where it is."""
+    # Where an ended job could run now is not what it was about.
+    found = () if job.state.ended else explain.offers(state, job.spec, job)
     answer = pb.ExplainJobResponse(
         job=job_to_proto(snapshots.job_view(state, job)),
         summary=explain.summary(state, job),
-        # Where an ended job could run now is not what it was about.
-        offers=[] if job.state.ended else _offers(state, job.spec, _held(state, job), job),
+        offers=_offers(state, job.spec, found, _held(state, job)),
         networks=[network_to_proto(view) for view in snapshots.networks(state)],
     )
-    expected = reservations.expected_start(state, job) if _waits(state, job) else None
+    if not _waits(state, job):
+        return answer
+    answer.nearest = explain.nearest(found)
+    expected = reservations.expected_start(state, job)
     if expected is not None:
         answer.starts_in_seconds, answer.start_is_estimated = expected
     return answer
@@ -80,10 +86,12 @@ def _waits(state: State, job: Job) -> bool:
     return not job.state.ended and bool(state.pending[job.id]) and job.id not in state.withheld
 
 
-def _offers(state: State, spec: JobSpec, chosen: Mapping[HostId, int], job: Job | None = None) -> list[pb.Offer]:
+def _offers(
+    state: State, spec: JobSpec, found: Sequence[explain.Offer], chosen: Mapping[HostId, int]
+) -> list[pb.Offer]:
     membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
     offers = []
-    for offer in explain.offers(state, spec, job):
+    for offer in found:
         host = offer.host.id
         chosen_here = replace(offer, chosen=chosen.get(host, 0))
         message = offer_to_proto(chosen_here, membership.get(host, ""), state.usage[host])

@@ -738,7 +738,7 @@ class ExplainJobResponse(_message.Message):
     summary: _builtins.str
     """One line on the whole: what it waits for, or where it runs."""
     nearest: _builtins.str
-    """Which host comes closest to taking a node, and what would make it fit; empty: some do, or none ever could."""
+    """Which host comes closest to taking a node, and what would make it fit; empty: some would, or no node waits."""
     starts_in_seconds: _builtins.float
     """In so many seconds its next nodes are expected to start; absent: nobody knows, or nothing waits."""
     start_is_estimated: _builtins.bool

@@ -149,7 +149,7 @@ def test_explain_has_the_numbers(server: JobServer, command: Command) -> None:
     assert lines[0] == "waits for 8 GPUs"
     assert lines[-4:] == [
         "gpu-1: needs 8 GPUs, 6 are free; would fit with 2 GPUs more free",
-        "gpu-2, gpu-5: chosen for 1 of the 2 nodes it can hold now",
+        "gpu-2, gpu-5: holds one of its nodes; room for 2 more",
         "gpu-3: fits; not chosen now, could hold 2 (1h a node, 25% held)",
         "gpu-4: busy; can hold 3 when idle (not seen how near it is: timed out)",
     ]

@@ -53,6 +53,8 @@ def test_what_is_free_of_a_host_is_told_and_when_a_job_that_waits_is_expected_to
     (busy,) = [offer for offer in answer.offers if offer.host_name == "cloud-1"]
     assert (busy.gpus_free, busy.cpus_free) == (0, 31)
     assert 2900 < answer.starts_in_seconds < 3100
+    assert answer.nearest == "cloud-1 would fit with 8 GPUs more free"
+    assert explanation_to_proto(world.state, world.job("j-1")).nearest == ""
     assert not explanation_to_proto(world.state, world.job("j-1")).HasField("starts_in_seconds")
 
 

@@ -310,3 +310,16 @@ def test_offers_tell_the_terms_by_which_the_planner_chooses() -> None:
     world.submit(spec(2, gpu(1, "A100")))
     full = next(o for o in explain.offers(world.state, spec(1, gpu(2, "A100"))) if o.host.name == "a100")
     assert (full.rejection, full.remedy) == ("needs 2 GPUs, 0 of 2 that match are free", "with 2 GPUs more free")
+
+
+def test_the_nearest_host_is_the_one_that_the_fewest_filters_refuse_and_each_of_them_is_told() -> None:
+    world = mixed(8.0, 2.0, 1.0)
+    where = HostFilter(regions=("mars",), max_price=0.5)
+    found = explain.offers(world.state, spec(1, gpu(2, "A100"), where=where))
+    a100, priced = "region local, wanted mars", "a node would cost 2 USD an hour there, max_price is 0.5"
+    assert explain.nearest(found) == f"a100 would fit but for this: {a100}; {priced}"
+    assert [offer.host.name for offer in found] == ["a100", "cpu", "h100"]
+    world.submit(spec(1, gpu(1, "A100")))
+    busy = explain.offers(world.state, spec(1, gpu(2, "A100")))
+    assert explain.nearest(busy) == "a100 would fit with 1 GPU more free"
+    assert explain.nearest(explain.offers(world.state, spec(1, gpu(1, "H100")))) == ""
