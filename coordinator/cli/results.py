@@ -49,7 +49,8 @@ _KINDS = ("group", "variant")
 def choose(client: Client, job: pb.Job, which: str, *, everything: bool = False) -> list[pb.Node]:
     """The nodes that are asked for: ``all``, those in one state, or ranks; ``""``: a few, what failed first, or
     ``everything``. Raises ``click.BadParameter``."""
-    parameters = job.spec.HasField("matrix")
+    # A long matrix is not told with its job, only each node's own values.
+    parameters = job.spec.HasField("matrix") or any(node.parameters for node in client.nodes(job.id, limit=1))
     if which in ("", "all"):
         if everything or which:
             return list(client.nodes(job.id, last_lines=parameters and job.spec.nodes <= LAST_LINES))

@@ -53,6 +53,13 @@ def test_results_are_shown_by_parameter_with_the_last_line_of_output(server: Job
     assert all(request.last_lines for request in server.canned.requests("ListNodes"))  # type: ignore[attr-defined]
 
 
+def test_results_are_also_shown_where_the_matrix_is_too_long_to_be_told(server: JobServer, command: Command) -> None:
+    serve(server, 3)
+    server.canned.jobs[0].spec.ClearField("matrix")
+    assert "LAST LINE" in command("show", "search").out
+    assert server.canned.requests("ListNodes")[-1].last_lines  # type: ignore[attr-defined]
+
+
 def test_of_many_nodes_a_bounded_table_is_shown_with_what_failed_first(server: JobServer, command: Command) -> None:
     serve(server, 5000)
     out = command("show", "search").out
