@@ -249,7 +249,8 @@ def _end_in_gang(turn: Turn, job: Job, allocation: Allocation, status: Allocatio
         outcome = _outcome(job, status)
         turn.record(NodeUpdated(_ended(node, status, outcome, turn.at.served)))
         # First: a job whose master is done has no next generation, whatever else ended this one.
-        _follow_master(turn, job, node, outcome)
+        if turn.state.gangs[job.id].phase is not GangPhase.PREPARING:
+            _follow_master(turn, job, node, outcome)
         _end_member(turn, allocation, outcome, status, retry)
         startup.go_on(turn, turn.state.jobs[job.id])
         settle_job(turn, turn.state.jobs[job.id])
@@ -262,7 +263,8 @@ def _end_member(
     job, gang = state.jobs[allocation.job_id], state.gangs[allocation.job_id]
     # Before the group is formed nothing runs, and so nothing can be done: whatever ended then, ended the gang.
     failed = outcome is not NodeState.DONE or gang.phase is GangPhase.PREPARING
-    loses = failed and gang.phase is not GangPhase.STOPPING and not _master_is_done(turn, job)
+    began = gang.phase is not GangPhase.PREPARING
+    loses = failed and gang.phase is not GangPhase.STOPPING and not (began and _master_is_done(turn, job))
     retry = gang.retry and gang.phase is GangPhase.STOPPING
     if loses:
         retry = may_retry and outcome is NodeState.FAILED and may_retry_gang(job, status.cause, turn.at.served)

@@ -447,3 +447,15 @@ def test_the_plan_names_the_spares_that_would_be_held() -> None:
     assert explain.spares_now(world.state, replace(wanted, placement=Placement.ANY), chosen) == ()
     job = running(world, wanted)
     assert places(world, job) == "a b (c)"
+
+
+def test_a_master_that_ends_before_its_group_is_formed_ends_the_group_and_is_not_done() -> None:
+    world = World()
+    for name in ("one", "two"):
+        world.add_host(name, hardware(1, prefix=name))
+    job = world.submit(
+        JobSpec(argv=("x",), nodes=2, placement=Placement.CLUSTER, stop_criteria=StopCriteria.MASTER_DONE)
+    )
+    world.end(world.held(job.id)[0].id, 0)
+    world.start(job.id)
+    assert world.job(job.id).state is JobState.FAILED
