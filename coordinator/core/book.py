@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from coordinator.core.ids import AllocationId, HostId, JobId
 
 if TYPE_CHECKING:
-    from coordinator.core.fit import Need
+    from coordinator.core.fit import Match, Need
     from coordinator.core.model import Allocation
 
 
@@ -45,11 +45,12 @@ class Reservation:
 class FreeTimes:
     """When each host could hold one node of a kind; hosts that never could are left out.
 
-    ``missing`` are those that are to be looked at (again).
+    ``missing`` are those that are to be looked at (again), ``matches`` how hardware of each shape answers the need.
     """
 
     times: dict[HostId, Expected] = field(default_factory=dict)
     missing: dict[HostId, None] = field(default_factory=dict)
+    matches: dict[int, Match] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from coordinator.core.usage import Usage
 
 # Seconds between the stop signal and the kill when the user asked for no other.
 DEFAULT_STOP_GRACE = 10.0
-# What should have ended, and of what nothing is known yet, is given so many seconds more.
+# What has just begun, and of which nothing is known, is thought to take so many seconds more.
 AT_LEAST = 10.0
 # So many of a job's own ended nodes are looked at for how long the others will take.
 SAMPLE = 101
@@ -38,16 +38,16 @@ def end_of(state: State, allocation: Allocation, now: float) -> Expected:
         return Expected(now + max(wait, 1.0), True)
     job = state.jobs[allocation.job_id]
     seconds = longest(job.spec)
-    if seconds is not None and allocation.held_since + seconds > now:
-        return Expected(allocation.held_since + seconds)
-    if seconds is None:
-        done = state.counts[job.id][NodeState.DONE]
-        typical = state.book.typical(job.id, done, lambda: _took(state, job))
-        if typical is not None and allocation.held_since + typical > now:
-            return Expected(allocation.held_since + typical, True)
-    # As long again as it has taken so far; what outlives its max_duration is about to be killed.
-    age = now - allocation.held_since if seconds is None else 0.0
-    return Expected(now + max(age, AT_LEAST), True)
+    if seconds is not None:
+        end = allocation.held_since + seconds
+        # What outlives its max_duration is about to be killed.
+        return Expected(end) if end >= now else Expected(now + 1.0, True)
+    done = state.counts[job.id][NodeState.DONE]
+    typical = state.book.typical(job.id, done, lambda: _took(state, job))
+    if typical is not None and allocation.held_since + typical > now:
+        return Expected(allocation.held_since + typical, True)
+    # As long again as it has taken so far.
+    return Expected(now + max(now - allocation.held_since, AT_LEAST), True)
 
 
 def _took(state: State, job: Job) -> float | None:
@@ -57,27 +57,32 @@ def _took(state: State, job: Job) -> float | None:
     return median(took) if took else None
 
 
-def free_at(state: State, host: Host, need: fit.Need, now: float) -> Expected | None:
-    """When the host could hold such a node; ``FREE``: now. None: never, or it takes no work as things are."""
-    if fit.unusable(host) or fit.never(host, need):
+def free_at(state: State, host: Host, need: fit.Need, now: float, matches: dict[int, fit.Match]) -> Expected | None:
+    """When the host could hold such a node; ``FREE``: now. None: never, or it takes no work as things are.
+
+    ``matches`` keeps how hardware of each shape answers the need, for the next host.
+    """
+    hardware = host.hardware
+    if hardware is None or fit.unusable(host) or fit.refuses(host, need):
         return None
-    usage = state.usage[host.id]
-    if fit.not_now(host, usage, need) is None:
+    shape = state.planning.shape_of(host.id, hardware)
+    found = matches.get(shape)
+    if found is None:
+        found = matches[shape] = fit.match(hardware, need)
+    if found.never is not None:
+        return None
+    if fit.has_room(hardware, state.usage[host.id], need, found):
         return FREE
-    ends = sorted(((end_of(state, a, now), a) for a in holders(state, host)), key=lambda end: (end[0], end[1].id))
-    low, high = 1, len(ends)
-    while low < high:
-        middle = (low + high) // 2
-        if fit.not_now(host, usage_of(a for _, a in ends[middle:]), need) is None:
-            high = middle
-        else:
-            low = middle + 1
-    if not ends:
-        return None
-    at = ends[low - 1][0].at
-    # Others than those whose ends are known may end before, but need not.
-    sure = usage_of(a for end, a in ends if end.estimated or end.at > at)
-    return Expected(at, fit.not_now(host, sure, need) is not None)
+    ends = [(end_of(state, a, now), a) for a in holders(state, host)]
+    ends.sort(key=lambda end: end[0].at)
+    left = usage_of(a for _, a in ends)
+    for end, allocation in ends:
+        left.free(allocation)
+        if fit.has_room(hardware, left, need, found):
+            # Others than those whose ends are known may end before, but need not.
+            sure = usage_of(a for each, a in ends if not each.known_by(end.at))
+            return Expected(end.at, not fit.has_room(hardware, sure, need, found))
+    return None
 
 
 def holders(state: State, host: Host) -> list[Allocation]:

@@ -55,7 +55,7 @@ def plan(turn: Turn) -> None:
             state.queue.retry(job_id)
         walk = Walk(state, turn.at.served)
         formed = _pass(turn, walk, work)
-        state.changed_hosts |= walk.close(done=not planning.unfinished)
+        state.changed_hosts |= walk.close()
         jobs, hosts = jobs | fresh | formed, hosts | changed
     for job_id in _by_order(state) if jobs or hosts else ():
         spares.fill(turn, state.jobs[job_id], state.hosts if job_id in jobs else hosts, walk)

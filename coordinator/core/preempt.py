@@ -159,7 +159,12 @@ def _search(state: State, job: Job, lower: list[Victim]) -> _Found:
         return [], []
     need = needs.leading(job.spec).need
     room = _Room(state, need, _by_host(lower), _going(state), {})
-    others = {h for found in state.book.reservations.values() if found.job_id != job.id for h in found.hosts}
+    others = {
+        host
+        for found in state.book.reservations.values()
+        if found.job_id != job.id and state.jobs[found.job_id].spec.priority >= job.spec.priority
+        for host in found.hosts
+    }
     hosts = [
         host
         for host in state.hosts.values()

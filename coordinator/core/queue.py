@@ -80,6 +80,10 @@ class Queue:
     def __iter__(self) -> Iterator[JobId]:
         return iter(self._line_of)
 
+    def line_of(self, job: JobId) -> Line | None:
+        """The line that the job waits in."""
+        return self._line_of.get(job)
+
     def put(self, job: Job, pace: Pace) -> None:
         """The job waits, whose ended nodes had this ``pace``; harmless when it does already."""
         known = self._line_of.get(job.id)

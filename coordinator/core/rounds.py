@@ -76,9 +76,12 @@ class Rounds:
 
     def _level(self, priority: int, lines: list[tuple[str, Line]]) -> bool:
         """Place what has one priority; False when the work was over before."""
+        self._promised(priority)
         shares = self.state.shares
         heads: dict[str, list[_Head]] = {}
         for user, line in lines:
+            if (priority, user) not in line.jobs:
+                continue
             number, job_id = line.jobs[priority, user][0]
             heads.setdefault(user, []).append((not reforms(self.state.jobs[job_id]), number, job_id, line))
         for mine in heads.values():
@@ -114,24 +117,32 @@ class Rounds:
         if outcome is Outcome.BLOCKED:
             line.tried = log
             self._blocked.add(line)
-            self._block(line, rank)
+            self._block(line)
         elif outcome is Outcome.PASSED or job_id not in self.state.queue:
             _next_of(self.state, mine, rank)
         return outcome is Outcome.PLACED
 
-    def _block(self, line: Line, rank: Rank) -> None:
-        """Nothing more of the line can be placed: hosts may be kept for who comes first in it."""
-        for _, job_id in line.jobs.get(rank, ()):
-            if self.walk.full:
-                return
-            job = self.state.jobs[job_id]
-            ready = self.state.ready[job_id] and max_running.room(job, self.state.counts[job_id])
-            if line.key.gang == 0 and not ready:
-                continue  # All its nodes run, or as many as may: what it waits for are further copies, or its own ends.
-            if job_id not in self.state.gangs:
-                self.walk.blocked(job)
-            if line.key.gang == 0:
-                return  # What is kept for one node is of use to the next that asks for the same.
+    def _block(self, line: Line) -> None:
+        """Nothing more of the line can be placed: hosts may be kept for one of those who come first in it."""
+        for jobs in line.jobs.values():
+            first = next((job_id for _, job_id in jobs if self._waits_for_room(job_id, line)), None)
+            if first is not None and not self.walk.full:
+                self.walk.blocked(self.state.jobs[first])
+
+    def _waits_for_room(self, job_id: JobId, line: Line) -> bool:
+        if line.key.gang:
+            return job_id not in self.state.gangs
+        # All its nodes may run, or as many as may: what it waits for are further copies, or its own ends.
+        room = max_running.room(self.state.jobs[job_id], self.state.counts[job_id])
+        return bool(self.state.ready[job_id] and room)
+
+    def _promised(self, priority: int) -> None:
+        """Those for whom hosts are kept come first: what they wait for is kept from all others of their line."""
+        for job in self.walk.promised(priority):
+            line = self.state.queue.line_of(job.id)
+            measured = line is not None and not nearness.measuring(self.state, line.key.asks.near)
+            if line is not None and measured and self.work.left > 0:
+                self.place(job, line, False)
 
 
 def _next_of(state: State, mine: list[_Head], rank: Rank) -> None:

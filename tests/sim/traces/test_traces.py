@@ -19,7 +19,7 @@ Played = dict[Policy, list[Figures]]
 @pytest.fixture(scope="module")
 def played() -> Played:
     """The figures of every policy, a list with one for each seed."""
-    traces = [make(seed, JOBS, HOSTS, LOAD) for seed in SEEDS]
+    traces = [make(seed, JOBS, HOSTS, LOAD, users=0) for seed in SEEDS]
     return {policy: [figures(Cluster(HOSTS).work_off(trace, policy)) for trace in traces] for policy in Policy}
 
 
@@ -45,5 +45,5 @@ def test_strict_order_is_worse_for_everybody_and_not_cheaper(played: Played) -> 
 
 
 def test_a_trace_and_what_becomes_of_it_are_the_same_every_time(played: Played) -> None:
-    again = figures(Cluster(HOSTS).work_off(make(SEEDS[0], JOBS, HOSTS, LOAD), Policy.OURS))
+    again = figures(Cluster(HOSTS).work_off(make(SEEDS[0], JOBS, HOSTS, LOAD, users=0), Policy.OURS))
     assert again == played[Policy.OURS][0]

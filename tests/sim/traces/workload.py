@@ -21,7 +21,7 @@ _TAIL, _TAIL_ALPHA, _LONGEST = 0.04, 0.9, 2 * DAY
 # What users write down, at least what it takes: durations are stated in round numbers, and too high.
 _ROUND = [m * 60.0 for m in (5, 10, 15, 30)] + [h * HOUR for h in (1, 2, 4, 8, 12, 24, 48, 96, 240)]
 _STATED = 0.7
-_USERS = 12
+USERS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ class Work:
         return self.nodes * self.gpus
 
 
-def make(seed: int, jobs: int, hosts: int, load: float) -> list[Work]:
-    """So many jobs, which ask for ``load`` times what so many hosts could do while they arrive."""
+def make(seed: int, jobs: int, hosts: int, load: float, users: int = USERS) -> list[Work]:
+    """So many jobs, which ask for ``load`` times what so many hosts could do while they arrive. With no ``users`` each
+    job has one of its own: then age decides, and no user's share.
+    """
     random = Random(seed)
     shapes = [_shape(random, hosts) for _ in range(jobs)]
     demand = sum(nodes * gpus * takes for nodes, gpus, _, takes, _ in shapes)
     span = demand / (hosts * GPUS * load)
     arrivals = _arrivals(random, jobs, span)
-    users = _users(random, jobs)
-    return [Work(i, arrivals[i], users[i], *shapes[i]) for i in range(jobs)]
+    names = _users(random, jobs, users) if users else [f"user{number}" for number in range(jobs)]
+    return [Work(i, arrivals[i], names[i], *shapes[i]) for i in range(jobs)]
 
 
 def _shape(random: Random, hosts: int) -> tuple[int, int, bool, float, float | None]:
@@ -89,11 +91,11 @@ def _arrivals(random: Random, jobs: int, span: float) -> list[float]:
     return sorted(found)
 
 
-def _users(random: Random, jobs: int) -> list[str]:
+def _users(random: Random, jobs: int, users: int) -> list[str]:
     """A few users submit most of it, and in bursts."""
-    weights = [1.0 / (rank + 1) for rank in range(_USERS)]
+    weights = [1.0 / (rank + 1) for rank in range(users)]
     found: list[str] = []
     while len(found) < jobs:
-        user = f"user{random.choices(range(_USERS), weights)[0]}"
+        user = f"user{random.choices(range(users), weights)[0]}"
         found += [user] * min(jobs - len(found), 1 + int(random.expovariate(0.4)))
     return found

@@ -135,9 +135,8 @@ def test_several_nodes_take_several_places_at_once_and_nobody_creeps_in_between(
 def test_nobody_is_preempted_where_that_would_not_help() -> None:
     days = Days()
     days.hosts(4, 4)
-    days.submit(low(2), 1000.0)
-    days.submit(spec(2), 1000.0)
-    days.submit(spec(3), 1000.0)
+    for wanted in (spec(1), spec(1), low(3), low(3)):
+        assert days.started(days.submit(wanted, 1000.0)) == 1000.0
     days.submit(spec(4, priority=9), 10.0)
     days.submit(spec(1, nodes=3, gang=True, priority=9), 10.0)
     assert stopping(days) == []
