@@ -292,6 +292,11 @@ class Client:
         """No new work for the host."""
         return self._lines.ask(lambda to: to.hosts.CordonHost, host_pb.CordonHostRequest(host=host)).host
 
+    def drain(self, host: str, *, after: float = 0.0) -> pb.Host:
+        """No new work for the host; what runs goes after so many seconds, and is placed elsewhere."""
+        request = host_pb.DrainHostRequest(host=host, after_seconds=after)
+        return self._lines.ask(lambda to: to.hosts.DrainHost, request).host
+
     def resume(self, host: str) -> pb.Host:
         """Work for the host again."""
         return self._lines.ask(lambda to: to.hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host

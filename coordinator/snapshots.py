@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 
 from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, startup
@@ -183,7 +184,12 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         gpus_used=tuple(usage.gpus),
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
-        warning=_silence(state, host) or _closed(host) or network.stated_but_denied(state, host) or _said(host),
+        vacates_at=_vacates_at(state, host),
+        warning=_silence(state, host)
+        or _draining(state, host)
+        or _closed(host)
+        or network.stated_but_denied(state, host)
+        or _said(host),
         round_trip=nearness.round_trip(state, host_id),
     )
 
@@ -200,6 +206,25 @@ def _silence(state: State, host: Host) -> str:
     if host.state is not HostState.SUSPECT:
         return ""
     return f"not heard of for over {timing.suspect:g} s; its work is given up at {timing.lost:g} s"
+
+
+def _vacates_at(state: State, host: Host) -> float:
+    # To the second, for it is worked out anew by clocks that differ a little.
+    return float(round(state.at.wall + host.vacate_at - state.at.served)) if host.vacate_at else 0.0
+
+
+def _draining(state: State, host: Host) -> str:
+    if not host.vacate_at:
+        return ""
+    held = len(state.usage[host.id].allocations)
+    if not held:
+        return "drained: nothing is left on it"
+    left = "1 node is left" if held == 1 else f"{held} nodes are left"
+    if host.vacate_at <= state.at.served:
+        return f"draining: {left}, and told to stop"
+    at = datetime.fromtimestamp(_vacates_at(state, host), UTC)
+    day = "" if at.date() == datetime.fromtimestamp(state.at.wall, UTC).date() else at.strftime("%Y-%m-%d ")
+    return f"draining: {left}, to go by {day}{at.strftime('%H:%M')} UTC"
 
 
 def _closed(host: Host) -> str:

@@ -74,7 +74,10 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """A host, what is held of it, the network it was seen to belong to, and how many seconds its calls take."""
+    """A host, what is held of it, the network it was seen to belong to, and how many seconds its calls take.
+
+    ``vacates_at`` is when its work goes, or went (Unix seconds; 0: it may stay).
+    """
 
     host: Host
     cpus_used: int
@@ -84,6 +87,7 @@ class HostView:
     network: str
     warning: str
     round_trip: float | None = None
+    vacates_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "ListHosts": Role.VIEWER,
             "GetHost": Role.VIEWER,
             "CordonHost": Role.ADMIN,
+            "DrainHost": Role.ADMIN,
             "ResumeHost": Role.ADMIN,
             "RemoveHost": Role.ADMIN,
         },

@@ -29,7 +29,7 @@ COMMANDS: dict[str, _Entry] = {
     "explain": _Entry("explain", "Say for every host why a job runs or does not run there."),
     "cost": _Entry("cost", "Say what was spent: by day, user, backend or job."),
     "hosts": _Entry("hosts", "List hosts."),
-    "host": _Entry("host", "Cordon, resume or remove a host."),
+    "host": _Entry("host", "Cordon, drain, resume or remove a host."),
     "token": _Entry("token", "Create, list and revoke join tokens."),
     "user": _Entry("user", "Create, list and remove users."),
     "web": _Entry("web", "Print the web page's address."),

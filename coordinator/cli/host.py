@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coordinator.cli.common import client_options, connect, document, say
+from coordinator.cli.durations import DURATION
 
 if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("host")
 def command() -> None:
-    """Cordon, resume or remove a host."""
+    """Cordon, drain, resume or remove a host."""
 
 
 @command.command("cordon")
@@ -26,11 +27,25 @@ def cordon(name: str, context: str | None, as_json: bool) -> None:
         _tell(client.cordon(name), as_json)
 
 
+@command.command("drain", short_help="No new work, and what runs goes elsewhere.")
+@click.argument("name")
+@click.option("--deadline", type=DURATION, default=0.0, metavar="TIME", help="What runs goes on for so long (30m).")
+@client_options
+def drain(name: str, deadline: float, context: str | None, as_json: bool) -> None:
+    """No new work for host NAME; what runs there is stopped, with its jobs' stop_duration, and placed elsewhere.
+
+    That is no failure and uses up no attempt. With --deadline it goes on until then, and may end before. 'coordinator
+    hosts' shows what is left; resume ends the drain.
+    """
+    with connect(context) as client:
+        _tell(client.drain(name, after=deadline), as_json)
+
+
 @command.command("resume")
 @click.argument("name")
 @client_options
 def resume(name: str, context: str | None, as_json: bool) -> None:
-    """New work for host NAME again."""
+    """New work for host NAME again; a drain that has not come to its end is over."""
     with connect(context) as client:
         _tell(client.resume(name), as_json)
 

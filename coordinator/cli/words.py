@@ -26,8 +26,10 @@ def node_state(node: pb.Node | pb.NodeCopy) -> str:
 
 
 def host_state(host: pb.Host) -> str:
-    """``online``, or ``online,cordoned``."""
+    """``online``, ``online,cordoned`` or ``online,draining``."""
     state = _state(pb.HostState.Name(host.state), "HOST_STATE_")
+    if host.vacates_at:
+        return f"{state},draining" if host.allocations else f"{state},drained"
     return f"{state},cordoned" if host.cordoned else state
 
 

@@ -25,8 +25,8 @@ def backends(state: State, job_id: JobId, rank: int) -> set[str]:
 
 
 def lead(copies: list[Allocation]) -> Allocation:
-    """The copy that stands for the node."""
-    return min(copies, key=lambda copy: (copy.observed is not Phase.RUNNING, copy.attempt))
+    """The copy that stands for the node; one that is being stopped only if all are."""
+    return min(copies, key=lambda c: (c.wanted is Phase.STOPPING, c.observed is not Phase.RUNNING, c.attempt))
 
 
 def state_of(copy: Allocation) -> NodeState:

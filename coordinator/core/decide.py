@@ -9,6 +9,7 @@ from typing import Any
 from coordinator.core import (
     backlog,
     budgets,
+    draining,
     jobs,
     leases,
     ledger,
@@ -28,6 +29,7 @@ from coordinator.core.events import (
     BackupRestored,
     CoordinatorStarted,
     CordonRequested,
+    DrainRequested,
     Event,
     HostJoined,
     HostReported,
@@ -40,7 +42,7 @@ from coordinator.core.events import (
     Ticked,
 )
 from coordinator.core.ids import HostId, JobId
-from coordinator.core.model import GangPhase, HostState, Job
+from coordinator.core.model import GangPhase, Host, HostState, Job
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
@@ -101,6 +103,8 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
             turn.record(HostSeen(replace(host, state=HostState.SUSPECT)))
             turn.record(HostSilent(host.id, turn.at.mono))
             turn.record(DeadlineSet(leases.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
+    for host in tuple(turn.state.hosts.values()):
+        draining.watch(turn, host)
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
@@ -137,11 +141,17 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
             nearness.on_impatient(turn, name)
         if kind == "fresh":
             nearness.on_stale(turn, name)
-        host = state.hosts.get(HostId(name))
-        if kind == "lease" and host is not None:
-            leases.on_lease_deadline(turn, host)
-        if kind == "probe" and host is not None and host.state is HostState.ONLINE:
-            sessions.order_probes(turn, host)
+        if HostId(name) in state.hosts:
+            _host_is_due(turn, kind, state.hosts[HostId(name)])
+
+
+def _host_is_due(turn: Turn, kind: str, host: Host) -> None:
+    if kind == "vacate":
+        draining.vacate(turn, host)
+    if kind == "lease":
+        leases.on_lease_deadline(turn, host)
+    if kind == "probe" and host.state is HostState.ONLINE:
+        sessions.order_probes(turn, host)
 
 
 def _rested(turn: Turn, name: str) -> None:
@@ -165,7 +175,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     StopRequested: jobs.on_stop_requested,
     RetryRequested: retrying.on_retry_requested,
     HostJoined: sessions.on_joined,
-    CordonRequested: sessions.on_cordon,
+    CordonRequested: draining.on_cordon,
+    DrainRequested: draining.on_drain,
     RemovalRequested: sessions.on_removal,
     SessionOpened: sessions.on_session,
     HostReported: sessions.on_report,

@@ -105,12 +105,13 @@ def _end_copy(turn: Turn, job: Job, node: Node, allocation: Allocation, status: 
     if node.state.ended:
         settle_job(turn, job)
         return
-    outcome = _outcome(job, status)
+    outcome, preempted = _outcome(job, status), status.cause is EndCause.PREEMPTED
     again = retry and outcome is NodeState.FAILED and may_retry_node(job.spec, node, status.cause, turn.at.served)
     left = replace(
         _budgeted(node, status, outcome, turn.at.served),
-        copies_failed=node.copies_failed + (not again),
-        failed_host_id=allocation.host_id,
+        copies_failed=node.copies_failed + (not again and not preempted),
+        failed_host_id=node.failed_host_id if preempted else allocation.host_id,
+        preempted=node.preempted + preempted,
     )
     left = copies.led_by(left, copies.lead(copies.held(turn.state, job.id, node.rank)))
     if left.state is not NodeState.STOPPING:

@@ -78,6 +78,14 @@ class CordonRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Answered with the Host. Its work goes after so many ``seconds`` (0: now); resuming the host ends the drain."""
+
+    host: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RemovalRequested:
     """Answered with the Host that was forgotten. ``gone``: ``user`` states that the machine will never be back."""
 
@@ -152,6 +160,7 @@ Event = (
     | RetryRequested
     | HostJoined
     | CordonRequested
+    | DrainRequested
     | RemovalRequested
     | SessionOpened
     | HostReported

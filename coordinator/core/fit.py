@@ -69,6 +69,8 @@ def unusable(host: Host) -> str | None:
     """Why no work at all may be placed on the host now; None when it may."""
     if host.hardware is None:
         return "its agent has not called yet"
+    if host.vacate_at:
+        return "it is drained; 'coordinator host resume' lets work in again"
     if host.cordoned:
         return "it is cordoned; 'coordinator host resume' lets work in again"
     if host.state is not HostState.ONLINE:

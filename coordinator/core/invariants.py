@@ -7,6 +7,7 @@ from math import fsum
 from coordinator.core import budgets, regroup, spares, startup, waits
 from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
+from coordinator.core.leases import vacate_deadline
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.max_running import holding
 from coordinator.core.model import Allocation, GangPhase, Job, JobState, Node, NodeState, Phase
@@ -30,6 +31,7 @@ def check_invariants(state: State) -> None:
     _check_jobs(state)
     _check_costs(state)
     _check_waits(state)
+    _check_drains(state)
 
 
 def _require(holds: bool, what: str) -> None:
@@ -176,6 +178,18 @@ def _check_jobs(state: State) -> None:
         _require(indexed == (job.spec.near is not None and not job.state.ended), f"{job.id} is indexed wrongly by near")
         if job.state is JobState.QUEUED:
             _require(bool(state.pending[job.id]), f"{job.id} is queued but has no pending node")
+
+
+def _check_drains(state: State) -> None:
+    for host in state.hosts.values():
+        if not host.vacate_at:
+            _require(vacate_deadline(host.id) not in state.deadlines, f"{host.id} is to be vacated, but not drained")
+            continue
+        _require(host.cordoned, f"{host.id} is drained but not cordoned")
+        if vacate_deadline(host.id) not in state.deadlines:
+            held = [state.allocations[a] for a in state.usage[host.id].allocations]
+            staying = [a.id for a in held if a.wanted is not Phase.STOPPING]
+            _require(not staying, f"{host.id} is drained, but {staying} stay there")
 
 
 def _check_costs(state: State) -> None:

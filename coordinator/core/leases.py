@@ -18,6 +18,11 @@ def lease_deadline(host: HostId) -> str:
     return f"lease:{host}"
 
 
+def vacate_deadline(host: HostId) -> str:
+    """The key of the deadline at which the work of a host that is drained has to go."""
+    return f"vacate:{host}"
+
+
 def renew_lease(turn: Turn, host: HostId) -> None:
     """The host was heard of now: it is suspect, then lost, so long after this moment."""
     turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))

@@ -69,7 +69,8 @@ def book(turn: Turn) -> None:
 
 def charges(allocation: Allocation, job: Job, backend: str, at: Instant) -> Iterator[LedgerEntry]:
     """What the allocation cost until now, a day at a time, the last first: that is the one of the attempt."""
-    attempts = 0 if is_spare(job.spec, allocation) else 1
+    # What only ever waited behind another one was no attempt.
+    attempts = 0 if is_spare(job.spec, allocation) or not allocation.held_since else 1
     for day, seconds in _days(held_for(allocation, at.served), at.wall):
         yield LedgerEntry(
             day=day,

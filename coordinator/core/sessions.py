@@ -23,14 +23,13 @@ from coordinator.core.ends import on_end
 from coordinator.core.errors import Conflict, HostForgotten, NotFound, StaleSession
 from coordinator.core.events import (
     AllocationStatus,
-    CordonRequested,
     HostJoined,
     HostReported,
     RemovalRequested,
     SessionOpened,
 )
 from coordinator.core.ids import HostId, host_id
-from coordinator.core.leases import lease_deadline, lost_status, renew_lease
+from coordinator.core.leases import lease_deadline, lost_status, renew_lease, vacate_deadline
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
 from coordinator.core.rendezvous import on_prepared
@@ -76,13 +75,6 @@ def on_joined(turn: Turn, event: HostJoined) -> Host:
     return host
 
 
-def on_cordon(turn: Turn, event: CordonRequested) -> Host:
-    """Let no new work in, or let it in again. Raises NotFound."""
-    host = replace(find_host(turn.state, event.host), cordoned=event.cordoned)
-    turn.record(HostUpdated(host))
-    return host
-
-
 def on_removal(turn: Turn, event: RemovalRequested) -> Host:
     """Forget a host. Raises NotFound, and Conflict while work is on it, or while a host that is gone is in contact."""
     host = find_host(turn.state, event.host)
@@ -91,6 +83,7 @@ def on_removal(turn: Turn, event: RemovalRequested) -> Host:
     elif turn.state.usage[host.id].allocations:
         raise Conflict(_still_runs(turn.state, host))
     turn.record(DeadlineSet(lease_deadline(host.id), None))
+    turn.record(DeadlineSet(vacate_deadline(host.id), None))
     turn.record(DeadlineSet(probe_deadline(host.id), None))
     turn.record(HostRemoved(host.id))
     turn.effect(SessionSuperseded(host.id, None))
@@ -112,7 +105,7 @@ def _still_runs(state: State, host: Host) -> str:
     jobs = sorted({state.jobs[state.allocations[a].job_id].name for a in state.usage[host.id].allocations})
     names = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
     if host.state is HostState.ONLINE:
-        return f"host {host.name!r} still runs {names}; let it end under 'coordinator host cordon', or stop it first"
+        return f"host {host.name!r} still runs {names}; have it go: coordinator host drain {host.name}"
     return (
         f"host {host.name!r} is away and may still run {names}; start its agent again, or, if the machine is gone for "
         f"good: coordinator host remove {host.name} --gone"

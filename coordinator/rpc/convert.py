@@ -117,6 +117,7 @@ def host_to_proto(view: HostView) -> pb.Host:
         state=_HOST_STATE[host.state],
         facts=facts_to_proto(host.facts),
         cordoned=host.cordoned,
+        vacates_at=view.vacates_at,
         cpus_used=view.cpus_used,
         memory_used_bytes=view.memory_used_bytes,
         gpu_uuids_used=view.gpus_used,

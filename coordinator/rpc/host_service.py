@@ -9,13 +9,17 @@ from rallypoint.v1 import host_service_pb2_grpc as pb_grpc
 from rallypoint.v1 import types_pb2
 
 from coordinator import snapshots
-from coordinator.core.events import CordonRequested, RemovalRequested
+from coordinator.core.errors import Invalid
+from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested
 from coordinator.core.sessions import find_host
 from coordinator.core.state import State
 from coordinator.engine import Engine
 from coordinator.rpc.convert import host_to_proto, network_to_proto
 from coordinator.rpc.identity import calling_user
 from coordinator.views import HostView
+
+# A year: whoever means to drain a host ever has forgotten it by then.
+MAX_DRAIN_SECONDS = 366 * 86400.0
 
 
 class HostService(pb_grpc.HostServiceServicer):
@@ -39,6 +43,13 @@ class HostService(pb_grpc.HostServiceServicer):
         """Let no new work in."""
         await self._engine.post(CordonRequested(request.host, cordoned=True))
         return pb.CordonHostResponse(host=await self._host(request.host))
+
+    async def DrainHost(self, request: pb.DrainHostRequest, context: Any) -> pb.DrainHostResponse:
+        """Let no new work in, and have what runs go."""
+        if not 0.0 <= request.after_seconds <= MAX_DRAIN_SECONDS:
+            raise Invalid(f"a drain may take 0 to {MAX_DRAIN_SECONDS:.0f} seconds, not {request.after_seconds:g}")
+        await self._engine.post(DrainRequested(request.host, request.after_seconds))
+        return pb.DrainHostResponse(host=await self._host(request.host))
 
     async def ResumeHost(self, request: pb.ResumeHostRequest, context: Any) -> pb.ResumeHostResponse:
         """Let work in again."""

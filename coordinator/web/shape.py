@@ -26,6 +26,7 @@ def host(view: HostView) -> Json:
             "facts": _facts(record.facts),
             "hardware": _hardware(record.hardware) if record.hardware else None,
             "cordoned": record.cordoned,
+            "vacates_at": view.vacates_at,
             "cpus_used": view.cpus_used,
             "memory_used_bytes": view.memory_used_bytes,
             "gpu_uuids_used": list(view.gpus_used),

@@ -196,9 +196,14 @@ class _Hosts(_Base, host_grpc.HostServiceServicer):
         self.canned.hosts[0].cordoned = True
         return host_pb.CordonHostResponse(host=self.canned.hosts[0])
 
+    def DrainHost(self, request, context):  # type: ignore[no-untyped-def]
+        self._asked("DrainHost", request, context)
+        self.canned.hosts[0].cordoned, self.canned.hosts[0].vacates_at = True, time.time() + request.after_seconds
+        return host_pb.DrainHostResponse(host=self.canned.hosts[0])
+
     def ResumeHost(self, request, context):  # type: ignore[no-untyped-def]
         self._asked("ResumeHost", request, context)
-        self.canned.hosts[0].cordoned = False
+        self.canned.hosts[0].cordoned, self.canned.hosts[0].vacates_at = False, 0
         return host_pb.ResumeHostResponse(host=self.canned.hosts[0])
 
     def RemoveHost(self, request, context):  # type: ignore[no-untyped-def]

@@ -187,6 +187,11 @@ def cordon_host(world: World) -> None:
     world.user.cordon(_a_host(world).id, _a_while(world))
 
 
+def drain_host(world: World) -> None:
+    """No new work for a host, for a while, and what runs there has to go."""
+    world.user.drain(_a_host(world).id, world.random.choice([0.0, 3.0, 15.0]), _a_while(world))
+
+
 def remove_host(world: World) -> None:
     """A host is taken out of the cluster, and another one joins."""
     world.user.remove(_a_host(world))
@@ -207,5 +212,6 @@ KINDS: dict[Callable[[World], None], float] = {
     slow_disk: 0.7,
     jump_wall_clock: 1,
     cordon_host: 1,
+    drain_host: 1,
     remove_host: 1,
 }

@@ -114,7 +114,12 @@ def _join_hosts(world: World, count: int) -> None:
     networks = world.random.choice([(None,), (None,), ("x",), ("x", "y")])
     for number in range(count):
         gpus, cpus = world.random.choice([0, 1, 2]), world.random.randint(1, 4)
-        facts = HostFacts(f"b{number % 3}", network=networks[number % len(networks)], region=f"r{number % 2}")
+        facts = HostFacts(
+            f"b{number % 3}",
+            network=networks[number % len(networks)],
+            region=f"r{number % 2}",
+            price_per_hour=600.0 * (number % 3),
+        )
         world.join_host(cpus, gpus, facts)
 
 
@@ -147,6 +152,7 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         on_disconnect=random.choice(ON_DISCONNECT),
         redundancy=random.choice([1, 1, 1, 2, 3]) if placement is Placement.ANY else 1,
         files=_upload(world, name) if random.random() < 0.25 else None,
+        budget=random.choice([None, None, None, 1.0, 5.0]),
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),

@@ -179,7 +179,8 @@ class Ledger:
         if node.cause is None:
             return
         key = f"{node.job_id}.{node.rank}.{node.attempt}"
-        outcome = Outcome(node.exit_code, node.cause)
+        # What made place was stopped, as far as its host knows.
+        outcome = Outcome(node.exit_code, EndCause.STOPPED if node.cause is EndCause.PREEMPTED else node.cause)
         known = self.outcomes.get(key)
         if known is not None:
             if known != outcome:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import (
     CordonRequested,
+    DrainRequested,
     Event,
     HostJoined,
     JobSubmitted,
@@ -63,10 +64,17 @@ class User:
 
     def cordon(self, host_id: str, seconds: float) -> None:
         """Let no new work on a host, for ``seconds`` after that was accepted; one that is closed already stays so."""
+        self._close(host_id, seconds, CordonRequested(host_id, True))
+
+    def drain(self, host_id: str, after: float, seconds: float) -> None:
+        """As ``cordon``, and have what runs there go ``after`` a time."""
+        self._close(host_id, seconds, DrainRequested(host_id, after))
+
+    def _close(self, host_id: str, seconds: float, event: Event) -> None:
 
         def cordoned(answer: Any) -> None:
             if not isinstance(answer, NotFound):
-                self.world.trace(host_id, "cordoned")
+                self.world.trace(host_id, type(event).__name__)
                 self.world.ledger.closed(host_id)
                 self.world.clock.after(seconds, None, resume)
 
@@ -80,7 +88,7 @@ class User:
 
         if host_id not in self._cordoning:
             self._cordoning.add(host_id)
-            self._call(CordonRequested(host_id, True), cordoned, (NotFound,))
+            self._call(event, cordoned, (NotFound,))
 
     def remove(self, host: Host) -> None:
         """Take a host out of the cluster, unless work is on it; another one of its kind takes its place."""

@@ -8,7 +8,7 @@ export function hostCard(host) {
   return el(
     "article",
     { class: "card host", "data-host": host.id, "data-state": host.state },
-    el("div", { class: "row" }, el("h3", {}, host.name), badge(host.state), host.cordoned ? badge("cordoned") : null),
+    el("div", { class: "row" }, el("h3", {}, host.name), badge(host.state), closed(host)),
     el("p", { class: "hint" }, place(host)),
     host.warning ? el("p", { class: "reason" }, host.warning) : null,
     host.hardware ? machine(host, inContact) : el("p", { class: "hint" }, "Joined; its agent has not called yet. Start it with “agent run”."),
@@ -16,6 +16,11 @@ export function hostCard(host) {
     held(host),
     facts(host),
   );
+}
+
+function closed(host) {
+  if (host.vacates_at) return badge(host.allocations.length ? "draining" : "drained");
+  return host.cordoned ? badge("cordoned") : null;
 }
 
 function place({ facts, network }) {

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rallypoint/v1/host_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\x12\n\x10ListHostsRequest\"a\n\x11ListHostsResponse\x12\"\n\x05hosts\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.Host\x12(\n\x08networks\x18\x02 \x03(\x0b\x32\x16.rallypoint.v1.Network\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"4\n\x0fGetHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11\x43ordonHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12\x43ordonHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11ResumeHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12ResumeHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"/\n\x11RemoveHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\"\x14\n\x12RemoveHostResponse2\xa0\x03\n\x0bHostService\x12N\n\tListHosts\x12\x1f.rallypoint.v1.ListHostsRequest\x1a .rallypoint.v1.ListHostsResponse\x12H\n\x07GetHost\x12\x1d.rallypoint.v1.GetHostRequest\x1a\x1e.rallypoint.v1.GetHostResponse\x12Q\n\nCordonHost\x12 .rallypoint.v1.CordonHostRequest\x1a!.rallypoint.v1.CordonHostResponse\x12Q\n\nResumeHost\x12 .rallypoint.v1.ResumeHostRequest\x1a!.rallypoint.v1.ResumeHostResponse\x12Q\n\nRemoveHost\x12 .rallypoint.v1.RemoveHostRequest\x1a!.rallypoint.v1.RemoveHostResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rallypoint/v1/host_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\x12\n\x10ListHostsRequest\"a\n\x11ListHostsResponse\x12\"\n\x05hosts\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.Host\x12(\n\x08networks\x18\x02 \x03(\x0b\x32\x16.rallypoint.v1.Network\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"4\n\x0fGetHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11\x43ordonHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12\x43ordonHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"7\n\x10\x44rainHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x15\n\rafter_seconds\x18\x02 \x01(\x01\"6\n\x11\x44rainHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11ResumeHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12ResumeHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"/\n\x11RemoveHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\"\x14\n\x12RemoveHostResponse2\xf0\x03\n\x0bHostService\x12N\n\tListHosts\x12\x1f.rallypoint.v1.ListHostsRequest\x1a .rallypoint.v1.ListHostsResponse\x12H\n\x07GetHost\x12\x1d.rallypoint.v1.GetHostRequest\x1a\x1e.rallypoint.v1.GetHostResponse\x12Q\n\nCordonHost\x12 .rallypoint.v1.CordonHostRequest\x1a!.rallypoint.v1.CordonHostResponse\x12Q\n\nResumeHost\x12 .rallypoint.v1.ResumeHostRequest\x1a!.rallypoint.v1.ResumeHostResponse\x12N\n\tDrainHost\x12\x1f.rallypoint.v1.DrainHostRequest\x1a .rallypoint.v1.DrainHostResponse\x12Q\n\nRemoveHost\x12 .rallypoint.v1.RemoveHostRequest\x1a!.rallypoint.v1.RemoveHostResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,14 +44,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CORDONHOSTREQUEST']._serialized_end=316
   _globals['_CORDONHOSTRESPONSE']._serialized_start=318
   _globals['_CORDONHOSTRESPONSE']._serialized_end=373
-  _globals['_RESUMEHOSTREQUEST']._serialized_start=375
-  _globals['_RESUMEHOSTREQUEST']._serialized_end=408
-  _globals['_RESUMEHOSTRESPONSE']._serialized_start=410
-  _globals['_RESUMEHOSTRESPONSE']._serialized_end=465
-  _globals['_REMOVEHOSTREQUEST']._serialized_start=467
-  _globals['_REMOVEHOSTREQUEST']._serialized_end=514
-  _globals['_REMOVEHOSTRESPONSE']._serialized_start=516
-  _globals['_REMOVEHOSTRESPONSE']._serialized_end=536
-  _globals['_HOSTSERVICE']._serialized_start=539
-  _globals['_HOSTSERVICE']._serialized_end=955
+  _globals['_DRAINHOSTREQUEST']._serialized_start=375
+  _globals['_DRAINHOSTREQUEST']._serialized_end=430
+  _globals['_DRAINHOSTRESPONSE']._serialized_start=432
+  _globals['_DRAINHOSTRESPONSE']._serialized_end=486
+  _globals['_RESUMEHOSTREQUEST']._serialized_start=488
+  _globals['_RESUMEHOSTREQUEST']._serialized_end=521
+  _globals['_RESUMEHOSTRESPONSE']._serialized_start=523
+  _globals['_RESUMEHOSTRESPONSE']._serialized_end=578
+  _globals['_REMOVEHOSTREQUEST']._serialized_start=580
+  _globals['_REMOVEHOSTREQUEST']._serialized_end=627
+  _globals['_REMOVEHOSTRESPONSE']._serialized_start=629
+  _globals['_REMOVEHOSTRESPONSE']._serialized_end=649
+  _globals['_HOSTSERVICE']._serialized_start=652
+  _globals['_HOSTSERVICE']._serialized_end=1148
 # @@protoc_insertion_point(module_scope)

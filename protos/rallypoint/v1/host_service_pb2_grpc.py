@@ -54,6 +54,11 @@ class HostServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_host__service__pb2.ResumeHostRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ResumeHostResponse.FromString,
                 _registered_method=True)
+        self.DrainHost = channel.unary_unary(
+                '/rallypoint.v1.HostService/DrainHost',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.FromString,
+                _registered_method=True)
         self.RemoveHost = channel.unary_unary(
                 '/rallypoint.v1.HostService/RemoveHost',
                 request_serializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostRequest.SerializeToString,
@@ -89,6 +94,13 @@ class HostServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainHost(self, request, context):
+        """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveHost(self, request, context):
         """Forgets a host that has no work, or is gone for good; its certificate is refused from then on.
         """
@@ -118,6 +130,11 @@ def add_HostServiceServicer_to_server(servicer, server):
                     servicer.ResumeHost,
                     request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ResumeHostRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_host__service__pb2.ResumeHostResponse.SerializeToString,
+            ),
+            'DrainHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainHost,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.SerializeToString,
             ),
             'RemoveHost': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveHost,
@@ -233,6 +250,33 @@ class HostService:
             '/rallypoint.v1.HostService/ResumeHost',
             rallypoint_dot_v1_dot_host__service__pb2.ResumeHostRequest.SerializeToString,
             rallypoint_dot_v1_dot_host__service__pb2.ResumeHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/DrainHost',
+            rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.FromString,
             options,
             channel_credentials,
             insecure,

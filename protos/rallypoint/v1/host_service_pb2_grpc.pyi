@@ -36,6 +36,8 @@ class HostServiceStub:
     CordonHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.CordonHostRequest, _host_service_pb2.CordonHostResponse]
     """No new work for the host; what runs goes on."""
     ResumeHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]
+    DrainHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.DrainHostRequest, _host_service_pb2.DrainHostResponse]
+    """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
 
@@ -47,6 +49,8 @@ class HostServiceAsyncStub(HostServiceStub):
     CordonHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.CordonHostRequest, _host_service_pb2.CordonHostResponse]  # type: ignore[assignment]
     """No new work for the host; what runs goes on."""
     ResumeHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]  # type: ignore[assignment]
+    DrainHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.DrainHostRequest, _host_service_pb2.DrainHostResponse]  # type: ignore[assignment]
+    """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
     RemoveHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]  # type: ignore[assignment]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
 
@@ -79,6 +83,14 @@ class HostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _host_service_pb2.ResumeHostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_host_service_pb2.ResumeHostResponse, _abc.Awaitable[_host_service_pb2.ResumeHostResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DrainHost(
+        self,
+        request: _host_service_pb2.DrainHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.DrainHostResponse, _abc.Awaitable[_host_service_pb2.DrainHostResponse]]:
+        """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
 
     @_abc_1.abstractmethod
     def RemoveHost(

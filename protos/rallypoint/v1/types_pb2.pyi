@@ -1800,6 +1800,7 @@ class Host(_message.Message):
     LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
     PEER_ENDPOINT_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
+    VACATES_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___HostState.ValueType
@@ -1816,6 +1817,8 @@ class Host(_message.Message):
     peer_endpoint: _builtins.str
     round_trip_seconds: _builtins.float
     """Of the host's calls to the coordinator; absent: not known yet."""
+    vacates_at: _builtins.float
+    """When all work goes (Unix seconds), or went; 0: the host is not drained."""
     @_builtins.property
     def facts(self) -> Global___HostFacts: ...
     @_builtins.property
@@ -1844,10 +1847,11 @@ class Host(_message.Message):
         last_seen_at: _builtins.float = ...,
         peer_endpoint: _builtins.str = ...,
         round_trip_seconds: _builtins.float | None = ...,
+        vacates_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "facts", b"facts", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "vacates_at", b"vacates_at", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
     _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015

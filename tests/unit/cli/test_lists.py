@@ -200,3 +200,15 @@ def test_a_new_users_context_names_the_address_that_hosts_use(server: JobServer,
     # The admin of this machine talks to 127.0.0.1, which is no use to anybody elsewhere.
     server.context.with_name("endpoints.json").write_text('{"version": 1, "join": "gpu.example.org:7443"}')
     assert 'address = "gpu.example.org:7443"' in command("user", "create", "bob").out
+
+
+def test_drain(server: JobServer, command: Command) -> None:
+    server.canned.hosts = [host()]
+    server.canned.hosts[0].allocations.append("j-1.0.1")
+    assert command("host", "drain", "gpu-1", "--deadline", "30m").err == "host gpu-1 (h-1): online,draining\n"
+    assert json.loads(command("host", "drain", "gpu-1", "--json").out)["host"]["vacates_at"] > time.time() - 60
+    asked = [(request.host, request.after_seconds) for request in server.canned.requests("DrainHost")]  # type: ignore[attr-defined]
+    assert asked == [("gpu-1", 1800.0), ("gpu-1", 0.0)]
+    del server.canned.hosts[0].allocations[:]
+    assert "online,drained" in command("hosts").out
+    assert command("host", "resume", "gpu-1").err == "host gpu-1 (h-1): online\n"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from coordinator.core import fit
-from coordinator.core.events import CordonRequested, StopRequested
+from coordinator.core.events import CordonRequested, DrainRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import GangPhase, Phase
 from coordinator.core.spares import is_spare
@@ -85,6 +85,10 @@ class Gangs(RuleBasedStateMachine):
         self.world.asleep.discard(host)
         self.world.open(host)
         self.world.probe_all()
+
+    @rule(number=st.integers(1, HOSTS))
+    def drain(self, number: int) -> None:
+        self.world.post(DrainRequested(f"h-{number}"))
 
     @rule(number=st.integers(1, HOSTS), cordoned=st.booleans())
     def cordon(self, number: int, cordoned: bool) -> None:

@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from coordinator.core import explain
 from coordinator.core.errors import Refused
-from coordinator.core.events import CordonRequested, RemovalRequested, RetryRequested, StopRequested
+from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, RetryRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
@@ -167,6 +167,11 @@ class Histories(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 6.0, 20.0, 40.0, 150.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.advance(seconds)
+
+    @rule(host=hosts, seconds=st.sampled_from([0.0, 0.0, 10.0, 90.0]))
+    def drain(self, host: HostId, seconds: float) -> None:
+        if host in self.world.state.hosts:
+            self.world.post(DrainRequested(host, seconds))
 
     @rule(host=hosts, cordoned=st.booleans())
     def cordon(self, host: HostId, cordoned: bool) -> None:

@@ -1,0 +1,98 @@
+"""Cordons and drains: a host gets no new work; drained, its work has to go too, at once or by a deadline.
+
+Until the deadline what runs there goes on, and may well end. Then it is stopped, with the grace that its job asks for,
+and placed elsewhere as if that attempt had never been: a drain is nobody's failure. A gang is stopped as a whole and
+formed again; its other members stay where they are, and a spare takes the place of the one that had to go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core import copies
+from coordinator.core.changes import DeadlineSet, HostUpdated, JobUpdated, NodeUpdated
+from coordinator.core.events import CordonRequested, DrainRequested
+from coordinator.core.leases import vacate_deadline
+from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Phase
+from coordinator.core.regroup import is_kept
+from coordinator.core.sessions import find_host
+from coordinator.core.spares import is_spare, let_go
+from coordinator.core.stopping import Stop, abort_gang, stop_allocation, stop_of
+from coordinator.core.turn import Turn
+
+
+def on_cordon(turn: Turn, event: CordonRequested) -> Host:
+    """Let no new work in, or let it in again, which ends a drain too. Raises NotFound."""
+    known = find_host(turn.state, event.host)
+    host = replace(known, cordoned=event.cordoned, vacate_at=known.vacate_at if event.cordoned else 0.0)
+    turn.record(HostUpdated(host))
+    if not host.vacate_at:
+        turn.record(DeadlineSet(vacate_deadline(host.id), None))
+    return host
+
+
+def on_drain(turn: Turn, event: DrainRequested) -> Host:
+    """Let no new work in, and have all work go after so many seconds; asked for again, the new time counts.
+
+    Raises NotFound.
+    """
+    known = find_host(turn.state, event.host)
+    host = replace(known, cordoned=True, vacate_at=turn.at.served + event.seconds)
+    turn.record(HostUpdated(host))
+    if event.seconds > 0.0:
+        turn.record(DeadlineSet(vacate_deadline(host.id), turn.at.mono + event.seconds))
+    else:
+        vacate(turn, host)
+    return host
+
+
+def watch(turn: Turn, host: Host) -> None:
+    """The coordinator starts: the host's work goes when its time has come, which stood still meanwhile."""
+    if host.vacate_at:
+        left = max(0.0, host.vacate_at - turn.at.served)
+        turn.record(DeadlineSet(vacate_deadline(host.id), turn.at.mono + left))
+
+
+def vacate(turn: Turn, host: Host) -> None:
+    """The time has come: have everything go that is on the host. Harmless when it is going already."""
+    state = turn.state
+    turn.record(DeadlineSet(vacate_deadline(host.id), None))
+    for allocation_id in sorted(state.usage[host.id].allocations):
+        # Another one of them may have taken it along.
+        allocation = state.allocations.get(allocation_id)
+        if allocation is not None:
+            _move(turn, host, state.jobs[allocation.job_id], allocation)
+
+
+def _move(turn: Turn, host: Host, job: Job, allocation: Allocation) -> None:
+    if is_spare(job.spec, allocation) or is_kept(job, allocation):
+        let_go(turn, allocation)
+        # The gang that keeps it may be formed with another one.
+        turn.state.fresh_jobs.add(job.id)
+        return
+    if job.state is JobState.STOPPING or allocation.wanted is Phase.STOPPING:
+        return
+    stop = replace(stop_of(job, f"host {host.name} is drained"), preempted_by=host.id)
+    gang = turn.state.gangs.get(job.id)
+    if gang is None:
+        _hand_over(turn, job, allocation)
+        stop_allocation(turn, allocation, stop)
+    else:
+        _move_gang(turn, job, gang, allocation, stop)
+
+
+def _hand_over(turn: Turn, job: Job, allocation: Allocation) -> None:
+    """Of several copies another one stands for the node from now on."""
+    node = turn.state.nodes[job.id][allocation.rank]
+    others = [c for c in copies.held(turn.state, job.id, node.rank) if c.id != allocation.id]
+    others = [copy for copy in others if copy.wanted is not Phase.STOPPING]
+    if node.attempt == allocation.attempt and others:
+        turn.record(NodeUpdated(copies.led_by(node, copies.lead(others))))
+
+
+def _move_gang(turn: Turn, job: Job, gang: Gang, member: Allocation, stop: Stop) -> None:
+    if gang.phase in (GangPhase.PREPARING, GangPhase.RUNNING):
+        turn.record(JobUpdated(replace(job, preempted=job.preempted + 1)))
+    # This member first, for only its place is given up; the others keep theirs for the next generation.
+    stop_allocation(turn, member, stop)
+    abort_gang(turn, gang, replace(stop, preempted_by=""), retry=True)
