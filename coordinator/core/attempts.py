@@ -42,6 +42,7 @@ def reserve(
                 retried_from=before.retried_from if before else 0,
                 variant=variant,
                 preempted=before.preempted if before else 0,
+                left_host_id=before.left_host_id if before else None,
             )
         )
     )

@@ -112,6 +112,7 @@ def _end_copy(turn: Turn, job: Job, node: Node, allocation: Allocation, status: 
         copies_failed=node.copies_failed + (not again and not preempted),
         failed_host_id=node.failed_host_id if preempted else allocation.host_id,
         preempted=node.preempted + preempted,
+        left_host_id=allocation.host_id if preempted else node.left_host_id,
     )
     left = copies.led_by(left, copies.lead(copies.held(turn.state, job.id, node.rank)))
     if left.state is not NodeState.STOPPING:
@@ -220,6 +221,7 @@ def _ended(node: Node, status: AllocationStatus, outcome: NodeState, now: float)
         log_bytes=status.log_bytes,
         failed_host_id=None if outcome is NodeState.DONE or preempted else node.host_id,
         preempted=node.preempted + preempted,
+        left_host_id=node.host_id if preempted else node.left_host_id,
     )
 
 

@@ -283,7 +283,8 @@ class Node:
     With redundancy ``attempt`` is the copy that leads the node (see ``copies``), ``latest_attempt`` the last one that
     was made (0: ``attempt`` is), and ``copies_failed`` counts those that are not replaced any more. ``failed_host_id``
     is where the last attempt failed, ``retried_from`` the attempt after which a user had it tried again, and
-    ``preempted`` counts how many since then made place for another job.
+    ``preempted`` counts how many since then made place for another job, or had to leave a host that is drained; the
+    last of them was on ``left_host_id``.
     """
 
     job_id: JobId
@@ -308,6 +309,7 @@ class Node:
     variant: str = ""
     retried_from: int = 0
     preempted: int = 0
+    left_host_id: HostId | None = None
 
     @property
     def last_attempt(self) -> int:
@@ -338,7 +340,7 @@ class Allocation:
     it costs in USD an hour, ``held_since`` when it was made. ``ready`` is whether the node announced that it is.
 
     ``behind`` another one, it holds nothing until that one is freed, and then what that one held (see ``backlog``).
-    ``preempted_by`` is the id of the job that takes its place.
+    ``preempted_by`` is the id of the job that takes its place, or of its host, which is drained.
     """
 
     id: AllocationId

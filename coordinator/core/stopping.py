@@ -21,7 +21,8 @@ GANG_STOP_GRACE = 3.0
 class Stop:
     """How to end something: the signal (empty: the job's own), ``grace`` seconds, then the kill.
 
-    ``preempted_by``: the job that takes its place, so that it is tried again as if it had never been.
+    ``preempted_by``: the job that takes its place, or the host that is drained, so that it is tried again as if it had
+    never been.
     """
 
     reason: str

@@ -221,5 +221,5 @@ def _is_known_output(state: State, host_id: HostId, text: str) -> bool:
         return False
     if int(attempt) == node.attempt:
         return node.host_id == host_id
-    # The rest of what failed there comes also when the node runs elsewhere again.
-    return node.failed_host_id == host_id and int(attempt) <= node.last_attempt
+    # The rest of what failed there, or had to leave, comes also when the node runs elsewhere again.
+    return host_id in (node.failed_host_id, node.left_host_id) and int(attempt) <= node.last_attempt

@@ -100,6 +100,7 @@ def node_row(node: Node) -> Values:
         node.variant,
         node.retried_from,
         node.preempted,
+        node.left_host_id,
     )
 
 

@@ -111,6 +111,7 @@ nodes = _table(
     _text("variant", default=""),
     _int("retried_from", default="0"),
     _int("preempted", default="0"),
+    _text("left_host_id", nullable=True),
 )
 
 allocations = _table(

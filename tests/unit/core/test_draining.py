@@ -12,6 +12,7 @@ from coordinator.core.errors import Conflict
 from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, StopRequested
 from coordinator.core.model import EndCause, HostFacts, JobState, NodeState, Phase
 from coordinator.core.spec import JobSpec, Placement, RetryPolicy
+from coordinator.rpc.agent_service import _known_outputs as known_outputs
 from tests.fakes.world import World, hardware
 
 ANY = JobSpec(argv=("x",), placement=Placement.ANY, stop_duration=20.0)
@@ -175,3 +176,17 @@ def test_a_job_that_is_stopped_while_its_host_is_drained_stays_stopped() -> None
     world.post(StopRequested(job.id, "ann"))
     gone(world)
     assert world.job(job.id).state is JobState.STOPPED
+
+
+def test_the_host_that_a_node_had_to_leave_may_still_send_the_rest_of_its_output() -> None:
+    world = world_of("a", "b", "c")
+    job = world.submit(ANY)
+    run(world)
+    (held,) = world.held(job.id)
+    world.post(DrainRequested(held.host_id))
+    gone(world)
+    run(world)
+    (again,) = world.held(job.id)
+    known = {host: known_outputs(world.state, host, [held.id, again.id]) for host in world.state.hosts}
+    other = next(iter(set(known) - {held.host_id, again.host_id}))
+    assert known == {held.host_id: {held.id}, again.host_id: {again.id}, other: set()}

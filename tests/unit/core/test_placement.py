@@ -272,7 +272,7 @@ def test_a_cordoned_host_gets_no_work_and_is_removed_only_when_empty() -> None:
     world.post(CordonRequested("one", cordoned=True))
     waiting = world.submit(JobSpec(argv=("x",), placement=ANY))
     assert world.held(waiting.id) == []
-    with pytest.raises(Conflict, match=r"host 'one' still runs .*; let it end under"):
+    with pytest.raises(Conflict, match=r"host 'one' still runs .*; have it go: coordinator host drain one"):
         world.post(RemovalRequested("one"))
     world.end(world.held(busy.id)[0].id)
     world.post(RemovalRequested("one"))

@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.add_column("allocations", sa.Column("behind", sa.Text()))
     op.add_column("jobs", sa.Column("preempted", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("nodes", sa.Column("preempted", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("nodes", sa.Column("left_host_id", sa.Text(), nullable=True))
     op.add_column("allocations", sa.Column("preempted_by", sa.Text(), nullable=False, server_default=""))
     op.add_column("hosts", sa.Column("vacate_at", sa.Double(), nullable=False, server_default="0"))
     op.create_table(
