@@ -126,7 +126,8 @@ def _verdict(offer: job_pb.Offer) -> str:
 
 def _terms(score: job_pb.Score) -> list[str]:
     """The terms of the score that no column shows: ``2h a node``, ``25% held``."""
-    found = [f"{words.span(score.hours * 3600)} a node", f"{score.held:.0%} held"]
+    hours = [f"{words.span(score.hours * 3600)} a node"] if score.HasField("hours") else []
+    found = [*hours, f"{score.held:.0%} held"]
     if score.here or score.in_domain:
         found.append(f"{score.here} of its nodes here, {score.in_domain} in its domain")
     return found

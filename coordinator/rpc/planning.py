@@ -9,7 +9,18 @@ from dataclasses import replace
 from rallypoint.v1 import job_service_pb2 as pb
 
 from coordinator import snapshots
-from coordinator.core import absence, backends, budgets, explain, nearness, network, reservations, trial, waits
+from coordinator.core import (
+    absence,
+    backends,
+    budgets,
+    explain,
+    nearness,
+    network,
+    remedies,
+    reservations,
+    trial,
+    waits,
+)
 from coordinator.core.ids import HostId
 from coordinator.core.jobs import with_ids
 from coordinator.core.model import Job
@@ -69,12 +80,12 @@ def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
     answer = pb.ExplainJobResponse(
         job=job_to_proto(snapshots.job_view(state, job)),
         summary=explain.summary(state, job),
-        offers=_offers(state, job.spec, found, _held(state, job)),
+        offers=_offers(state, job.spec, found, _held(state, job), paced=job.id in state.paces),
         networks=[network_to_proto(view) for view in snapshots.networks(state)],
     )
     if not _waits(state, job):
         return answer
-    answer.nearest = explain.nearest(found)
+    answer.nearest = explain.nearest(found) or remedies.nearest(state, job.spec)
     expected = reservations.expected_start(state, job)
     if expected is not None:
         answer.starts_in_seconds, answer.start_is_estimated = expected
@@ -87,14 +98,21 @@ def _waits(state: State, job: Job) -> bool:
 
 
 def _offers(
-    state: State, spec: JobSpec, found: Sequence[explain.Offer], chosen: Mapping[HostId, int]
+    state: State, spec: JobSpec, found: Sequence[explain.Offer], chosen: Mapping[HostId, int], *, paced: bool = False
 ) -> list[pb.Offer]:
+    """``paced``: how long the job's nodes take is known from those that ended."""
     membership = {member: seen.name for seen in network.networks(state) for member in seen.members}
     offers = []
     for offer in found:
         host = offer.host.id
         chosen_here = replace(offer, chosen=chosen.get(host, 0))
         message = offer_to_proto(chosen_here, membership.get(host, ""), state.usage[host])
+        if not offer.nodes_now:
+            remedy = remedies.of_host(state, offer.host, spec)
+            message.remedy = "" if remedy is None else remedy.words
+        if message.HasField("score") and spec.max_duration is None and not paced:
+            # What it is compared by then is an hour for all: nothing that anybody should be told.
+            message.score.ClearField("hours")
         message.near_problem = nearness.failure(state, host, spec.near) if spec.near is not None else ""
         offers.append(message)
     return offers

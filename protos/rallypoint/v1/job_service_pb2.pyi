@@ -218,8 +218,8 @@ class Score(_message.Message):
     price_per_hour: _builtins.float
     """USD an hour for what the node would hold."""
     hours: _builtins.float
-    """How long the node is expected to take, by what others of the job took, its `speed` or its `max_duration`; one hour
-    where nothing is known.
+    """How long the node is expected to take, by what others of the job took or its `max_duration`, and its variant's
+    `speed`; absent: nothing is known.
     """
     latency_seconds: _builtins.float
     """To what the job wants to be near to, or else to the coordinator; absent: not measured."""
@@ -232,18 +232,23 @@ class Score(_message.Message):
         self,
         *,
         price_per_hour: _builtins.float = ...,
-        hours: _builtins.float = ...,
+        hours: _builtins.float | None = ...,
         latency_seconds: _builtins.float | None = ...,
         held: _builtins.float = ...,
         in_domain: _builtins.int = ...,
         here: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds", "latency_seconds", b"latency_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hours", b"_hours", "_latency_seconds", b"_latency_seconds", "hours", b"hours", "latency_seconds", b"latency_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds", "held", b"held", "here", b"here", "hours", b"hours", "in_domain", b"in_domain", "latency_seconds", b"latency_seconds", "price_per_hour", b"price_per_hour"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hours", b"_hours", "_latency_seconds", b"_latency_seconds", "held", b"held", "here", b"here", "hours", b"hours", "in_domain", b"in_domain", "latency_seconds", b"latency_seconds", "price_per_hour", b"price_per_hour"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hours: _TypeAlias = _typing.Literal["hours"]  # noqa: Y015
+    _WhichOneofArgType__hours: _TypeAlias = _typing.Literal["_hours", b"_hours"]  # noqa: Y015
     _WhichOneofReturnType__latency_seconds: _TypeAlias = _typing.Literal["latency_seconds"]  # noqa: Y015
     _WhichOneofArgType__latency_seconds: _TypeAlias = _typing.Literal["_latency_seconds", b"_latency_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hours) -> _WhichOneofReturnType__hours | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__latency_seconds) -> _WhichOneofReturnType__latency_seconds | None: ...
 
 Global___Score: _TypeAlias = Score  # noqa: Y015
