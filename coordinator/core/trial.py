@@ -93,6 +93,8 @@ def _copy(state: State) -> State:
     for key, at in state.deadlines.items():
         copy.apply(DeadlineSet(key, at))
     copy.reach, copy.distances = state.reach, state.distances
+    # What was promised to those who wait binds whoever comes.
+    copy.book.reservations = dict(state.book.reservations)
     for job in taken:
         for rank, until in state.resting.get(job, {}).items():
             copy.apply(TryDelayed(job, rank, until))
