@@ -10,6 +10,7 @@ from coordinator.core import (
     absence,
     backends,
     fit,
+    held_back,
     max_running,
     nearness,
     needs,
@@ -61,6 +62,8 @@ def offers(state: State, spec: JobSpec, job: Job | None = None) -> tuple[Offer, 
     found = [_scored(state, scoring, _best_offer(state, host, spec), spec) for host in state.hosts.values()]
     if spec.placement is Placement.CLUSTER and spec.nodes > 1:
         found = _without_group(state, spec, found)
+    if job is not None and state.pending[job.id]:
+        found = _without_kept(state, job, found)
     return tuple(sorted(found, key=lambda offer: _order(spec, offer)))
 
 
@@ -115,6 +118,17 @@ def _without_group(state: State, spec: JobSpec, found: list[Offer]) -> list[Offe
     if len(free) >= nodes and regroup.plan(state, spec) is not None:
         return found
     return [replace(o, rejection=_too_few(state, o.host, free, nodes)) if o.nodes_now else o for o in found]
+
+
+def _without_kept(state: State, job: Job, found: list[Offer]) -> list[Offer]:
+    """No room for the job is what is kept for others: if it might go there nevertheless, it would not wait."""
+    kept = held_back.kept_from(state, job.spec, job.id)
+    return [
+        replace(o, nodes_now=0, rejection=held_back.because(state, kept[o.host.id]))
+        if o.nodes_now and o.host.id in kept
+        else o
+        for o in found
+    ]
 
 
 def _too_few(state: State, host: Host, free: list[Host], nodes: int) -> str:
@@ -197,7 +211,8 @@ def summary(state: State, job: Job) -> str:
         waiting = waiting or waiting_for(state, job.spec, placed=job.spec.nodes - pending)
         before = f" (before: {job.reason})" if job.reason else ""
         limited = max_running.reached(job, state.counts[job.id])
-        return (limited or waiting or _rests(state, job) or "is about to be placed") + before + also
+        waiting = limited or waiting or _rests(state, job) or held_back.waiting(state, job.spec, job.id)
+        return (waiting or "is about to be placed") + before + also
     ready = spare_hosts(state, job)
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value

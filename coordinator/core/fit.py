@@ -207,7 +207,9 @@ def remedy(host: Host, usage: Usage, need: Need) -> str:
     missing = [_count(cpus, "CPU")] if cpus > 0 else []
     missing += [f"{in_gb(memory)} of memory"] if memory > 0 else []
     gpus = need.gpus - len(_idle(hardware, usage, found))
-    if need.share == 1.0 and gpus > 0:
+    if need.share < 1.0 and _shared_gpu(hardware, usage, need, found) is None:
+        missing.append(f"{need.share:.0%} of a GPU")
+    elif need.share == 1.0 and gpus > 0:
         missing.append(_count(gpus, "GPU"))
     return f"with {' and '.join(missing)} more free" if missing else ""
 

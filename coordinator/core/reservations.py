@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from coordinator.core import fit, groups, needs, score
+from coordinator.core import fit, groups, held_back, needs, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, holders, longest, usage_of
 from coordinator.core.gpus import matching_gpus
@@ -344,6 +344,9 @@ def expected_start(state: State, job: Job) -> tuple[float, bool] | None:
     matches: dict[int, fit.Match] = {}
     asked = islice(state.hosts.values(), MAX_ASKED)
     looked = ((host.id, free_at(state, host, need, now, matches)) for host in asked)
-    times = {host: at for host, at in looked if at is not None}
+    kept = held_back.kept_from(state, job.spec, job.id)
+    # When whoever comes first is done there nobody knows.
+    after = {host: Expected(other.start.at, True) for host, other in kept.items()}
+    times = {host: max(at, after.get(host, at)) for host, at in looked if at is not None}
     soonest = _soonest(state, times, nodes)
     return None if soonest is None else (max(0.0, soonest[1].at - now), soonest[1].estimated)

@@ -14,6 +14,7 @@ from coordinator.core import (
     backends,
     budgets,
     explain,
+    held_back,
     nearness,
     network,
     remedies,
@@ -39,7 +40,9 @@ def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
     tried = trial.plan(state, spec, user)
     impossible = explain.impossible(state, spec)
     placed = 0 if withheld else tried.placed
-    hosts = "" if impossible or tried.placed == spec.nodes else explain.waiting_for(state, spec)
+    hosts = ""
+    if not impossible and tried.placed < spec.nodes:
+        hosts = explain.waiting_for(state, spec) or held_back.waiting(state, spec)
     answer = pb.PlanJobResponse(
         offers=_offers(
             state, spec, explain.offers(state, spec), Counter(allocation.host_id for allocation in tried.nodes)
@@ -85,7 +88,7 @@ def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
     )
     if not _waits(state, job):
         return answer
-    answer.nearest = explain.nearest(found) or remedies.nearest(state, job.spec)
+    answer.nearest = remedies.nearest(state, job.spec) or explain.nearest(found)
     expected = reservations.expected_start(state, job)
     if expected is not None:
         answer.starts_in_seconds, answer.start_is_estimated = expected

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.core import reservations
+from coordinator.core import explain, reservations
 from coordinator.core.events import CordonRequested, StopRequested
 from coordinator.core.model import JobState
 from coordinator.core.spec import JobSpec
+from coordinator.rpc.planning import plan_to_proto
 from tests.fakes.days import Days, spec
 
 
@@ -24,6 +25,24 @@ def test_a_gang_keeps_idle_hosts_from_work_of_unknown_length() -> None:
     assert days.started(gang) == 1100.0
     days.until(1150.0)
     assert days.started(endless) == 1150.0
+
+
+def test_who_is_held_back_is_told_for_whom_and_does_not_expect_to_start_at_once() -> None:
+    days = Days()
+    days.hosts(4, 4)
+    days.submit(spec(4, 100.0), 100.0)
+    gang = days.submit(spec(4, 50.0, nodes=2, gang=True), 50.0)
+    endless, state = days.submit(spec(1, None), 1e6), days.world.state
+    job, head = state.jobs[endless], state.jobs[gang]
+    kept = f"kept for job {head.name} ({gang}, priority 0), expected to start in 1m40s"
+    (free,) = [host.name for host in state.hosts.values() if not state.usage[host.id].cpus]
+    said = explain.summary(state, job)
+    assert said.startswith(f"waits though {free} would have room now, {kept}; what certainly ends before that")
+    assert plan_to_proto(state, job.spec, "ann").waiting_for == said
+    offers = {offer.host.name: (offer.nodes_now, offer.rejection) for offer in explain.offers(state, job.spec, job)}
+    assert offers[free] == (0, kept)
+    assert reservations.expected_start(state, job) == (100.0, True)
+    assert reservations.expected_start(state, head) == (100.0, False)
 
 
 def test_what_ends_in_time_is_placed_on_a_kept_host() -> None:
