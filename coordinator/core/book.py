@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,13 @@ class Book:
         self.reservations = made
         self.free = {need: self.free[need] for need in needs}
         self.stale = {job: self.stale[job] for job in made}
+
+    def take_over(self, other: Book, jobs: Container[JobId]) -> None:
+        """What the ``other`` book keeps for these jobs is kept in this one too, as it was worked out."""
+        self.reservations = {job: found for job, found in other.reservations.items() if job in jobs}
+        self.stale = {job: set(other.stale[job]) for job in self.reservations}
+        self.free = {need: FreeTimes(dict(at.times), dict(at.missing)) for need, at in other.free.items()}
+        self.changed = set(other.changed)
 
     def forget(self, job: JobId) -> tuple[HostId, ...]:
         """The job waits no longer; the hosts that were kept for it."""

@@ -93,17 +93,17 @@ def _copy(state: State) -> State:
     for key, at in state.deadlines.items():
         copy.apply(DeadlineSet(key, at))
     copy.reach, copy.distances = state.reach, state.distances
-    # What was promised to those who wait binds whoever comes.
-    copy.book.reservations = dict(state.book.reservations)
     for job in taken:
         for rank, until in state.resting.get(job, {}).items():
             copy.apply(TryDelayed(job, rank, until))
         if job in state.withheld:
             copy.apply(JobWithheld(job, state.withheld[job]))
+    # What was promised to those who wait binds whoever comes.
+    copy.book.take_over(state.book, copy.jobs)
     return copy
 
 
 def _taken_along(state: State) -> list[JobId]:
     if len(state.unfinished) <= MAX_WAITING:
         return list(state.unfinished)
-    return [job for job in state.unfinished if state.job_allocations[job]]
+    return [job for job in state.unfinished if state.job_allocations[job] or job in state.book.reservations]
