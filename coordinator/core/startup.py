@@ -14,7 +14,9 @@ from coordinator.core.state import State
 from coordinator.core.turn import Turn
 
 # Files that were written for dstack announce nothing: what waits for it is started all the same after so many seconds.
+# A job that names the file below is waited for as long as it takes.
 WAIT_SECONDS = 30.0
+READY_FILE = "RALLYPOINT_READY_FILE"
 
 
 def later_ranks(spec: JobSpec) -> range:
@@ -34,7 +36,7 @@ def start_deadline(job: Job) -> str:
 def begin(turn: Turn, job: Job) -> None:
     """Wait for those of a formed group that start first: it was formed just now, or the coordinator serves again."""
     go_on(turn, job)
-    at = turn.at.mono + WAIT_SECONDS if _held_back(turn.state, job) else None
+    at = turn.at.mono + WAIT_SECONDS if _held_back(turn.state, job) and not _announces(job.spec) else None
     if at is not None or start_deadline(job) in turn.state.deadlines:
         turn.record(DeadlineSet(start_deadline(job), at))
 
@@ -54,7 +56,7 @@ def on_deadline(turn: Turn, job: Job) -> None:
         return
     names = _nodes(_unready(turn.state, job))
     reason = (
-        f"{names} did not announce to be ready within {WAIT_SECONDS:g} s (touch $RALLYPOINT_READY_FILE); "
+        f"{names} did not announce to be ready within {WAIT_SECONDS:g} s (touch ${READY_FILE}); "
         f"{_nodes([member.rank for member in held])} started all the same"
     )
     turn.record(JobUpdated(replace(job, reason=reason)))
@@ -67,10 +69,18 @@ def waiting(state: State, job: Job) -> str:
     if not held:
         return ""
     names = _nodes(_unready(state, job))
-    return (
-        f"{_nodes([member.rank for member in held])} start when {names} announced to be ready "
-        f"(touch $RALLYPOINT_READY_FILE), after {WAIT_SECONDS:g} s in any case"
-    )
+    line = f"{_nodes([m.rank for m in held])} start when {names} announced to be ready (touch ${READY_FILE})"
+    return line if _announces(job.spec) else f"{line}, after {WAIT_SECONDS:g} s in any case"
+
+
+def _announces(spec: JobSpec) -> bool:
+    """Whether what the job runs names the file: then it will announce that it is ready, however long it takes."""
+    texts = [*spec.commands, *spec.argv, *spec.env.values()]
+    for group in spec.groups:
+        texts += [*group.commands, *group.env.values()]
+    for variant in spec.variants:
+        texts += [*variant.commands, *variant.argv, *variant.env.values()]
+    return any(READY_FILE in text for text in texts)
 
 
 def is_in_order(spec: JobSpec, waits: set[int], live: set[int]) -> bool:

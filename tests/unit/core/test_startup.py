@@ -8,7 +8,7 @@ from coordinator.core import explain
 from coordinator.core.events import AllocationStatus, StopRequested
 from coordinator.core.ids import JobId
 from coordinator.core.model import GangPhase, JobState, Phase
-from coordinator.core.spec import JobSpec, RetryPolicy, StartupOrder, StopCriteria
+from coordinator.core.spec import JobSpec, NodeGroup, RetryPolicy, StartupOrder, StopCriteria
 from tests.fakes.world import World
 from tests.unit.core.test_gangs import a_world, host, lose, places
 
@@ -18,7 +18,7 @@ MASTER_FIRST, WORKERS_FIRST = StartupOrder.MASTER_FIRST, StartupOrder.WORKERS_FI
 def formed(order: StartupOrder, nodes: int = 3, **more: object) -> tuple[World, JobId]:
     """A job whose group was formed; those of its nodes that were told to start run."""
     world = a_world("a", "b", "c", "d", "e")
-    spec = JobSpec(argv=("x",), nodes=nodes, startup_order=order, **more)  # type: ignore[arg-type]
+    spec = JobSpec(**{"argv": ("x",), "nodes": nodes, "startup_order": order, **more})  # type: ignore[arg-type]
     job = world.submit(spec).id
     world.start(job)
     assert world.state.gangs[job].phase is GangPhase.RUNNING
@@ -79,6 +79,23 @@ def test_without_an_announcement_the_others_start_after_half_a_minute_and_the_jo
     assert world.job(job).reason == (
         "node 2 did not announce to be ready within 30 s (touch $RALLYPOINT_READY_FILE); node 0 started all the same"
     )
+
+
+@pytest.mark.parametrize(
+    "names_it",
+    [
+        {"commands": ("serve && touch $RALLYPOINT_READY_FILE", "work"), "argv": ()},
+        {"env": {"READY": "$RALLYPOINT_READY_FILE"}},
+        {"groups": (NodeGroup("servers", commands=("touch $RALLYPOINT_READY_FILE",)), NodeGroup("workers", nodes=2))},
+    ],
+)
+def test_a_job_that_names_the_file_is_waited_for_as_long_as_it_takes(names_it: dict[str, object]) -> None:
+    world, job = formed(MASTER_FIRST, **names_it)
+    world.advance(900.0)
+    assert wanted(world, job) == "r--"
+    assert "in any case" not in explain.summary(world.state, world.job(job))
+    announce(world, job, 0)
+    assert wanted(world, job) == "rrr"
 
 
 def test_a_node_that_is_done_needs_no_announcement() -> None:
