@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.core import (
@@ -246,46 +245,6 @@ def spare_hosts(state: State, job: Job) -> tuple[str, ...]:
 def _spares_line(spec: JobSpec, ready: Sequence[str]) -> str:
     count = f"{len(ready)} of {spec.spares} spare{'' if spec.spares == 1 else 's'}"
     return f"{count}: {', '.join(ready)}" if ready else count
-
-
-def plan_now(state: State, spec: JobSpec) -> dict[str, int]:
-    """Nodes a host (by id) that would be placed at once if the job were submitted now. Changes nothing."""
-    if placement.HOLD in state.deadlines:
-        return {}
-    need = needs.leading(spec).need
-    if spec.placement is Placement.CLUSTER:
-        choice = regroup.plan(state, spec)
-        return {} if choice is None else {str(host): 1 for host in choice.hosts}
-    # As placement._place_any chooses, without holding anything.
-    offers = []
-    for host in placement.usable_hosts(state, need):
-        room = fit.room(host, state.usage[host.id], need, spec.nodes)
-        if room:
-            offers.append((score.preference(host, state.usage[host.id]), room, host.id))
-    heapq.heapify(offers)
-    chosen: dict[str, int] = {}
-    for _ in range(spec.nodes):
-        if not offers:
-            break
-        _, room, host_id = heapq.heappop(offers)
-        chosen[host_id] = chosen.get(host_id, 0) + 1
-        if room > 1:
-            held = chosen[host_id] * need.cpus
-            key = score.preference(state.hosts[host_id], state.usage[host_id], held)
-            heapq.heappush(offers, (key, room - 1, host_id))
-    return chosen
-
-
-def spares_now(state: State, spec: JobSpec, chosen: Iterable[str]) -> tuple[str, ...]:
-    """The names of the hosts that would be held as spares beside the ``chosen`` ones (by id). Changes nothing."""
-    members = [HostId(host) for host in chosen]
-    if spec.placement is not Placement.CLUSTER or not members:
-        return ()
-    taken: list[Host] = []
-    for host in spares.candidates(state, needs.leading(spec).need, members, state.hosts):
-        if len(taken) < spec.spares and network.joins(state, host, [*members, *(other.id for other in taken)]):
-            taken.append(host)
-    return tuple(host.name for host in taken)
 
 
 def _waiting_any(state: State, spec: JobSpec, need: fit.Need, placed: int) -> str:

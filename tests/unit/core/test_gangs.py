@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.core import explain
+from coordinator.core import explain, trial
 from coordinator.core.events import AllocationStatus, BackupRestored, CordonRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import EndCause, GangPhase, HostFacts, JobState, NodeState, Phase
@@ -442,9 +442,8 @@ def test_a_restored_backup_lets_spares_go_and_leaves_the_gang_alone() -> None:
 def test_the_plan_names_the_spares_that_would_be_held() -> None:
     world = a_world("a", "b", "c", "d")
     wanted = spec(nodes=2, spares=1)
-    chosen = explain.plan_now(world.state, wanted)
-    assert explain.spares_now(world.state, wanted, chosen) == ("c",)
-    assert explain.spares_now(world.state, replace(wanted, placement=Placement.ANY), chosen) == ()
+    planned = trial.plan(world.state, wanted, "ann").spares
+    assert [world.state.hosts[spare.host_id].name for spare in planned] == ["c"]
     job = running(world, wanted)
     assert places(world, job) == "a b (c)"
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coordinator.core import explain
+from coordinator.core import fit, needs, placement, regroup
 from coordinator.core.errors import Refused
 from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, RetryRequested, StopRequested
 from coordinator.core.ids import HostId, JobId
@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
         for job in waiting:
             # What is left is wider than the fleet: with the faults gone nothing that could be placed still waits.
             assert not self.world.held(job.id)
-            assert not explain.plan_now(self.world.state, job.spec), f"{job.id} could be placed, but waits"
+            assert not self._has_room(job.spec), f"{job.id} could be placed, but waits"
             self.world.post(StopRequested(job.id, "ann"))
         assert all(job.state.ended for job in self.world.state.jobs.values())
         assert not self.world.state.allocations
@@ -242,6 +242,13 @@ class Histories(RuleBasedStateMachine):
         """Whether it is held with nothing on it: a spare, or kept for a gang that rests."""
         job = self.world.job(allocation.job_id)
         return is_spare(job.spec, allocation) or is_kept(job, allocation)
+
+    def _has_room(self, spec: JobSpec) -> bool:
+        """Whether a node of such a job, or its whole group, could be placed now."""
+        state, need = self.world.state, needs.leading(spec).need
+        if spec.placement is Placement.CLUSTER:
+            return regroup.plan(state, spec) is not None
+        return any(fit.room(host, state.usage[host.id], need, 1) for host in placement.usable_hosts(state, need))
 
     def _runs(self, job_id: JobId) -> bool:
         gang = self.world.state.gangs.get(job_id)
