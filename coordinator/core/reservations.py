@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from coordinator.core import fit, groups, held_back, needs, score
+from coordinator.core import fit, groups, held_back, max_running, needs, score
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, holders, longest, usage_of
 from coordinator.core.gpus import matching_gpus
@@ -335,8 +335,10 @@ def _beside(host: Host, staying: Usage, first: fit.Need, need: fit.Need, room: i
 def expected_start(state: State, job: Job) -> tuple[float, bool] | None:
     """In how many seconds the job's next nodes are expected to start, and whether that is a mere estimate.
 
-    None: nobody knows, for no host, or no group of them, could hold it as things are.
+    None: nobody knows, for no host, or no group of them, could hold it as things are, or it waits for its own nodes.
     """
+    if max_running.reached(job, state.counts[job.id]):
+        return None
     now, found = state.book.at, state.book.reservations.get(job.id)
     if found is not None and found.hosts:
         return max(0.0, found.start.at - now), found.start.estimated

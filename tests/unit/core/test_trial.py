@@ -64,6 +64,18 @@ def test_what_is_tried_is_what_then_happens(
     assert tried.price == sum(a.price for a in held)
 
 
+def test_promises_to_jobs_that_hold_nothing_bind_a_trial_among_more_than_are_taken_along() -> None:
+    world = World()
+    world.add_host("a", hardware(4))
+    need = Resources(cpus=Range(4))
+    whole = JobSpec(argv=("x",), placement=Placement.ANY, resources=need, max_duration=60.0)
+    world.submit(whole)
+    for number in range(trial.MAX_WAITING + 1):
+        world.submit(replace(whole, resources=Resources(cpus=Range(number % 3 + 2))), user=f"u{number % 5}")
+    assert any(not world.state.job_allocations[job] for job in world.state.book.reservations)
+    assert trial.plan(world.state, whole, "zed").placed == 0
+
+
 def test_nodes_with_copies_are_counted_once() -> None:
     world = World()
     for name, price in (("a", 1.0), ("b", 2.0)):
