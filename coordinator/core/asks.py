@@ -60,8 +60,10 @@ class Asks:
 
     @property
     def steers(self) -> bool:
-        """Whether it is known that some hosts are faster than others."""
-        return len(self.pace.took) > 1 or sum(option.speed is not None for option in self.options) > 1
+        """Whether it is known that some hosts are faster than others, and how long nodes take: of a job's first nodes
+        nobody knows, and all kinds of hardware begin at once."""
+        hints = sum(option.speed is not None for option in self.options)
+        return len(self.pace.took) > 1 or (len(self.pace.took) == 1 and hints > 1)
 
     def hours(self, option: Option, model: str) -> float:
         """Hours that a node is expected to take so on hosts with this model of GPU; without any idea it is one."""

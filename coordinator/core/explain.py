@@ -77,7 +77,7 @@ def nearest(found: Sequence[Offer]) -> str:
 
 
 def _order(spec: JobSpec, offer: Offer) -> tuple[bool, bool, int, score.Key, str]:
-    key = () if offer.terms is None else score.key(spec.optimize, offer.terms)
+    key = () if offer.terms is None else score.key(spec.optimize, offer.terms, near=spec.near is not None)
     return (offer.nodes_now == 0, offer.nodes_ever == 0, offer.failed, key, offer.host.name)
 
 

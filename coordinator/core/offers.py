@@ -161,7 +161,7 @@ class Offers:
             if fit.refuses(host, found.option.need) is not None:
                 continue
             terms = self._terms(state, host, found)
-            key = score.key(self.asks.optimize, terms)
+            key = score.key(self.asks.optimize, terms, near=self.asks.near is not None)
             if best is None or key < best.key:
                 best, paced = Offer(key, host, found.option, found.match, terms), found.paced
         return best

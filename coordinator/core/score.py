@@ -8,6 +8,7 @@ and on the same host, then by cost; ``pack`` by who is fullest, then by cost. Th
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import inf
 from typing import NamedTuple
 
 from coordinator.core.costs import dominant
@@ -41,17 +42,19 @@ class Terms(NamedTuple):
         return self.rate * self.hours
 
 
-def key(optimize: Optimize, terms: Terms) -> Key:
-    """The terms in the order in which they count."""
+def key(optimize: Optimize, terms: Terms, *, near: bool = True) -> Key:
+    """The terms in the order in which they count. ``near``: the latency is that to what the job wants to be near to."""
     rate, hours, latency, held, domain, here, number = terms
     cost = rate * hours
+    # A host that came just now has not told yet how far the coordinator is: that speaks against nobody.
+    about = _about(latency) if near or latency < inf else 0.0
     if optimize is Optimize.COST:
-        return (cost, hours, _about(latency), held, number)
+        return (cost, hours, about, held, number)
     if optimize is Optimize.LATENCY:
         return (round(latency, 3), cost, hours, held, number)
     if optimize is Optimize.SPREAD:
-        return (domain, here, cost, hours, _about(latency), held, number)
-    return (-held, cost, hours, _about(latency), number)
+        return (domain, here, cost, hours, about, held, number)
+    return (-held, cost, hours, about, number)
 
 
 def _about(latency: float) -> float:

@@ -1,8 +1,8 @@
 """The last nodes of a job: a slow host does not get one when the faster hosts, where others of the job run, would be
 done with all that is left sooner than the slow one with one node.
 
-Known are speeds from `speed` of variants and from what the job's own ended nodes took; where nothing is known, nothing
-is steered.
+Known are durations of the job's own ended nodes, and speeds from them and from `speed` of variants; before a node has
+ended nothing is steered, and all kinds of hardware begin at once.
 """
 
 from __future__ import annotations

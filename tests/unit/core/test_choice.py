@@ -269,10 +269,17 @@ def test_what_the_jobs_own_nodes_took_orders_hosts_of_which_nothing_is_said() ->
 # ---------------------------------------------------------------- the last nodes
 
 
+def test_all_kinds_of_hardware_begin_at_once_while_nobody_knows_how_long_a_node_takes() -> None:
+    world = mixed(8.0, 2.0, 1.0)
+    job = world.submit(spec(6, variants=(FP8, BF16, SLOW)))
+    assert sorted(a.variant for a in world.held(job.id)) == ["bf16", "bf16", "cpu", "cpu", "fp8", "fp8"]
+
+
 def test_a_slow_host_gets_none_of_the_last_nodes_when_the_faster_ones_are_done_sooner() -> None:
     world = World()
-    world.add_host("fast", hardware(2, 1, prefix="fast"))
-    job = world.submit(spec(4, variants=(FP8, SLOW), where=HostFilter(hosts=("fast", "slow"))))
+    world.add_host("fast", hardware(1, 1, prefix="fast"))
+    job = world.submit(spec(5, variants=(FP8, SLOW), where=HostFilter(hosts=("fast", "slow"))))
+    ran(world, world.held(job.id)[0], 900.0)
     # One node in 15 minutes on the GPU, in ten hours on CPUs alone: three more are sooner done where the first is.
     world.add_host("slow", hardware(8))
     assert [a.variant for a in world.held(job.id)] == ["fp8"]
@@ -292,8 +299,11 @@ def test_slow_hosts_take_nodes_while_many_are_left_and_when_fast_ones_do_not_kee
     world.post(StopRequested(many.id, "ann"))
     for allocation in world.held(many.id):
         world.obey(allocation)
-    few = world.submit(spec(3, variants=(FP8, SLOW)))
-    assert [a.variant for a in world.held(few.id)] == ["fp8", "cpu", "cpu"][: len(world.held(few.id))]
+    world.post(CordonRequested("slow", cordoned=True))
+    few = world.submit(spec(4, variants=(FP8, SLOW)))
+    ran(world, world.held(few.id)[0], 900.0)
+    world.post(CordonRequested("slow", cordoned=False))
+    assert [a.variant for a in world.held(few.id)] == ["fp8"]
     world.advance(11 * 3600.0)
     assert [a.variant for a in world.held(few.id)] == ["fp8", "cpu", "cpu"]
 
