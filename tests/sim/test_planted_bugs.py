@@ -14,7 +14,7 @@ ENOUGH = 300
 
 WORDS = {
     "a skipped fence": r"is freed while it runs|said to have ended|is changed to|on its host's disk",
-    "a GPU freed early": r"is freed while it runs|on its host's disk",
+    "a GPU freed early": r"is freed while it runs",
     "an acknowledgement before the commit": r"acknowledged",
     "a forgotten end": r"no end in|a second time|on its host's disk",
     "a gang started in part": r"starts before rank \d+ was prepared",
