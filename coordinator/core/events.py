@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coordinator.core.evidence import Evidence
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Distance, EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
 from coordinator.core.spec import JobSpec
@@ -134,6 +135,7 @@ class HostReported:
     """One report of a session. Repeating it is harmless.
 
     ``round_trip``: seconds that the host's calls take, in the middle; None: it has not called often enough.
+    ``evidence``: what it saw of its GPUs' health, in the order of its numbers.
     """
 
     host_id: HostId
@@ -144,6 +146,7 @@ class HostReported:
     goodbye: bool = False
     distances: tuple[Distance, ...] = ()
     round_trip: float | None = None
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from coordinator.core.evidence import Condition
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.spec import JobSpec
 
@@ -54,6 +55,7 @@ class Gpu:
     """One GPU, or one MIG instance of ``parent`` (its uuid); None is unknown, never 0.
 
     ``problem`` is why it can't be used; ``nvlinks`` are its links to other GPUs or to a switch that are up.
+    ``conditions`` is what is wrong with it now; ``watched`` whether the agent would notice.
     """
 
     uuid: str
@@ -71,6 +73,8 @@ class Gpu:
     problem: str | None = None
     parent: str | None = None
     nvlinks: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,10 @@ class RdmaPort:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work."""
+    """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work.
+
+    ``conditions`` is what is wrong now with its bus or driver, or with the number of its GPUs.
+    """
 
     hostname: str = ""
     arch: str = ""
@@ -135,6 +142,7 @@ class Hardware:
     warnings: tuple[str, ...] = ()
     disk_problem: str | None = None
     rdma: tuple[RdmaPort, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

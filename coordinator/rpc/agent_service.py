@@ -27,6 +27,7 @@ from coordinator.logstore import LogStore
 from coordinator.rpc import skew
 from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
+from coordinator.rpc.health import evidence_from_proto
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.identity import calling_host_id
 from coordinator.rpc.orders import (
@@ -162,10 +163,15 @@ class AgentService(pb_grpc.AgentServiceServicer):
             goodbye=request.goodbye,
             distances=distances_from_proto(host_id, request.distances),
             round_trip=request.round_trip_seconds if request.HasField("round_trip_seconds") else None,
+            evidence=evidence_from_proto(request.health),
         )
         lease: float = await self._parts.engine.post(reported)
         answering(context, "coordinator.before-report-answer", "coordinator.after-report-answer")
-        return pb.ReportResponse(lease_seconds=lease, coordinators=self._parts.coordinators())
+        return pb.ReportResponse(
+            lease_seconds=lease,
+            coordinators=self._parts.coordinators(),
+            health_sequence=max((evidence.sequence for evidence in reported.evidence), default=0),
+        )
 
     async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
         """Append output by offset; answered once it is on disk."""

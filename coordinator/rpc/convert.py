@@ -15,6 +15,7 @@ from coordinator.core.explain import Offer
 from coordinator.core.score import Terms
 from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
+from coordinator.rpc.health import conditions_from_proto, conditions_to_proto
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.wire import spec_to_pb
 
@@ -191,6 +192,7 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         warnings=hardware.warnings,
         disk_problem=hardware.disk_problem or "",
         rdma=[_rdma_to_proto(port) for port in hardware.rdma],
+        conditions=conditions_to_proto(hardware.conditions),
     )
 
 
@@ -217,6 +219,7 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         warnings=tuple(message.warnings),
         disk_problem=message.disk_problem or None,
         rdma=tuple(_rdma_from_proto(port) for port in message.rdma),
+        conditions=conditions_from_proto(message.conditions),
     )
 
 
@@ -268,6 +271,8 @@ def _gpu_to_proto(gpu: model.Gpu) -> pb.Gpu:
         problem=gpu.problem or "",
         parent=gpu.parent or "",
         nvlinks=gpu.nvlinks,
+        conditions=conditions_to_proto(gpu.conditions),
+        health_watched=gpu.watched,
     )
 
 
@@ -292,6 +297,8 @@ def _gpu_from_proto(message: pb.Gpu) -> model.Gpu:
         problem=message.problem or None,
         parent=message.parent or None,
         nvlinks=message.nvlinks if known("nvlinks") else None,
+        conditions=conditions_from_proto(message.conditions),
+        watched=message.health_watched,
     )
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from coordinator.core.evidence import Condition, Sign
 from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint, RdmaPort
-from coordinator.store.forms import PLAIN, TEXT_MAP, TUPLE, Shape
+from coordinator.store.forms import PLAIN, TEXT_MAP, TUPLE, Shape, choice
 
 FACTS = Shape(
     HostFacts,
@@ -23,6 +24,7 @@ FACTS = Shape(
     },
 )
 
+_CONDITION = Shape(Condition, {"sign": choice(Sign), "code": PLAIN, "detail": PLAIN})
 _GPU = Shape(
     Gpu,
     {
@@ -41,6 +43,8 @@ _GPU = Shape(
         "problem": PLAIN,
         "parent": PLAIN,
         "nvlinks": PLAIN,
+        "conditions": _CONDITION.many,
+        "watched": PLAIN,
     },
 )
 
@@ -71,6 +75,7 @@ HARDWARE = Shape(
         "warnings": TUPLE,
         "disk_problem": PLAIN,
         "rdma": _RDMA.many,
+        "conditions": _CONDITION.many,
     },
 )
 

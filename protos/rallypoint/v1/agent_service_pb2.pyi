@@ -186,6 +186,7 @@ class OpenSessionResponse(_message.Message):
     DESIRED_FIELD_NUMBER: _builtins.int
     PROBE_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -194,6 +195,8 @@ class OpenSessionResponse(_message.Message):
     def probe(self) -> Global___ProbeOrder: ...
     @_builtins.property
     def measure(self) -> Global___MeasureOrder: ...
+    @_builtins.property
+    def test(self) -> Global___TestOrder: ...
     def __init__(
         self,
         *,
@@ -201,12 +204,13 @@ class OpenSessionResponse(_message.Message):
         desired: Global___DesiredState | None = ...,
         probe: Global___ProbeOrder | None = ...,
         measure: Global___MeasureOrder | None = ...,
+        test: Global___TestOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe", "measure"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe", "measure", "test"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -224,6 +228,7 @@ class Welcome(_message.Message):
     LEASE_GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    HEALTH_SEQUENCE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Number of this session; every report carries it."""
     host_id: _builtins.str
@@ -236,6 +241,8 @@ class Welcome(_message.Message):
     """"MAJOR.MINOR" that the coordinator speaks."""
     drained: _builtins.str
     """Why this host gets no new work for now; what runs goes on. Empty: it may get some."""
+    health_sequence: _builtins.int
+    """The last evidence that the coordinator has: what is new gets higher numbers, what has no higher one may go."""
     def __init__(
         self,
         *,
@@ -247,10 +254,11 @@ class Welcome(_message.Message):
         lease_grace_seconds: _builtins.float = ...,
         protocol_version: _builtins.str = ...,
         drained: _builtins.str = ...,
+        health_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "epoch", b"epoch", "heartbeat_seconds", b"heartbeat_seconds", "host_id", b"host_id", "host_name", b"host_name", "lease_grace_seconds", b"lease_grace_seconds", "lease_seconds", b"lease_seconds", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "epoch", b"epoch", "health_sequence", b"health_sequence", "heartbeat_seconds", b"heartbeat_seconds", "host_id", b"host_id", "host_name", b"host_name", "lease_grace_seconds", b"lease_grace_seconds", "lease_seconds", b"lease_seconds", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -613,6 +621,33 @@ class ProbeOrder(_message.Message):
 Global___ProbeOrder: _TypeAlias = ProbeOrder  # noqa: Y015
 
 @_typing.final
+class TestOrder(_message.Message):
+    """Asks for a quick test of GPUs that nothing holds; sent again in each session until it is answered. The answer is evidence
+    with `code` = number, TEST_PASSED or TEST_FAILED, for each GPU; without any, one for the host (its gpu_uuid empty).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_UUIDS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    @_builtins.property
+    def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_uuids", b"gpu_uuids", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestOrder: _TypeAlias = TestOrder  # noqa: Y015
+
+@_typing.final
 class MeasureOrder(_message.Message):
     """Asks how far targets are: what a job wants to be near to."""
 
@@ -789,6 +824,7 @@ class ReportRequest(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     DISTANCES_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     complete: _builtins.bool
     """All allocations that the agent knows, not only changed ones (first report of a session)."""
@@ -808,6 +844,10 @@ class ReportRequest(_message.Message):
     def distances(self) -> _containers.RepeatedCompositeFieldContainer[Global___DistanceResult]:
         """Answers to a MeasureOrder."""
 
+    @_builtins.property
+    def health(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HealthEvidence]:
+        """Repeated until it is acknowledged."""
+
     def __init__(
         self,
         *,
@@ -819,10 +859,11 @@ class ReportRequest(_message.Message):
         goodbye: _builtins.bool = ...,
         distances: _abc.Iterable[Global___DistanceResult] | None = ...,
         round_trip_seconds: _builtins.float | None = ...,
+        health: _abc.Iterable[_types_pb2.HealthEvidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "complete", b"complete", "distances", b"distances", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "probes", b"probes", "round_trip_seconds", b"round_trip_seconds", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "complete", b"complete", "distances", b"distances", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "health", b"health", "probes", b"probes", "round_trip_seconds", b"round_trip_seconds", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
     _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
@@ -836,7 +877,10 @@ class ReportResponse(_message.Message):
 
     LEASE_SECONDS_FIELD_NUMBER: _builtins.int
     COORDINATORS_FIELD_NUMBER: _builtins.int
+    HEALTH_SEQUENCE_FIELD_NUMBER: _builtins.int
     lease_seconds: _builtins.float
+    health_sequence: _builtins.int
+    """Evidence up to this number is on the coordinator's disk."""
     @_builtins.property
     def coordinators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where coordinators of this cluster answer agents (HOST:PORT), if there are several: one of them leads."""
@@ -846,10 +890,11 @@ class ReportResponse(_message.Message):
         *,
         lease_seconds: _builtins.float = ...,
         coordinators: _abc.Iterable[_builtins.str] | None = ...,
+        health_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinators", b"coordinators", "lease_seconds", b"lease_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinators", b"coordinators", "health_sequence", b"health_sequence", "lease_seconds", b"lease_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

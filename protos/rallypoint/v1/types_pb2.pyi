@@ -325,6 +325,76 @@ NODE_STATE_FAILED: NodeState.ValueType  # 6
 NODE_STATE_STOPPED: NodeState.ValueType  # 7
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
+class _HealthSign:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HealthSignEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HealthSign.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HEALTH_SIGN_UNSPECIFIED: _HealthSign.ValueType  # 0
+    HEALTH_SIGN_XID: _HealthSign.ValueType  # 1
+    """code: its number in NVIDIA's catalogue."""
+    HEALTH_SIGN_ECC_UNCORRECTABLE: _HealthSign.ValueType  # 2
+    """code: how many there are in all since the driver was loaded."""
+    HEALTH_SIGN_REMAP_PENDING: _HealthSign.ValueType  # 3
+    """Rows that are to be remapped once the GPU is reset. code: how many, or 0."""
+    HEALTH_SIGN_REMAP_FAILED: _HealthSign.ValueType  # 4
+    """A row could not be remapped."""
+    HEALTH_SIGN_THERMAL_SLOWDOWN: _HealthSign.ValueType  # 5
+    """The hardware slows itself down for its temperature."""
+    HEALTH_SIGN_POWER_BRAKE: _HealthSign.ValueType  # 6
+    """The hardware slows itself down at a signal of the power supply."""
+    HEALTH_SIGN_NVLINK_ERRORS: _HealthSign.ValueType  # 7
+    """code: the link."""
+    HEALTH_SIGN_PCIE_WIDTH: _HealthSign.ValueType  # 8
+    """Fewer lanes than card and slot have. code: how many lanes there are."""
+    HEALTH_SIGN_GPU_COUNT: _HealthSign.ValueType  # 9
+    """Of the host: it has other GPUs than before. code: how many it has now."""
+    HEALTH_SIGN_OFF_THE_BUS: _HealthSign.ValueType  # 10
+    HEALTH_SIGN_MEMORY_HELD: _HealthSign.ValueType  # 11
+    """Memory is held though no node has the GPU and no process is seen. code: bytes."""
+    HEALTH_SIGN_RECOVERY_ACTION: _HealthSign.ValueType  # 12
+    """What the driver asks for. code: nvmlDeviceGpuRecoveryAction_t."""
+    HEALTH_SIGN_TEST_PASSED: _HealthSign.ValueType  # 13
+    """Answers to a TestOrder. code: its number."""
+    HEALTH_SIGN_TEST_FAILED: _HealthSign.ValueType  # 14
+    HEALTH_SIGN_DRIVER: _HealthSign.ValueType  # 15
+    """Of the host: the driver does not answer, or answers with an error."""
+
+class HealthSign(_HealthSign, metaclass=_HealthSignEnumTypeWrapper):
+    """What may tell that a GPU, or its host, is not sound. `code` means something else for each."""
+
+HEALTH_SIGN_UNSPECIFIED: HealthSign.ValueType  # 0
+HEALTH_SIGN_XID: HealthSign.ValueType  # 1
+"""code: its number in NVIDIA's catalogue."""
+HEALTH_SIGN_ECC_UNCORRECTABLE: HealthSign.ValueType  # 2
+"""code: how many there are in all since the driver was loaded."""
+HEALTH_SIGN_REMAP_PENDING: HealthSign.ValueType  # 3
+"""Rows that are to be remapped once the GPU is reset. code: how many, or 0."""
+HEALTH_SIGN_REMAP_FAILED: HealthSign.ValueType  # 4
+"""A row could not be remapped."""
+HEALTH_SIGN_THERMAL_SLOWDOWN: HealthSign.ValueType  # 5
+"""The hardware slows itself down for its temperature."""
+HEALTH_SIGN_POWER_BRAKE: HealthSign.ValueType  # 6
+"""The hardware slows itself down at a signal of the power supply."""
+HEALTH_SIGN_NVLINK_ERRORS: HealthSign.ValueType  # 7
+"""code: the link."""
+HEALTH_SIGN_PCIE_WIDTH: HealthSign.ValueType  # 8
+"""Fewer lanes than card and slot have. code: how many lanes there are."""
+HEALTH_SIGN_GPU_COUNT: HealthSign.ValueType  # 9
+"""Of the host: it has other GPUs than before. code: how many it has now."""
+HEALTH_SIGN_OFF_THE_BUS: HealthSign.ValueType  # 10
+HEALTH_SIGN_MEMORY_HELD: HealthSign.ValueType  # 11
+"""Memory is held though no node has the GPU and no process is seen. code: bytes."""
+HEALTH_SIGN_RECOVERY_ACTION: HealthSign.ValueType  # 12
+"""What the driver asks for. code: nvmlDeviceGpuRecoveryAction_t."""
+HEALTH_SIGN_TEST_PASSED: HealthSign.ValueType  # 13
+"""Answers to a TestOrder. code: its number."""
+HEALTH_SIGN_TEST_FAILED: HealthSign.ValueType  # 14
+HEALTH_SIGN_DRIVER: HealthSign.ValueType  # 15
+"""Of the host: the driver does not answer, or answers with an error."""
+Global___HealthSign: _TypeAlias = HealthSign  # noqa: Y015
+
 class _HostState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1495,6 +1565,8 @@ class Gpu(_message.Message):
     VENDOR_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     NVLINKS_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    HEALTH_WATCHED_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     index: _builtins.int
     name: _builtins.str
@@ -1514,6 +1586,12 @@ class Gpu(_message.Message):
     """Of a MIG instance: the uuid of the GPU that it is a part of."""
     nvlinks: _builtins.int
     """Links to other GPUs or to a switch that are up; absent: unknown."""
+    health_watched: _builtins.bool
+    """Whether the agent looks after its health. Not: nobody knows, which is not the same as healthy."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthEvidence]:
+        """What is wrong with it now, and will be until it clears: each sign and code once."""
+
     def __init__(
         self,
         *,
@@ -1532,10 +1610,12 @@ class Gpu(_message.Message):
         vendor: _builtins.str = ...,
         parent: _builtins.str = ...,
         nvlinks: _builtins.int | None = ...,
+        conditions: _abc.Iterable[Global___HealthEvidence] | None = ...,
+        health_watched: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks", b"_nvlinks", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "nvlinks", b"nvlinks", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks", b"_nvlinks", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "index", b"index", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "nvlinks", b"nvlinks", "parent", b"parent", "pci_bus", b"pci_bus", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "problem", b"problem", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid", "vendor", b"vendor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability", "_memory_bytes", b"_memory_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks", b"_nvlinks", "_power_limit_watts", b"_power_limit_watts", "_power_watts", b"_power_watts", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "compute_capability", b"compute_capability", "conditions", b"conditions", "health_watched", b"health_watched", "index", b"index", "memory_bytes", b"memory_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "nvlinks", b"nvlinks", "parent", b"parent", "pci_bus", b"pci_bus", "power_limit_watts", b"power_limit_watts", "power_watts", b"power_watts", "problem", b"problem", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid", "vendor", b"vendor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compute_capability: _TypeAlias = _typing.Literal["compute_capability"]  # noqa: Y015
     _WhichOneofArgType__compute_capability: _TypeAlias = _typing.Literal["_compute_capability", b"_compute_capability"]  # noqa: Y015
@@ -1571,6 +1651,50 @@ class Gpu(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__utilization_percent) -> _WhichOneofReturnType__utilization_percent | None: ...
 
 Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
+
+@_typing.final
+class HealthEvidence(_message.Message):
+    """Something that an agent saw, or that holds now, which tells of a GPU's health."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_UUID_FIELD_NUMBER: _builtins.int
+    SIGN_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    SECONDS_AGO_FIELD_NUMBER: _builtins.int
+    ALLOCATION_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    gpu_uuid: _builtins.str
+    """Of a MIG instance: the GPU that it is a part of. Empty: the host, its bus or its driver."""
+    sign: Global___HealthSign.ValueType
+    code: _builtins.int
+    detail: _builtins.str
+    """In words, on one line."""
+    seconds_ago: _builtins.float
+    """How long before this message it was seen; of a condition: since when it holds."""
+    allocation_id: _builtins.str
+    """The allocation that held the GPU then; empty: none, or it is not known."""
+    sequence: _builtins.int
+    """Counted up by the agent from Welcome.health_sequence on; 0 in conditions, which are repeated anyway."""
+    def __init__(
+        self,
+        *,
+        gpu_uuid: _builtins.str = ...,
+        sign: Global___HealthSign.ValueType = ...,
+        code: _builtins.int = ...,
+        detail: _builtins.str = ...,
+        seconds_ago: _builtins.float = ...,
+        allocation_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "code", b"code", "detail", b"detail", "gpu_uuid", b"gpu_uuid", "seconds_ago", b"seconds_ago", "sequence", b"sequence", "sign", b"sign"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealthEvidence: _TypeAlias = HealthEvidence  # noqa: Y015
 
 @_typing.final
 class Disk(_message.Message):
@@ -1712,6 +1836,7 @@ class Hardware(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     DISK_PROBLEM_FIELD_NUMBER: _builtins.int
     RDMA_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     arch: _builtins.str
     """"x86_64", "aarch64"."""
@@ -1743,6 +1868,10 @@ class Hardware(_message.Message):
 
     @_builtins.property
     def rdma(self) -> _containers.RepeatedCompositeFieldContainer[Global___RdmaPort]: ...
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthEvidence]:
+        """What is wrong now with the host's bus or driver, or with the number of its GPUs."""
+
     def __init__(
         self,
         *,
@@ -1766,10 +1895,11 @@ class Hardware(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         disk_problem: _builtins.str = ...,
         rdma: _abc.Iterable[Global___RdmaPort] | None = ...,
+        conditions: _abc.Iterable[Global___HealthEvidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015
