@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from agent import cli_running
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -224,6 +226,10 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     settings = _settings({"state_dir": state_dir}, None)
     membership = examine_membership(settings.state_dir, time.time(), settings.coordinator)
     sys.exit(run_doctor([examine_containment(settings.cgroups), membership], as_json))
+
+
+for _command in cli_running.COMMANDS:
+    main.add_command(_command)
 
 
 def _fail(message: str, code: int) -> NoReturn:

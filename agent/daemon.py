@@ -35,6 +35,7 @@ from agent.renewal import RenewalFailed, renewal_request, renewal_result
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
+from agent.supervisor.standing import IN_CONTACT
 from agent.work import Tools, Work
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Outcome:
 
 
 def run(settings: Settings) -> Outcome:
-    """Be the agent until SIGTERM or SIGINT, or until the coordinator removes this host.
+    """Be the agent until SIGTERM, SIGINT or SIGHUP (to be started again), or until the coordinator removes this host.
 
     Raises:
         AlreadyRunning: another agent uses the state directory.
@@ -127,7 +128,7 @@ class Daemon:
     async def run(self) -> Outcome:
         """Start everything, wait for the end, leave tidily."""
         stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         write_launcher(self._places.launcher)
         await self._listen()
@@ -202,7 +203,7 @@ class Daemon:
         self._logs.wake()
 
     def _opened(self) -> None:
-        notify("STATUS=in contact with the coordinator")
+        notify(f"STATUS={IN_CONTACT}")
         self._logs.ask_again()
 
     def _start_probe(self, members: Sequence[Member]) -> asyncio.Task[list[Probe]]:

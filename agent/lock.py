@@ -1,41 +1,45 @@
-"""One agent a state directory."""
+"""One agent a state directory, and one supervisor."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+AGENT_LOCK = "agent.lock"
+# Who only looks whether somebody holds a lock holds it for a moment: that is no second agent.
+_LOOK_SECONDS = 0.3
+
 
 class AlreadyRunning(Exception):
-    """Another agent uses the state directory: the message gives its pid."""
+    """Another process holds the lock: the message gives its pid."""
 
 
-class StateLock:
-    """Holds ``agent.lock``, with this process's pid in it, for as long as the context lasts.
+class PidLock:
+    """Holds the file ``path``, with this process's pid in it, for as long as the context lasts.
 
     Raises:
-        AlreadyRunning: on entering, if another process holds it.
+        AlreadyRunning: on entering, if another process holds it; ``taken`` and its pid are the message.
+        OSError: on entering, if the file can't be opened, or is a symbolic link.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        self._dir = state_dir
+    def __init__(self, path: Path, taken: str) -> None:
+        self._path = path
+        self._taken = taken
         self._fd = -1
 
     def __enter__(self) -> Self:
-        self._fd = os.open(self._dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._path, flags, 0o600)
+        if not _locked_soon(self._fd):
             pid = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
-            raise AlreadyRunning(
-                f"an agent (pid {pid}) already uses {self._dir}; stop it, or give another --state-dir"
-            ) from None
+            raise AlreadyRunning(self._taken.format(pid=pid))
         os.ftruncate(self._fd, 0)
         os.write(self._fd, f"{os.getpid()}\n".encode())
         return self
@@ -44,3 +48,40 @@ class StateLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)
+
+
+class StateLock(PidLock):
+    """The agent's own lock on its state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        taken = f"an agent (pid {{pid}}) already uses {state_dir}; stop it, or give another --state-dir"
+        super().__init__(state_dir / AGENT_LOCK, taken)
+
+
+def holder(path: Path) -> int | None:
+    """The pid of who holds the lock ``path``; None: nobody does, or nobody has said so yet."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(lock, 32).decode(errors="replace").strip()
+        return int(text) if text.isdecimal() else None
+    finally:
+        os.close(lock)
+    return None
+
+
+def _locked_soon(fd: int) -> bool:
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True

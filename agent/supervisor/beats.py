@@ -1,0 +1,57 @@
+"""The agent's side of systemd's notify protocol, heard by the supervisor: readiness, words, heartbeat."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CREDENTIALS = struct.Struct("3i")
+_LONGEST = 4096
+
+
+class Ear:
+    """A socket to which only the agent is listened to, whoever else writes there.
+
+    Its name follows from the state directory, so that an agent goes on talking to the next supervisor.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        place = state_dir.stat()
+        self._name = f"@rallypoint-agent-{place.st_dev:x}-{place.st_ino:x}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        try:
+            self.socket.bind("\0" + self._name[1:])
+        except OSError:
+            # Somebody sits on the name: the agent runs as well without being heard.
+            self._name = ""
+
+    def environment(self, watchdog: float) -> dict[str, str]:
+        """What tells an agent to speak, at least every ``watchdog`` seconds."""
+        if not self._name:
+            return {}
+        return {"NOTIFY_SOCKET": self._name, "WATCHDOG_USEC": str(round(watchdog * 1e6))}
+
+    def hear(self, agent: int) -> list[str]:
+        """All that the process ``agent`` said since last time, line by line."""
+        heard: list[str] = []
+        while True:
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(_LONGEST, socket.CMSG_SPACE(_CREDENTIALS.size))
+            except (BlockingIOError, ConnectionError):
+                return heard
+            if agent and _sender(ancillary) == (agent, os.getuid()):
+                heard += data.decode(errors="replace").splitlines()
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
+            pid, uid, _ = _CREDENTIALS.unpack_from(data)
+            return pid, uid
+    return 0, -1
