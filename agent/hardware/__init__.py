@@ -12,12 +12,14 @@ from agent.hardware.model import (
     Address,
     Disk,
     Gpu,
+    GpuEvent,
     GpuReading,
     HardwareReport,
     Interface,
     Problem,
     RdmaPort,
     SystemReading,
+    Vitals,
 )
 from agent.hardware.nvml import NvmlProbe, ProbeTimes
 from agent.hardware.report import read_hardware
@@ -29,6 +31,7 @@ __all__ = [
     "DriverFacts",
     "Finding",
     "Gpu",
+    "GpuEvent",
     "GpuReading",
     "HardwareReport",
     "Interface",
@@ -37,6 +40,7 @@ __all__ = [
     "Problem",
     "RdmaPort",
     "SystemReading",
+    "Vitals",
     "diagnose",
     "read_driver_facts",
     "read_hardware",

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.hardware import problems
-from agent.hardware.model import Gpu
+from agent.hardware.model import Gpu, GpuEvent, GpuProcess, Vitals
 from agent.hardware.problems import NvmlFailure
+
+_NUMBERS = tuple(name for name, kind in Vitals.__annotations__.items() if kind == "int | None")
+_TRUTHS = tuple(name for name, kind in Vitals.__annotations__.items() if kind == "bool | None")
 
 
 class GarbledError(ValueError):
@@ -103,6 +106,9 @@ def _instance(gpu: Gpu, said: dict[str, Any]) -> Gpu:
         compute_capability=_pair(said.get("compute_capability")) or gpu.compute_capability,
         pci_bus=gpu.pci_bus,
         parent=gpu.uuid,
+        gpu_instance=_integer(said.get("gpu_instance")),
+        # Told of the whole alone, too, and of each of its parts it is true.
+        vitals=gpu.vitals,
     )
 
 
@@ -110,7 +116,7 @@ def _gpu(said: dict[str, Any]) -> Gpu:
     index = _integer(said.get("index"))
     if index is None:
         raise GarbledError("a GPU without an index")
-    error = said.get("error")
+    error, vitals = said.get("error"), said.get("vitals")
     return Gpu(
         uuid=_text(said.get("uuid")) or placeholder(index),
         index=index,
@@ -124,8 +130,51 @@ def _gpu(said: dict[str, Any]) -> Gpu:
         temperature_c=_integer(said.get("temperature_c"), least=-273),
         power_watts=_watts(said.get("power_milliwatts")),
         nvlinks=_integer(said.get("nvlinks")),
+        vitals=_vitals(vitals) if isinstance(vitals, dict) else None,
         problem=None if error is None else problems.gpu_problem(_failure(_mapping(error))),
     )
+
+
+def _vitals(said: dict[str, Any]) -> Vitals:
+    told: dict[str, Any] = {name: _integer(said.get(name)) for name in _NUMBERS}
+    told |= {name: _truth(said.get(name)) for name in _TRUTHS}
+    return Vitals(
+        **told,
+        links=_links(said.get("links")),
+        processes=_processes(said.get("processes")),
+        events=said.get("events") is True,
+    )
+
+
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _links(value: object) -> tuple[bool, ...] | None:
+    return tuple(up is True for up in value) if isinstance(value, list) and value else None
+
+
+def _processes(value: object) -> tuple[GpuProcess, ...] | None:
+    if not isinstance(value, list):
+        return None
+    pairs = (pair for pair in value if isinstance(pair, list) and len(pair) == 2)
+    return tuple(GpuProcess(pid, _integer(memory)) for pid, memory in pairs if _integer(pid) is not None)
+
+
+def heard_event(line: bytes) -> GpuEvent | None:
+    """What NVML said by itself, if ``line`` is that rather than part of an answer.
+
+    Raises:
+        GarbledError: the line is not one of the worker's.
+    """
+    said = _object(line)
+    if "event" not in said:
+        return None
+    event = _mapping(said["event"])
+    index, kind, data = (_integer(event.get(name)) for name in ("index", "type", "data"))
+    if index is None or kind is None or data is None:
+        raise GarbledError("an event without a GPU, a type or data")
+    return GpuEvent(index, kind, data, _integer(event.get("gpu_instance")))
 
 
 def _failure(said: dict[str, Any]) -> NvmlFailure:

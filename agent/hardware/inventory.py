@@ -79,6 +79,7 @@ def silent(gpu: Gpu, problem: Problem | None) -> Gpu:
         memory_used_bytes=None,
         temperature_c=None,
         power_watts=None,
+        vitals=None,
         problem=problem,
     )
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.health.model import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,56 @@ class RdmaPort:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that uses a GPU, by its number on the machine; ``memory_bytes`` is the GPU's memory that it holds."""
+
+    pid: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What NVML tells of a GPU's health; what this GPU or driver does not tell is ``None`` and not watched.
+
+    ``ecc_*`` count uncorrectable errors, since the driver was loaded and over the card's life; ``retired_pages`` those
+    for double-bit errors, on cards that cannot remap rows. ``slowdown`` is NVML's mask of reasons for lower clocks,
+    ``recovery_action`` its number for what the driver asks for (0: nothing). ``links``: which NVLinks are up, by
+    number. ``events``: XIDs are listened to.
+    """
+
+    ecc_volatile: int | None = None
+    ecc_aggregate: int | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    retired_pages: int | None = None
+    retirement_pending: bool | None = None
+    slowdown: int | None = None
+    recovery_action: int | None = None
+    pcie_width: int | None = None
+    pcie_max_width: int | None = None
+    pcie_generation: int | None = None
+    pcie_max_generation: int | None = None
+    links: tuple[bool, ...] | None = None
+    link_replays: int | None = None
+    link_recoveries: int | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    events: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GpuEvent:
+    """Something that NVML said by itself: ``type`` by NVML's numbers, ``data`` the XID of an XID event.
+
+    ``gpu_instance`` is the MIG instance that it is about, ``None`` for the whole GPU.
+    """
+
+    index: int
+    type: int
+    data: int
+    gpu_instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU: who it is, and what it was doing when it was last read.
 
@@ -65,6 +119,9 @@ class Gpu:
 
     A GPU that no longer answers keeps its last known identity, loses its live values and has a ``problem``;
     it must not be given work. One that has never told its uuid is called ``unknown-INDEX``.
+
+    ``conditions`` are the signs of bad health that hold now, ``health_watched`` is whether the essential ones could
+    be seen at all: without it, nothing seen means nothing. Both are `agent.health`'s to say.
     """
 
     uuid: str
@@ -81,6 +138,10 @@ class Gpu:
     problem: Problem | None = None
     parent: str | None = None
     nvlinks: int | None = None
+    gpu_instance: int | None = None
+    vitals: Vitals | None = None
+    conditions: tuple[Evidence, ...] = ()
+    health_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

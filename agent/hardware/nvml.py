@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from agent.hardware.model import GpuEvent
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeTimes:
@@ -42,6 +44,7 @@ class _Block:
 class NvmlProbe:
     """Owns the worker process: starts it at the first reading, and ends it where there is no driver to ask.
 
+    ``on_event`` is told what NVML says by itself, as long as there is a worker, whether or not a reading is under way.
     Use it as an async context manager, or call :meth:`close`.
     """
 
@@ -50,10 +53,12 @@ class NvmlProbe:
         env: Mapping[str, str] | None = None,
         times: ProbeTimes | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_event: Callable[[GpuEvent], None] = lambda event: None,
     ) -> None:
         self._env = env
         self._times = times or ProbeTimes()
         self._clock = clock
+        self._on_event = on_event
         self._ids = itertools.count(1)
         self._one_at_a_time = asyncio.Lock()
         self._inventory = Inventory()
@@ -164,7 +169,7 @@ class NvmlProbe:
 
     async def _running_worker(self) -> Worker:
         if self._worker is None or self._worker.returncode is not None:
-            self._worker = await Worker.start(self._env)
+            self._worker = await Worker.start(self._env, self._on_event)
             self._worker_since = self._clock()
         return self._worker
 

@@ -1,127 +1,41 @@
 """Asks NVML in a process of its own, because a wedged driver can hold its caller for ever.
 
-Run by `agent.hardware.worker`, as a file rather than a module, so that it loads nothing but this and the
-NVML binding. One request is one JSON line on standard input, ``{"id": 1, "skip": [3], "limit": 20}``:
-``skip`` names the indexes of GPUs to leave alone, ``limit`` is the time in seconds that the reader will wait.
-The answer is a JSON line for the driver, one for each GPU as soon as it is read (so that the reader knows
-which one never answered), and a last one with ``done`` or ``error``. Ends when standard input does.
+Run by `agent.hardware.worker`, as a file rather than a module, so that it loads nothing but this, the files
+beside it that it names, and the NVML binding. One request is one JSON line on standard input,
+``{"id": 1, "skip": [3], "limit": 20}``: ``skip`` names the indexes of GPUs to leave alone, ``limit`` is the time in
+seconds that the reader will wait. The answer is a JSON line for the driver, one for each GPU as soon as it is read
+(so that the reader knows which one never answered), and a last one with ``done`` or ``error``.
+
+Between them, and while it waits for requests, it says what happens to the GPUs by itself, as lines like
+``{"event": {"index": 0, "type": 8, "data": 79}}``: see `nvml_events`. Ends when standard input does.
 """
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
 import sys
 
 TYPE_CHECKING = False  # As typing's own, without loading typing: this process stays for as long as the agent.
+if TYPE_CHECKING or __name__ != "__main__":
+    from agent.hardware.nvml_device import Device, failure, text
+    from agent.hardware.nvml_events import Events
+else:
+    # Last, so that none of our files passes for one of the standard library's.
+    sys.path.append(os.path.dirname(__file__))
+    from nvml_device import Device, failure, text
+    from nvml_events import Events
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
     from typing import Any, TextIO
 
-# How NVML says "no value" where it returns success: -1 in an unsigned int or long.
-NOT_AVAILABLE = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
-# GPU_IS_LOST, RESET_REQUIRED: whichever field they come from, they are about the whole GPU.
-FATAL = (15, 16)
 # This long past the reader's patience the kernel ends us, even inside a call into the driver: for when nobody
 # is left to do it, because the agent itself was killed meanwhile.
 ORPHAN_SECONDS = 10
-
-
-class Device:
-    """One GPU's fields, each read on its own: what the driver refuses is ``None``."""
-
-    def __init__(self, nvml: ModuleType, handle: Any) -> None:
-        self.nvml = nvml
-        self.handle = handle
-        self.error: dict[str, Any] | None = None
-
-    def get(self, pick: Callable[[Any], Any], *calls: tuple[Any, ...]) -> Any:
-        """``pick`` of the first call ``(name, *args)`` that the driver and the binding both know."""
-        for name, *args in calls:
-            try:
-                return pick(getattr(self.nvml, name)(self.handle, *args))
-            except self.nvml.NVMLError as error:
-                if error.value in FATAL:
-                    self.error = self.error or failure(error)
-            except (AttributeError, ValueError, TypeError):
-                # A binding without this function, or an answer that is no text: as good as not supported.
-                continue
-        return None
-
-    def read(self, index: int) -> dict[str, Any]:
-        sensor = self.nvml.NVML_TEMPERATURE_GPU
-        fields = {
-            "index": index,
-            **self.identity(),
-            "pci_bus": self.get(lambda pci: text(pci.busId), ("nvmlDeviceGetPciInfo",)),
-            "nvlinks": self.nvlinks(),
-            "power_limit_milliwatts": self.get(
-                positive, ("nvmlDeviceGetPowerManagementLimit",), ("nvmlDeviceGetEnforcedPowerLimit",)
-            ),
-            "power_milliwatts": self.get(number, ("nvmlDeviceGetPowerUsage",)),
-            "utilization_percent": self.get(lambda rates: number(rates.gpu), ("nvmlDeviceGetUtilizationRates",)),
-            "temperature_c": self.get(
-                number, ("nvmlDeviceGetTemperatureV", sensor), ("nvmlDeviceGetTemperature", sensor)
-            ),
-        }
-        instances = self.instances()
-        return {**fields, "error": self.error, **({} if instances is None else {"instances": instances})}
-
-    def identity(self) -> dict[str, Any]:
-        """What a GPU and a MIG instance both tell."""
-        memory = (
-            ("nvmlDeviceGetMemoryInfo", getattr(self.nvml, "nvmlMemory_v2", None)),
-            ("nvmlDeviceGetMemoryInfo",),
-        )
-        return {
-            "uuid": self.get(text, ("nvmlDeviceGetUUID",)),
-            "name": self.get(text, ("nvmlDeviceGetName",)),
-            "compute_capability": self.get(capability, ("nvmlDeviceGetCudaComputeCapability",)),
-            "memory_bytes": self.get(lambda info: positive(info.total), *memory),
-            "memory_used_bytes": self.get(lambda info: number(info.used) if info.total else None, *memory),
-        }
-
-    def nvlinks(self) -> int | None:
-        """How many are up; None where there are none to ask about."""
-        links = range(getattr(self.nvml, "NVML_NVLINK_MAX_LINKS", 18))
-        states = [self.get(number, ("nvmlDeviceGetNvLinkState", 0))]
-        if states[0] is not None:
-            states += [self.get(number, ("nvmlDeviceGetNvLinkState", link)) for link in links[1:]]
-        up = [state for state in states if state is not None]
-        return sum(up) if up else None
-
-    def instances(self) -> list[dict[str, Any]] | None:
-        """The MIG instances that the GPU is divided into; None when it is not in MIG mode."""
-        if self.get(lambda modes: modes[0], ("nvmlDeviceGetMigMode",)) != 1:
-            return None
-        places = range(self.get(number, ("nvmlDeviceGetMaxMigDeviceCount",)) or 0)
-        handles = [self.get(lambda handle: handle, ("nvmlDeviceGetMigDeviceHandleByIndex", place)) for place in places]
-        return [Device(self.nvml, handle).identity() for handle in handles if handle is not None]
-
-
-def number(value: int) -> int | None:
-    return None if value in NOT_AVAILABLE else value
-
-
-def positive(value: int) -> int | None:
-    """For what cannot be zero: a driver that says so does not know."""
-    return number(value) or None
-
-
-def text(value: str | bytes) -> str | None:
-    if isinstance(value, bytes):
-        value = value.decode()
-    return value or None
-
-
-def capability(pair: tuple[int, int]) -> list[int] | None:
-    return list(pair) if pair[0] > 0 else None
-
-
-def failure(error: Any) -> dict[str, Any]:
-    return {"nvml": error.value, "text": str(error)}
 
 
 def optional(nvml: ModuleType, call: Callable[[], str | None]) -> str | None:
@@ -136,12 +50,14 @@ def cuda_version(nvml: ModuleType) -> str | None:
     return f"{version // 1000}.{version % 1000 // 10}" if version > 0 else None
 
 
-def read_gpu(nvml: ModuleType, index: int) -> dict[str, Any]:
+def read_gpu(nvml: ModuleType, index: int, events: Events) -> dict[str, Any]:
     try:
         device = Device(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
     except nvml.NVMLError as error:
         return {"index": index, "error": failure(error)}
-    return device.read(index)
+    fields = device.read(index)
+    fields["vitals"]["events"] = events.listen(device.handle, index)
+    return {**fields, "error": device.error}
 
 
 class Worker:
@@ -149,22 +65,30 @@ class Worker:
 
     def __init__(self, answers: TextIO) -> None:
         self.answers = answers
+        self.one_at_a_time = _thread.allocate_lock()
         self.nvml: ModuleType | None = None
+        self.events: Events | None = None
+
+    def tell(self, said: dict[str, Any]) -> None:
+        """One line; answers and events come from threads of their own."""
+        line = json.dumps(said) + "\n"
+        with self.one_at_a_time:
+            self.answers.write(line)
+            self.answers.flush()
 
     def say(self, request_id: Any, **fields: Any) -> None:
-        self.answers.write(json.dumps({"id": request_id, **fields}) + "\n")
-        self.answers.flush()
+        self.tell({"id": request_id, **fields})
 
-    def load(self) -> ModuleType:
-        if self.nvml is None:
+    def load(self) -> tuple[ModuleType, Events]:
+        if self.nvml is None or self.events is None:
             import pynvml
 
             pynvml.nvmlInit()
-            self.nvml = pynvml
-        return self.nvml
+            self.nvml, self.events = pynvml, Events(pynvml, self.tell)
+        return self.nvml, self.events
 
     def answer(self, request_id: Any, skip: frozenset[int]) -> None:
-        nvml = self.load()
+        nvml, events = self.load()
         count = nvml.nvmlDeviceGetCount()
         driver = {
             "count": count,
@@ -174,7 +98,8 @@ class Worker:
         self.say(request_id, driver=driver)
         for index in range(count):
             if index not in skip:
-                self.say(request_id, gpu=read_gpu(nvml, index))
+                self.say(request_id, gpu=read_gpu(nvml, index, events))
+        events.wait()
         self.say(request_id, done=True)
 
     def handle(self, line: bytes) -> None:

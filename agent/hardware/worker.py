@@ -11,10 +11,13 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.hardware.answer import heard_event
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from agent.hardware.answer import Answer
+    from agent.hardware.model import GpuEvent
 
 _SCRIPT = Path(__file__).with_name("nvml_worker.py")
 
@@ -30,12 +33,18 @@ class Ending(enum.Enum):
 class Worker:
     """One running worker process. Made by :meth:`start`; ended by :meth:`end`."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, on_event: Callable[[GpuEvent], None]) -> None:
         self._process = process
+        self._on_event = on_event
+        # What it said in answer; an error is one of reading it.
+        self._lines: asyncio.Queue[bytes | ValueError] = asyncio.Queue()
+        self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, env: Mapping[str, str] | None) -> Worker:
+    async def start(cls, env: Mapping[str, str] | None, on_event: Callable[[GpuEvent], None]) -> Worker:
         """Start a worker with the environment ``env``, by default the agent's own.
+
+        ``on_event`` is called whenever NVML says something by itself.
 
         Raises:
             OSError: no process can be started.
@@ -51,7 +60,7 @@ class Worker:
             env=env,
             start_new_session=True,
         )
-        return cls(process)
+        return cls(process, on_event)
 
     @property
     def pid(self) -> int:
@@ -76,20 +85,38 @@ class Worker:
             return Ending.HUNG
 
     async def _converse(self, request: bytes, answer: Answer) -> Ending:
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin = self._process.stdin
         assert stdin is not None
-        assert stdout is not None
         with contextlib.suppress(ConnectionError):
             # A worker that is gone shows in its output's end, below.
             stdin.write(request)
             await stdin.drain()
         while not answer.done:
-            line = await stdout.readline()
+            line = await self._lines.get()
+            if isinstance(line, ValueError):
+                raise line
             if not line.endswith(b"\n"):
                 await self._process.wait()
                 return Ending.CRASHED
             answer.hear(line)
         return Ending.ANSWERED
+
+    async def _listen(self) -> None:
+        """Take in all that it says, until it ends: events come at any time."""
+        assert self._process.stdout is not None
+        line = b"\n"
+        while line.endswith(b"\n"):
+            try:
+                line = await self._process.stdout.readline()
+                event = heard_event(line) if line.startswith(b'{"event"') else None
+            except ValueError as error:
+                # A line longer than any answer, or one that is none: either way it is of no further use.
+                self._lines.put_nowait(error)
+                return
+            if event is None:
+                self._lines.put_nowait(line)
+            else:
+                self._on_event(event)
 
     async def end(self, grace: float) -> bool:
         """End the worker; after ``grace`` seconds kill it, and after as many again give up on it.
@@ -112,4 +139,6 @@ class Worker:
                 await self._process.wait()
         except TimeoutError:
             return False
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
         return True

@@ -5,6 +5,7 @@
     write_scenario(scenario, eight_h100())               # write it again at any time: every call reads it anew
     env = os.environ | stub_env(library, scenario)       # for an agent or a probe
     env = host_env(tmp_path / "h100", eight_h100())      # the three steps at once; also one_a100(), one_t4() and ()
+    happen(scenario, gpu=3, xid=79)                      # an event; listeners hear those after their registration
 
 A field may be ``None`` (not supported), ``fail(N)`` (NVML error N), ``HANG`` or ``CRASH``.
 """
@@ -29,6 +30,25 @@ HANG = "hang"
 CRASH = "crash"
 NO_PERMISSION, NOT_LOADED, GPU_IS_LOST, RESET_REQUIRED, VERSION_MISMATCH = 4, 9, 15, 16, 18
 MIB = 1 << 20
+# Types of events, and reasons for lower clocks.
+DOUBLE_BIT, XID, OTHER_EVENTS = 0x2, 0x8, 0xC002
+THERMAL, POWER_BRAKE = 0x40, 0x80
+# What the stub tells of a GPU in good health, and of which old cards and drivers know nothing.
+HEALTH = (
+    "ecc_volatile",
+    "ecc_aggregate",
+    "remapped",
+    "slowdown",
+    "recovery_action",
+    "pcie_width",
+    "pcie_max_width",
+    "pcie_generation",
+    "pcie_max_generation",
+    "link_replays",
+    "link_recoveries",
+    "processes",
+    "events",
+)
 
 
 def fail(number: int) -> str:
@@ -51,7 +71,8 @@ class StubMig:
 class StubGpu:
     """One GPU as NVML tells it: bytes, milliwatts, percent, degrees. ``handle`` is the call that finds it.
 
-    ``nvlinks`` of its 18 links are up; ``mig_mode`` is 1 when it is divided into ``mig``.
+    ``nvlinks`` of its 18 links are up; ``mig_mode`` is 1 when it is divided into ``mig``. ``remapped`` is
+    ``corrected,uncorrected,pending,failed``, ``processes`` is ``pid:bytes,…``, ``events`` the types that it can tell.
     """
 
     uuid: Value
@@ -69,6 +90,21 @@ class StubGpu:
     nvlinks: Value = None
     mig_mode: Value = None
     mig: tuple[StubMig, ...] = ()
+    ecc_volatile: Value = 0
+    ecc_aggregate: Value = 0
+    remapped: Value = "0,0,0,0"
+    retired_pages: Value = None
+    retirement_pending: Value = None
+    slowdown: Value = 0
+    recovery_action: Value = 0
+    pcie_width: Value = 16
+    pcie_max_width: Value = 16
+    pcie_generation: Value = 4
+    pcie_max_generation: Value = 4
+    link_replays: Value = 0
+    link_recoveries: Value = 0
+    processes: Value = ""
+    events: Value = XID | OTHER_EVENTS
 
 
 def h100(number: int) -> StubGpu:
@@ -129,13 +165,15 @@ def mixed() -> tuple[StubGpu, ...]:
 
 def unsupported() -> tuple[StubGpu, ...]:
     """A GPU that tells who it is and nothing else."""
-    silent: dict[str, Any] = dict.fromkeys((*_MEASURED, "memory", "compute_capability", "pci_bus", "power_limit"))
+    told = (*_MEASURED, *HEALTH, "memory", "compute_capability", "pci_bus", "power_limit")
+    silent: dict[str, Any] = dict.fromkeys(told)
     return (replace(t4(0), **silent),)
 
 
 def lost(gpu: StubGpu) -> StubGpu:
     """``gpu`` after it fell off the bus: the driver still has its handle, and nothing behind it answers."""
-    return replace(gpu, **{name: fail(GPU_IS_LOST) for name in asdict(gpu) if name not in ("handle", "mig")})
+    still = ("handle", "mig", "events")
+    return replace(gpu, **{name: fail(GPU_IS_LOST) for name in asdict(gpu) if name not in still})
 
 
 def hanging(gpu: StubGpu) -> StubGpu:
@@ -169,6 +207,12 @@ def write_scenario(
     new = path.with_name(f".{path.name}.new")
     new.write_text("".join(lines))
     return new.replace(path)
+
+
+def happen(scenario: Path, gpu: int, xid: int = 0, kind: int = XID, instance: int | None = None) -> None:
+    """Let the GPU of that index tell an event, to those who listen by now; ``instance``: to a MIG instance alone."""
+    with scenario.with_name(f"{scenario.name}.events").open("a") as events:
+        events.write(f"{gpu} {kind} {xid}{'' if instance is None else f' {instance}'}\n")
 
 
 def _lines(prefix: str, values: Mapping[str, Value]) -> list[str]:

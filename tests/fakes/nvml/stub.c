@@ -6,14 +6,17 @@
  *   hang   the call never returns
  *   crash  the process dies of a segmentation fault
  * A key that is not there is a field that the GPU does not support.
+ *
+ * Events are lines "gpu type data instance" that a test appends to the file beside it, called the same with ".events".
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, TIMEOUT = 10 };
 enum { VALUE_SIZE = 160 };
 
 typedef void *device_t;
@@ -26,6 +29,11 @@ typedef struct {
     unsigned domain, bus, device, device_id, subsystem_id;
     char bus_id[32];
 } pci_t;
+typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; } process_t;
+typedef struct { device_t device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_t;
+typedef struct { unsigned id, scope; long long time, latency; int type, status; unsigned long long value; } field_t;
+/* Where in the file of events a set has got to, and whose events it wants. */
+typedef struct { long offset; unsigned long long wanted[32]; } set_t;
 
 static int find(const char *key, char *value) {
     const char *path = getenv("RALLYPOINT_NVML_STUB");
@@ -165,6 +173,121 @@ int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *out) {
     return get_unsigned(field(device, "utilization"), &out->gpu);
 }
 
+/* "a,b,c" as numbers; how many there are, or minus the error. */
+static int get_list(const char *key, unsigned long long *out, int most) {
+    char value[VALUE_SIZE], *next = value;
+    int status = get(key, value), count = 0;
+    if (status != SUCCESS) return -status;
+    while (*next && count < most) {
+        out[count++] = strtoull(next, &next, 10);
+        if (*next) next++;
+    }
+    return count;
+}
+
+int nvmlDeviceGetTotalEccErrors(device_t device, int kind, int counter, unsigned long long *out) {
+    if (kind != 1) return INVALID_ARGUMENT;
+    return get_number(field(device, counter == 0 ? "ecc_volatile" : "ecc_aggregate"), out);
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(device_t device, unsigned long long *out) {
+    return get_number(field(device, "slowdown"), out);
+}
+
+int nvmlDeviceGetCurrPcieLinkWidth(device_t d, unsigned *out) { return get_unsigned(field(d, "pcie_width"), out); }
+int nvmlDeviceGetMaxPcieLinkWidth(device_t d, unsigned *out) { return get_unsigned(field(d, "pcie_max_width"), out); }
+
+int nvmlDeviceGetCurrPcieLinkGeneration(device_t d, unsigned *out) {
+    return get_unsigned(field(d, "pcie_generation"), out);
+}
+
+int nvmlDeviceGetMaxPcieLinkGeneration(device_t d, unsigned *out) {
+    return get_unsigned(field(d, "pcie_max_generation"), out);
+}
+
+int nvmlDeviceGetRetiredPages(device_t device, int cause, unsigned *count, unsigned long long *addresses) {
+    unsigned pages = 0, room = *count;
+    int status = cause == 1 ? get_unsigned(field(device, "retired_pages"), &pages) : SUCCESS;
+    if (status != SUCCESS) return status;
+    *count = pages;
+    if (!addresses || room < pages) return pages ? INSUFFICIENT_SIZE : SUCCESS;
+    for (unsigned page = 0; page < pages; page++) addresses[page] = page;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetRetiredPagesPendingStatus(device_t device, unsigned *out) {
+    return get_unsigned(field(device, "retirement_pending"), out);
+}
+
+/* A process is "pid:bytes". */
+int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *out) {
+    unsigned long long numbers[64];
+    int found = get_list(field(device, "processes"), numbers, 64);
+    unsigned room = *count;
+    if (found < 0) return -found;
+    *count = (unsigned)found / 2;
+    if (*count && (!out || room < *count)) return INSUFFICIENT_SIZE;
+    for (unsigned i = 0; i < *count; i++)
+        out[i] = (process_t){(unsigned)numbers[2 * i], numbers[2 * i + 1], 0xffffffff, 0xffffffff};
+    return SUCCESS;
+}
+
+int nvmlDeviceGetSupportedEventTypes(device_t device, unsigned long long *out) {
+    return get_number(field(device, "events"), out);
+}
+
+static FILE *open_events(void) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s.events", getenv("RALLYPOINT_NVML_STUB"));
+    return fopen(path, "r");
+}
+
+int nvmlEventSetCreate(set_t **out) {
+    FILE *file = open_events();
+    *out = calloc(1, sizeof **out);
+    if (file) fseek(file, 0, SEEK_END), (*out)->offset = ftell(file), fclose(file);
+    return SUCCESS;
+}
+
+int nvmlEventSetFree(set_t *set) { free(set); return SUCCESS; }
+
+int nvmlDeviceRegisterEvents(device_t device, unsigned long long types, set_t *set) {
+    unsigned long index = (unsigned long)device - 1;
+    if (index >= 32) return INVALID_ARGUMENT;
+    set->wanted[index] |= types;
+    return SUCCESS;
+}
+
+static int next_event(set_t *set, event_t *out) {
+    FILE *file = open_events();
+    char line[VALUE_SIZE];
+    unsigned gpu;
+    int found = 0;
+    if (!file) return 0;
+    fseek(file, set->offset, SEEK_SET);
+    while (!found && fgets(line, sizeof line, file) && strchr(line, '\n')) {
+        set->offset = ftell(file);
+        out->gpu_instance = out->compute_instance = 0xffffffff;
+        if (sscanf(line, "%u %llu %llu %u", &gpu, &out->type, &out->data, &out->gpu_instance) < 3 || gpu >= 32) continue;
+        out->device = (device_t)(unsigned long)(gpu + 1);
+        found = (set->wanted[gpu] & out->type) != 0;
+    }
+    fclose(file);
+    return found;
+}
+
+int nvmlEventSetWait_v2(set_t *set, event_t *out, unsigned milliseconds) {
+    const struct timespec pause = {0, 20000000};
+    char value[VALUE_SIZE];
+    int status = get("wait", value);
+    if (status != SUCCESS && status != NOT_SUPPORTED) return status;
+    for (long left = milliseconds; left > 0; left -= 20) {
+        if (next_event(set, out)) return SUCCESS;
+        nanosleep(&pause, NULL);
+    }
+    return TIMEOUT;
+}
+
 #ifndef OLD /* a driver from before these */
 int nvmlDeviceGetMigMode(device_t device, unsigned *current, unsigned *pending) {
     int status = get_unsigned(field(device, "mig_mode"), current);
@@ -183,7 +306,42 @@ int nvmlDeviceGetMigDeviceHandleByIndex(device_t device, unsigned index, device_
 int nvmlDeviceGetNvLinkState(device_t device, unsigned link, unsigned *active) {
     unsigned up = 0;
     int status = get_unsigned(field(device, "nvlinks"), &up);
+    if (status == SUCCESS && link >= 18) return INVALID_ARGUMENT;
     *active = link < up;
-    return status == SUCCESS && link >= 18 ? INVALID_ARGUMENT : status;
+    return status;
+}
+
+int nvmlDeviceGetGpuInstanceId(device_t device, unsigned *out) {
+    if ((unsigned long)device <= 0xffff) return NOT_SUPPORTED;
+    *out = (unsigned)((unsigned long)device >> 16);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetRemappedRows(device_t device, unsigned *corrected, unsigned *uncorrected, unsigned *pending,
+                              unsigned *failed) {
+    unsigned long long rows[4] = {0, 0, 0, 0};
+    int found = get_list(field(device, "remapped"), rows, 4);
+    if (found < 0) return -found;
+    *corrected = (unsigned)rows[0], *uncorrected = (unsigned)rows[1];
+    *pending = (unsigned)rows[2], *failed = (unsigned)rows[3];
+    return SUCCESS;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(device_t device, unsigned long long *out) {
+    return nvmlDeviceGetCurrentClocksThrottleReasons(device, out);
+}
+
+/* All errors of a GPU's links are those of its first. */
+int nvmlDeviceGetFieldValues(device_t device, int count, field_t *fields) {
+    for (int i = 0; i < count; i++) {
+        const char *name = fields[i].id == 230 ? "recovery_action" : fields[i].id == 161 ? "link_replays"
+                         : fields[i].id == 162 ? "link_recoveries" : NULL;
+        unsigned long long value = 0;
+        fields[i].status = name ? get_number(field(device, name), &value) : NOT_SUPPORTED;
+        fields[i].type = fields[i].id == 230 ? 1 : 3; /* unsigned int, unsigned long long */
+        fields[i].value = fields[i].scope ? 0 : value;
+        if (fields[i].status == 15 || fields[i].status == 16) return fields[i].status;
+    }
+    return SUCCESS;
 }
 #endif

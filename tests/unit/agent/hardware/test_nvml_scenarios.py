@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.hardware import Gpu
+from agent.hardware import Gpu, Vitals
 from tests.fakes.nvml import (
     GPU_IS_LOST,
     MIB,
@@ -58,7 +58,7 @@ def test_eight_h100(rig: Rig) -> None:
     assert (reading.driver_version, reading.cuda_version, reading.problem) == ("580.95.05", "13.0", None)
     assert [gpu.index for gpu in reading.gpus] == list(range(8))
     assert len({gpu.uuid for gpu in reading.gpus}) == 8
-    assert reading.gpus[0] == Gpu(
+    assert replace(reading.gpus[0], vitals=None) == Gpu(
         uuid="GPU-00000000-0000-4000-8000-000000000000",
         index=0,
         name="NVIDIA H100 80GB HBM3",
@@ -92,7 +92,7 @@ def test_every_gpu_of_a_mixed_host_is_read_on_its_own(rig: Rig) -> None:
 def test_what_is_not_supported_is_unknown_and_no_problem(rig: Rig) -> None:
     rig.gpus(unsupported(), driver=None, cuda=None)
     reading = rig.read()
-    assert reading.gpus == (Gpu("GPU-00000000-0000-4000-8000-000000000000", 0, "Tesla T4"),)
+    assert reading.gpus == (Gpu("GPU-00000000-0000-4000-8000-000000000000", 0, "Tesla T4", vitals=Vitals()),)
     assert (reading.driver_version, reading.cuda_version, reading.problem) == (None, None, None)
 
 
@@ -102,7 +102,7 @@ def test_one_missing_field_is_none_and_costs_no_other(rig: Rig, source: str, ref
     gpu = replace(h100(0), utilization=5, memory_used=MIB, nvlinks=4)
     rig.gpus([gpu, replace(gpu, uuid="GPU-other", **{source: refused})])
     whole, partly = (asdict(gpu) for gpu in rig.read().gpus)
-    differing = {name for name in whole if whole[name] != partly[name]} - {"index", "uuid"}
+    differing = {name for name in whole if whole[name] != partly[name]} - {"index", "uuid", "vitals"}
     assert differing == SOURCES[source]
     assert all(partly[name] is None for name in differing)
 
@@ -118,7 +118,7 @@ def test_values_that_mean_not_available_are_unknown(rig: Rig) -> None:
     }
     rig.gpus([replace(h100(0), name="", nvlinks=0, **odd)])
     (gpu,) = rig.read().gpus
-    unknown = {f.name for f in fields(gpu) if getattr(gpu, f.name) is None} - {"problem", "parent"}
+    unknown = {f.name for f in fields(gpu) if getattr(gpu, f.name) is None} - {"problem", "parent", "gpu_instance"}
     assert unknown == {
         "name",
         "power_watts",
@@ -209,7 +209,7 @@ def test_a_divided_gpu_is_not_offered_but_its_instances_are(rig: Rig) -> None:
     rig.gpus([a100(0), divided(a100(1), "1g.5gb", "3g.20gb")])
     whole, small, large = rig.read().gpus
     assert (whole.name, whole.parent) == ("NVIDIA A100-SXM4-40GB", None)
-    assert small == Gpu(
+    assert replace(small, vitals=None) == Gpu(
         uuid="MIG-00000000-0000-4000-8000-000000000000",
         index=1,
         name="NVIDIA A100-SXM4-40GB MIG 1g.5gb",
@@ -218,7 +218,9 @@ def test_a_divided_gpu_is_not_offered_but_its_instances_are(rig: Rig) -> None:
         compute_capability=(8, 0),
         pci_bus="00000000:11:00.0",
         parent="GPU-00000001-0000-4000-8000-000000000000",
+        gpu_instance=1,
     )
+    assert small.vitals == whole.vitals
     assert (large.name, large.memory_bytes) == ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", 20 << 30)
     assert large.uuid != small.uuid
 
