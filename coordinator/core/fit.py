@@ -12,6 +12,7 @@ from coordinator.core.costs import rate
 from coordinator.core.gpus import gpu_mismatch, in_gb, matching_gpus, pick_gpus
 from coordinator.core.ids import allocation_id
 from coordinator.core.model import Allocation, Gpu, Hardware, Host, HostState, Job, Phase
+from coordinator.core.runtimes import PLAIN, Runs, lacks
 from coordinator.core.spec import Range, Resources
 from coordinator.core.usage import Usage
 from coordinator.core.where import ANYWHERE, Where
@@ -21,7 +22,7 @@ from coordinator.core.where import ANYWHERE, Where
 class Need:
     """What one node holds of a host: the lower end of each range it asked for; and which hosts it may use.
 
-    ``share`` is the part that it holds of each of its GPUs.
+    ``share`` is the part that it holds of each of its GPUs, ``runs`` what it runs in.
     """
 
     cpus: int
@@ -30,14 +31,15 @@ class Need:
     resources: Resources
     share: float = 1.0
     where: Where = ANYWHERE
+    runs: Runs = PLAIN
 
     @classmethod
-    def of(cls, resources: Resources, where: Where = ANYWHERE) -> Need:
+    def of(cls, resources: Resources, where: Where = ANYWHERE, runs: Runs = PLAIN) -> Need:
         """The need of a node with these resources, on the hosts that its job wants."""
         gpu = resources.gpu
         gpus = 0 if gpu is None else _low(gpu.count, 1)
         share = 1.0 if gpu is None or gpu.share is None else gpu.share[0] / gpu.share[1]
-        return cls(_low(resources.cpus, 1), _low(resources.memory_bytes, 0), gpus, resources, share, where)
+        return cls(_low(resources.cpus, 1), _low(resources.memory_bytes, 0), gpus, resources, share, where, runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def shape(hardware: Hardware) -> tuple[object, ...]:
         for g in hardware.gpus
     )
     disk = max((disk.total_bytes for disk in hardware.disks), default=0)
-    return (hardware.arch, hardware.cpus, hardware.memory_bytes, disk, cards, hardware.gpu_problem)
+    run_in = (hardware.containers, hardware.uv)
+    return (hardware.arch, hardware.cpus, hardware.memory_bytes, disk, cards, hardware.gpu_problem, run_in)
 
 
 def _lacks(hardware: Hardware, need: Need) -> str | None:
@@ -129,7 +132,7 @@ def _lacks(hardware: Hardware, need: Need) -> str | None:
 
 
 def _all_lacks(hardware: Hardware, need: Need) -> Iterator[str]:
-    for check in (_arch, _cpus, _memory, _disk, _gpus):
+    for check in (_arch, _cpus, _memory, _disk, _gpus, _runtime):
         reason = check(hardware, need)
         if reason is not None:
             yield reason
@@ -325,6 +328,10 @@ def _gpus(hardware: Hardware, need: Need) -> str | None:
         return f"needs {wanted.total_memory_bytes.text()} bytes of GPU memory in all, its GPUs have less or more"
     why = sorted({f"GPU {gpu.index} {reason}" for gpu in hardware.gpus if (reason := gpu_mismatch(gpu, wanted))})
     return f"needs {_count(need.gpus, 'GPU')}, {len(matching)} match" + _because("; ".join(why[:3]))
+
+
+def _runtime(hardware: Hardware, need: Need) -> str | None:
+    return None if need.runs is PLAIN else lacks(hardware, need.runs, need.gpus)
 
 
 def _because(reason: str | None) -> str:

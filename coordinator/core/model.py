@@ -116,8 +116,27 @@ class RdmaPort:
 
 
 @dataclass(frozen=True, slots=True)
+class Containers:
+    """What runs containers on a host: ``runtime`` is ``podman`` or ``docker``; empty: nothing does, for ``problem``.
+
+    ``gpus`` is how containers get GPUs (``cdi``, ``nvidia``); empty: they get none, for ``gpu_problem``. ``privileged``
+    is whether the owner allows such containers, ``limits`` which of ``cpu``, ``memory`` and ``pids`` are held.
+    """
+
+    runtime: str = ""
+    version: str = ""
+    rootless: bool = False
+    gpus: str = ""
+    privileged: bool = False
+    limits: tuple[str, ...] = ()
+    problem: str = ""
+    gpu_problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work.
+    """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work, ``uv`` the version of what
+    makes Python environments there; empty: nothing does.
 
     ``conditions`` is what is wrong now with its bus or driver, or with the number of its GPUs.
     """
@@ -143,6 +162,8 @@ class Hardware:
     disk_problem: str | None = None
     rdma: tuple[RdmaPort, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    containers: Containers = Containers()
+    uv: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from coordinator.core import fit
 from coordinator.core.program import resources_of, sizes, variant_of
+from coordinator.core.runtimes import Runs
 from coordinator.core.spec import JobSpec
 from coordinator.core.where import Where
 
@@ -28,10 +29,11 @@ class Part:
 
 def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
     """The job's nodes in the order of their ranks."""
-    found, first, where = [], 0, Where.of(spec.where)
+    found, first = [], 0
+    where, runs = Where.of(spec.where), Runs.of(spec)
     for number, count in enumerate(sizes(spec)):
         name = spec.groups[number].name if spec.groups else ""
-        found.append(Part(name, first, count, fit.Need.of(resources_of(spec, first, variant), where)))
+        found.append(Part(name, first, count, fit.Need.of(resources_of(spec, first, variant), where, runs)))
         first += count
     return tuple(found)
 
@@ -39,7 +41,7 @@ def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
 def need_of(spec: JobSpec, rank: int, variant: str = "") -> fit.Need:
     """What the node of a rank needs; a spare, which may have to take any node's place, what the greatest needs."""
     if rank < spec.nodes:
-        return fit.Need.of(resources_of(spec, rank, variant), Where.of(spec.where))
+        return fit.Need.of(resources_of(spec, rank, variant), Where.of(spec.where), Runs.of(spec))
     return leading(spec, variant).need
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from coordinator.core import fit, needs
+from coordinator.core import fit, needs, runtimes
 from coordinator.core.costs import rate
 from coordinator.core.gpus import in_gb
 from coordinator.core.model import Hardware, Host, HostState
+from coordinator.core.runtimes import PLAIN
 from coordinator.core.spec import JobSpec, Range, SpotPolicy
 from coordinator.core.state import State
 from coordinator.core.usage import Usage
@@ -103,7 +104,9 @@ def _more_room(hardware: Hardware, usage: Usage, need: fit.Need) -> Remedy:
 
 
 def _smaller(hardware: Hardware, need: fit.Need) -> Remedy:
-    """The one thing of which the job could ask for less."""
+    """The one thing of which the job could ask for less, or that the host's owner could add."""
+    if need.runs is not PLAIN and fit.match(hardware, replace(need, runs=PLAIN)).never is None:
+        return Remedy(_ASKED, 0.5, runtimes.remedy(hardware, need.runs))
     resources, gpu = need.resources, need.resources.gpu
     ways: list[tuple[str, fit.Need]] = []
     if need.cpus > hardware.cpus > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain, islice
 
-from coordinator.core import copies, nearness, startup, utilization
+from coordinator.core import copies, nearness, preparing, startup, utilization
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -211,6 +211,9 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
         return
     if status.phase is Phase.STOPPING and status.reason:
         _held_up(turn, allocation, status.reason)
+    early = allocation.observed in (Phase.RESERVED, Phase.PREPARING)
+    if early and status.phase is Phase.PREPARING and status.reason:
+        preparing.on_progress(turn, allocation, status.reason)
     if status.ready and not allocation.ready:
         allocation = replace(allocation, ready=True)
         turn.record(AllocationUpdated(allocation))
@@ -227,6 +230,8 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
         master_port=status.master_port or allocation.master_port,
     )
     turn.record(AllocationUpdated(seen))
+    if status.phase is not Phase.PREPARING:
+        preparing.on_prepared(turn, seen)
     if status.phase is Phase.PREPARED:
         gang = _gang_of(state, seen)
         if gang is not None:

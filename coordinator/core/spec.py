@@ -244,8 +244,17 @@ class UtilizationPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryAuth:
+    """Who fetches a job's image. The password is in no text that is made of this."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A job as submitted. Exactly one of ``commands`` (run by ``shell``) and ``argv`` (executed as it is) is given.
+    """A job as submitted. Exactly one of ``commands`` (run by ``shell``) and ``argv`` (executed as it is) is given; or
+    neither, with ``image``, whose own program then runs.
 
     Durations are seconds; ``None`` means no limit (``max_duration``) or the default (``stop_duration``).
     ``name=None`` lets the coordinator make one. ``redundancy`` counts the copies of each ``any`` node that run at once,
@@ -253,6 +262,9 @@ class JobSpec:
     hosts should be close to. With ``variants`` or ``groups``, ``resources`` are not used: each has its own. ``matrix``
     gives each ``any`` node its values, and at most ``max_running`` nodes hold hosts at once. ``schedule`` is a cron
     expression in UTC, ``budget`` in USD.
+
+    With ``image`` nodes run in containers; ``entrypoint`` then goes before ``commands``, each of which is one argument.
+    ``python`` is a version like ``3.12``, of which each node gets an environment of its own.
     """
 
     name: str | None = None
@@ -289,6 +301,11 @@ class JobSpec:
     preemptible: bool = False
     budget: float | None = None
     utilization: UtilizationPolicy | None = None
+    image: str | None = None
+    registry_auth: RegistryAuth | None = None
+    entrypoint: str | None = None
+    privileged: bool = False
+    python: str | None = None
 
     def brief(self) -> JobSpec:
         """The same without a long matrix, for those who look at many jobs, or at one again and again."""

@@ -16,6 +16,7 @@ from coordinator.core.score import Terms
 from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
 from coordinator.rpc.health import conditions_from_proto, conditions_to_proto
+from coordinator.rpc.runtimes import containers_from_proto, containers_to_proto
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.wire import spec_to_pb
 
@@ -35,6 +36,8 @@ def job_to_proto(view: JobView) -> pb.Job:
         for name in env:
             # Often a secret; whoever may look at jobs need not see it.
             env[name] = HIDDEN
+    if spec.registry_auth.password:
+        spec.registry_auth.password = HIDDEN
     return pb.Job(
         id=job.id,
         name=job.name,
@@ -193,6 +196,8 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         disk_problem=hardware.disk_problem or "",
         rdma=[_rdma_to_proto(port) for port in hardware.rdma],
         conditions=conditions_to_proto(hardware.conditions),
+        containers=containers_to_proto(hardware.containers),
+        uv=hardware.uv,
     )
 
 
@@ -220,6 +225,8 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         disk_problem=message.disk_problem or None,
         rdma=tuple(_rdma_from_proto(port) for port in message.rdma),
         conditions=conditions_from_proto(message.conditions),
+        containers=containers_from_proto(message.containers),
+        uv=message.uv,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from coordinator.core.matrix import Matrix
-from coordinator.core.spec import HostFilter, JobSpec
+from coordinator.core.spec import HostFilter, JobSpec, RegistryAuth
 from coordinator.spec.model import TaskFields
 from coordinator.spec.problems import ValuePath
 
@@ -17,11 +17,12 @@ Environments = Mapping[ValuePath, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is read apart from the fields: the program of a command line, variables, and the values of nodes."""
+    """What is read apart from the fields: the program of a command line, variables, the values of nodes, a password."""
 
     argv: tuple[str, ...]
     env: Environments
     matrix: Matrix | None
+    registry_auth: RegistryAuth | None = None
 
     def env_of(self, *path: str | int) -> Mapping[str, str]:
         """The variables of a part."""
@@ -69,6 +70,11 @@ def job_spec(fields: TaskFields, parts: Parts) -> JobSpec:
         preemptible=fields.preemptible,
         budget=fields.budget,
         utilization=policy.policy() if policy is not None else None,
+        image=fields.image,
+        registry_auth=parts.registry_auth,
+        entrypoint=fields.entrypoint if not parts.argv else None,
+        privileged=fields.privileged,
+        python=fields.python,
     )
 
 

@@ -24,6 +24,7 @@ from coordinator.spec.durations import parse_max_duration, parse_stop_duration
 from coordinator.spec.fields import Fields, choice, count, flag, listed, names, plain_text, text_of, usd
 from coordinator.spec.files import FileMapping, parse_mapping
 from coordinator.spec.model_choice import Group, UtilizationPolicy, Variant, parse_labels
+from coordinator.spec.model_container import Entrypoint, Image, Python, RegistryAuth
 from coordinator.spec.model_failures import OnDisconnect, Retry, parse_on_disconnect, parse_retry
 from coordinator.spec.model_many import After, Array, parse_after, parse_array, parse_max_running, parse_schedule
 from coordinator.spec.model_program import Commands, parse_working_dir
@@ -71,6 +72,11 @@ class TaskFields(Fields):
     working_dir: Annotated[str, PlainValidator(parse_working_dir)] | None = None
     shell: Annotated[str, PlainValidator(lambda value: check_shell(text_of(value)))] | None = None
     files: Annotated[tuple[Annotated[FileMapping, PlainValidator(parse_mapping)], ...], BeforeValidator(_files)] = ()
+    image: Image | None = None
+    registry_auth: RegistryAuth | None = None
+    entrypoint: Entrypoint | None = None
+    privileged: Annotated[bool, PlainValidator(flag("privileged"))] = False
+    python: Python | None = None
     resources: Resources = Resources()
     variants: Annotated[tuple[Variant, ...], BeforeValidator(listed("variants"))] = ()
     groups: Annotated[tuple[Group, ...], BeforeValidator(listed("groups"))] = ()

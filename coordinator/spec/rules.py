@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from coordinator.core import cron
 from coordinator.core.matrix import Matrix, MatrixSource
 from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, StartupOrder, UtilizationPolicy
+from coordinator.spec.container import misplaced
 from coordinator.spec.problems import Wrong, nearest
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
@@ -79,7 +80,7 @@ def contradictions(spec: JobSpec) -> list[tuple[str, str]]:
     if spec.matrix is not None and (size := matrix_bytes(spec.matrix)) > MAX_MATRIX_BYTES:
         text = f"the values of the nodes have {size} bytes; at most {MAX_MATRIX_BYTES} are taken; {_LONG_VALUES}"
         wrong.append((MATRIX_FIELDS[spec.matrix.source], text))
-    return wrong
+    return wrong + misplaced(spec)
 
 
 def matrix_bytes(matrix: Matrix) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from coordinator.core.matrix import Matrix, MatrixSource
-from coordinator.core.spec import JobSpec
+from coordinator.core.spec import JobSpec, RegistryAuth
 from coordinator.spec import model
 from coordinator.spec.convert import Parts, job_spec
 from coordinator.spec.document import Document, read_document
@@ -70,7 +70,8 @@ class _Reader:
         matrix = self._matrix(fields)
         files = [*self._file_mappings(fields), *self._files_of_options()]
         self._check_program()
-        spec = None if fields is None else self._spec(fields, Parts(self._argv, env.values, matrix))
+        auth = self._registry_auth(fields, env.values.get((), {}), environ)
+        spec = None if fields is None else self._spec(fields, Parts(self._argv, env.values, matrix, auth))
         if self._problems or spec is None:
             raise SpecError(sorted(dict.fromkeys(self._problems), key=_reading_order))
         return Task(spec, tuple(files))
@@ -83,6 +84,17 @@ class _Reader:
             return model.TaskFields.model_validate(self._document.data)
         except ValidationError as error:
             self._problems.extend(_problem(self._document, details) for details in error.errors())
+            return None
+
+    def _registry_auth(
+        self, fields: model.TaskFields | None, variables: Mapping[str, str], environ: Mapping[str, str]
+    ) -> RegistryAuth | None:
+        if fields is None or fields.registry_auth is None:
+            return None
+        try:
+            return fields.registry_auth.filled(variables, environ)
+        except Wrong as wrong:
+            self._tell(("registry_auth",), str(wrong))
             return None
 
     def _matrix(self, fields: model.TaskFields | None) -> Matrix | None:
@@ -121,7 +133,9 @@ class _Reader:
 
     def _check_program(self) -> None:
         data = self._document.data
-        if data.get("type") == "task" and not (data.get("commands") or self._argv or _in_all_parts(data)):
+        if data.get("type") == "task" and not (
+            data.get("commands") or self._argv or data.get("image") or _in_all_parts(data)
+        ):
             text = "commands are missing; a task needs something to run; add 'commands:' and a list"
             self._tell(("commands",), text)
         for argument in self._argv:

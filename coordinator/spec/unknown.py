@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from coordinator.spec import model, model_choice, model_failures, model_many, model_resources
+from coordinator.spec import model, model_choice, model_container, model_failures, model_many, model_resources
 from coordinator.spec.problems import ValuePath, nearest
 from coordinator.spec.unsupported import DSTACK_FIELDS
 
@@ -18,6 +18,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "": model.TaskFields,
     "retry": model_failures.Retry,
     "on_disconnect": model_failures.OnDisconnect,
+    "registry_auth": model_container.RegistryAuth,
     "utilization_policy": model_choice.UtilizationPolicy,
     "after": model_many.After,
     "variants": model_choice.Variant,

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-_ON_HOST = "commands run directly on the host"
+_NO_SUCH = "name an 'image', or run commands on the host itself"
 
 DSTACK_FIELDS: dict[str, str] = {
     # Containers and what is in them.
-    "image": _ON_HOST,
     "user": "commands run as the agent's user",
-    "privileged": _ON_HOST,
-    "entrypoint": _ON_HOST,
-    "registry_auth": _ON_HOST,
-    "docker": _ON_HOST,
-    "python": "call the python that the hosts have, or install one in the first command",
-    "nvcc": "use the CUDA that the hosts have",
-    "home_dir": _ON_HOST,
+    "docker": _NO_SUCH,
+    "nvcc": "use the CUDA that the hosts have, or an 'image' with it",
+    "home_dir": _NO_SUCH,
     "setup": "put it in front of commands",
     "volumes": "name a folder that the hosts share in commands or env",
     "repos": "send files with 'files', or clone in the first command",

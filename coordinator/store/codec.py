@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from coordinator.core.evidence import Condition, Sign
-from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint, RdmaPort
+from coordinator.core.model import (
+    Containers,
+    Disk,
+    Gpu,
+    Group,
+    GroupMember,
+    Hardware,
+    HostFacts,
+    Interface,
+    PeerEndpoint,
+    RdmaPort,
+)
 from coordinator.store.forms import PLAIN, TEXT_MAP, TUPLE, Shape, choice
 
 FACTS = Shape(
@@ -51,6 +62,19 @@ _GPU = Shape(
 _DISK = Shape(Disk, {"path": PLAIN, "total_bytes": PLAIN, "free_bytes": PLAIN})
 _INTERFACE = Shape(Interface, {"name": PLAIN, "addresses": TUPLE, "speed_mbps": PLAIN, "loopback": PLAIN})
 _RDMA = Shape(RdmaPort, {"device": PLAIN, "port": PLAIN, "state": PLAIN, "link_layer": PLAIN, "rate_gbps": PLAIN})
+_CONTAINERS = Shape(
+    Containers,
+    {
+        "runtime": PLAIN,
+        "version": PLAIN,
+        "rootless": PLAIN,
+        "gpus": PLAIN,
+        "privileged": PLAIN,
+        "limits": TUPLE,
+        "problem": PLAIN,
+        "gpu_problem": PLAIN,
+    },
+)
 
 HARDWARE = Shape(
     Hardware,
@@ -76,6 +100,8 @@ HARDWARE = Shape(
         "disk_problem": PLAIN,
         "rdma": _RDMA.many,
         "conditions": _CONDITION.many,
+        "containers": _CONTAINERS.one,
+        "uv": PLAIN,
     },
 )
 

@@ -17,6 +17,7 @@ from coordinator.core.spec import (
     Optimize,
     Placement,
     Range,
+    RegistryAuth,
     Resources,
     RetryEvent,
     RetryPolicy,
@@ -111,6 +112,8 @@ _MATRIX = Shape(
 _DEPENDENCY = Shape(Dependency, {"job": PLAIN, "when": choice(AfterWhen)})
 _UTILIZATION = Shape(UtilizationPolicy, {"min_gpu_percent": PLAIN, "window": PLAIN})
 
+_REGISTRY_AUTH = Shape(RegistryAuth, {"username": PLAIN, "password": PLAIN})
+
 SPEC = Shape(
     JobSpec,
     {
@@ -148,5 +151,10 @@ SPEC = Shape(
         "preemptible": PLAIN,
         "budget": PLAIN,
         "utilization": _UTILIZATION.one,
+        "image": PLAIN,
+        "registry_auth": _REGISTRY_AUTH.one,
+        "entrypoint": PLAIN,
+        "privileged": PLAIN,
+        "python": PLAIN,
     },
 )

@@ -151,6 +151,8 @@ def _hardware(hardware: Hardware) -> Json:
         "warnings": list(hardware.warnings),
         "disk_problem": hardware.disk_problem,
         "rdma": [asdict(port) for port in hardware.rdma],
+        "containers": {**asdict(hardware.containers), "limits": list(hardware.containers.limits)},
+        "uv": hardware.uv,
     }
 
 

@@ -61,6 +61,12 @@ def spec_shape(spec: JobSpec) -> Json:
         "preemptible": spec.preemptible,
         "budget": spec.budget,
         "utilization": None if spec.utilization is None else _utilization(spec.utilization),
+        "image": spec.image,
+        # Without the password.
+        "registry_username": None if spec.registry_auth is None else spec.registry_auth.username,
+        "entrypoint": spec.entrypoint,
+        "privileged": spec.privileged,
+        "python": spec.python,
     }
 
 

@@ -19,13 +19,14 @@ from coordinator.core.spec import (
     OnNodeFailure,
     Optimize,
     Placement,
+    RegistryAuth,
     RetryEvent,
     RetryPolicy,
     Spread,
     StartupOrder,
     StopCriteria,
 )
-from coordinator.spec import rules
+from coordinator.spec import container, rules
 from coordinator.spec.problems import Wrong
 from coordinator.spec.references import reference_problems
 from coordinator.wire.checks import amount, argv_of, at_most, commands_of, env_of, known, seconds
@@ -98,7 +99,14 @@ def spec_to_pb(spec: JobSpec) -> pb.JobSpec:
         schedule=spec.schedule or "",
         preemptible=spec.preemptible,
         budget=spec.budget,
+        image=spec.image or "",
+        entrypoint=spec.entrypoint or "",
+        privileged=spec.privileged,
+        python=spec.python or "",
     )
+    if spec.registry_auth is not None:
+        message.registry_auth.username = spec.registry_auth.username
+        message.registry_auth.password = spec.registry_auth.password
     if spec.utilization is not None:
         policy = spec.utilization
         message.utilization.CopyFrom(
@@ -170,6 +178,11 @@ def _read(message: pb.JobSpec) -> JobSpec:
         preemptible=message.preemptible,
         budget=amount(message, "budget", "a billion", _MAX_USD, positive=True),
         utilization=utilization_from_pb(message.utilization) if message.HasField("utilization") else None,
+        image=container.check_image(message.image) if message.image else None,
+        registry_auth=_registry_auth(message.registry_auth) if message.HasField("registry_auth") else None,
+        entrypoint=container.check_entrypoint(message.entrypoint) if message.entrypoint else None,
+        privileged=message.privileged,
+        python=container.check_python(message.python) if message.python else None,
     )
     for _, problem in (*rules.contradictions(spec), *reference_problems(spec)):
         raise Wrong(problem)
@@ -179,8 +192,13 @@ def _read(message: pb.JobSpec) -> JobSpec:
 def _check_program(message: pb.JobSpec) -> None:
     parts = [bool(each.commands or each.argv) for each in message.variants] + [bool(g.commands) for g in message.groups]
     in_parts = bool(parts) and all(parts)
-    if (message.commands and message.argv) or not (message.commands or message.argv or in_parts):
+    has_one = message.commands or message.argv or message.image or in_parts
+    if (message.commands and message.argv) or not has_one:
         raise Wrong("exactly one of commands and argv must be given; a job runs either a shell or a program; send one")
+
+
+def _registry_auth(message: pb.RegistryAuth) -> RegistryAuth:
+    return container.check_registry_auth(RegistryAuth(message.username, message.password))
 
 
 def _retry(message: pb.RetryPolicy) -> RetryPolicy:

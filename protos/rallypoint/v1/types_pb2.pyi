@@ -1032,6 +1032,31 @@ class UtilizationPolicy(_message.Message):
 Global___UtilizationPolicy: _TypeAlias = UtilizationPolicy  # noqa: Y015
 
 @_typing.final
+class RegistryAuth(_message.Message):
+    """Who fetches a job's image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    password: _builtins.str
+    """Never told to anybody but the hosts that run the job."""
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryAuth: _TypeAlias = RegistryAuth  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """What a user submits, checked and complete."""
 
@@ -1091,6 +1116,11 @@ class JobSpec(_message.Message):
     PREEMPTIBLE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     UTILIZATION_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
+    ENTRYPOINT_FIELD_NUMBER: _builtins.int
+    PRIVILEGED_FIELD_NUMBER: _builtins.int
+    PYTHON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -1123,9 +1153,16 @@ class JobSpec(_message.Message):
     preemptible: _builtins.bool
     budget: _builtins.float
     """USD; absent: no limit."""
+    image: _builtins.str
+    """Nodes run in containers of this image; empty: as processes of the host."""
+    entrypoint: _builtins.str
+    """Words of a program, as a shell would split them, that the commands are arguments of."""
+    privileged: _builtins.bool
+    python: _builtins.str
+    """"3.12": each node gets a Python environment of this version."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Either commands, run by `shell`, or argv, executed as it is."""
+        """Either commands, run by `shell`, or argv, executed as it is; with an image neither may be given."""
 
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -1157,6 +1194,8 @@ class JobSpec(_message.Message):
     def after(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dependency]: ...
     @_builtins.property
     def utilization(self) -> Global___UtilizationPolicy: ...
+    @_builtins.property
+    def registry_auth(self) -> Global___RegistryAuth: ...
     def __init__(
         self,
         *,
@@ -1194,10 +1233,15 @@ class JobSpec(_message.Message):
         preemptible: _builtins.bool = ...,
         budget: _builtins.float | None = ...,
         utilization: Global___UtilizationPolicy | None = ...,
+        image: _builtins.str = ...,
+        registry_auth: Global___RegistryAuth | None = ...,
+        entrypoint: _builtins.str = ...,
+        privileged: _builtins.bool = ...,
+        python: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "env", b"env", "files", b"files", "groups", b"groups", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "redundancy", b"redundancy", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "image", b"image", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "privileged", b"privileged", "python", b"python", "redundancy", b"redundancy", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -1813,6 +1857,54 @@ class RdmaPort(_message.Message):
 Global___RdmaPort: _TypeAlias = RdmaPort  # noqa: Y015
 
 @_typing.final
+class Containers(_message.Message):
+    """What runs containers on a host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ROOTLESS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    PRIVILEGED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    GPU_PROBLEM_FIELD_NUMBER: _builtins.int
+    runtime: _builtins.str
+    """"podman" or "docker"; empty: nothing does, and `problem` says why."""
+    version: _builtins.str
+    rootless: _builtins.bool
+    gpus: _builtins.str
+    """How containers get GPUs: "cdi" or "nvidia"; empty: they get none, and `gpu_problem` says why."""
+    privileged: _builtins.bool
+    """Whether the host's owner allows privileged containers."""
+    problem: _builtins.str
+    gpu_problem: _builtins.str
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which limits are held for containers: "cpu", "memory", "pids"."""
+
+    def __init__(
+        self,
+        *,
+        runtime: _builtins.str = ...,
+        version: _builtins.str = ...,
+        rootless: _builtins.bool = ...,
+        gpus: _builtins.str = ...,
+        privileged: _builtins.bool = ...,
+        limits: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str = ...,
+        gpu_problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_problem", b"gpu_problem", "gpus", b"gpus", "limits", b"limits", "privileged", b"privileged", "problem", b"problem", "rootless", b"rootless", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Containers: _TypeAlias = Containers  # noqa: Y015
+
+@_typing.final
 class Hardware(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1837,6 +1929,8 @@ class Hardware(_message.Message):
     DISK_PROBLEM_FIELD_NUMBER: _builtins.int
     RDMA_FIELD_NUMBER: _builtins.int
     CONDITIONS_FIELD_NUMBER: _builtins.int
+    CONTAINERS_FIELD_NUMBER: _builtins.int
+    UV_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     arch: _builtins.str
     """"x86_64", "aarch64"."""
@@ -1856,6 +1950,8 @@ class Hardware(_message.Message):
     """What ends nodes' processes and limits their memory here: "cgroup v2, memory limits by cgroup v1"."""
     disk_problem: _builtins.str
     """Why this host's disk takes no new work; empty: it does."""
+    uv: _builtins.str
+    """The version of uv, which makes Python environments; empty: there is none."""
     @_builtins.property
     def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disk]: ...
     @_builtins.property
@@ -1871,6 +1967,10 @@ class Hardware(_message.Message):
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthEvidence]:
         """What is wrong now with the host's bus or driver, or with the number of its GPUs."""
+
+    @_builtins.property
+    def containers(self) -> Global___Containers:
+        """Absent: the agent does not say."""
 
     def __init__(
         self,
@@ -1896,10 +1996,12 @@ class Hardware(_message.Message):
         disk_problem: _builtins.str = ...,
         rdma: _abc.Iterable[Global___RdmaPort] | None = ...,
         conditions: _abc.Iterable[Global___HealthEvidence] | None = ...,
+        containers: Global___Containers | None = ...,
+        uv: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "containers", b"containers", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "containers", b"containers", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "uv", b"uv", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015

@@ -30,7 +30,7 @@ def test_every_example_is_a_task(block: str, tmp_path: Path) -> None:
     whole = block if "type: task" in block else f"type: task\n{block}"
     file = tmp_path / "job.yml"
     file.write_text(whole if "commands:" in whole else f"{whole}commands: [run]\n")
-    load_task(file, Options(), {"WANDB_API_KEY": "secret"})
+    load_task(file, Options(), {"WANDB_API_KEY": "secret", "NGC_API_KEY": "secret"})
 
 
 @pytest.mark.parametrize("field", sorted(TaskFields.model_fields))

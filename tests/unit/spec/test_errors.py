@@ -24,11 +24,14 @@ def problems(tmp_path: Path, content: str | bytes, options: Options | None = Non
 
 
 def test_several_problems_are_told_at_once_in_reading_order(tmp_path: Path) -> None:
-    body = "type: task\ncomands: [x]\nimage: foo\nresources:\n  gpus: 3\n  memory: 16QB\nenv:\n- A=1\n- A=2\nnodes: 0\n"
+    body = (
+        "type: task\ncomands: [x]\ndocker: foo\nresources:\n  gpus: 3\n  memory: 16QB\nenv:\n- A=1\n- A=2\nnodes: 0\n"
+    )
     assert problems(tmp_path, body, Options(cpus="x")) == [
         "job.yml:1: commands are missing; a task needs something to run; add 'commands:' and a list",
         "job.yml:2: unknown field 'comands'; a task has no such field; did you mean 'commands'?",
-        "job.yml:3: field 'image' is not supported yet; commands run directly on the host; remove the field",
+        "job.yml:3: field 'docker' is not supported yet; name an 'image', or run commands on the host itself;"
+        " remove the field",
         "job.yml:5: unknown field 'gpus'; resources has no such field; did you mean 'gpu'?",
         "job.yml:6: resources.memory: '16QB' is not a size; sizes are in MB, GB or TB; write for example 16GB",
         "job.yml:9: env A is given twice; keep one of them",

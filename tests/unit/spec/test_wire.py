@@ -28,6 +28,7 @@ from coordinator.core.spec import (
     Optimize,
     Placement,
     Range,
+    RegistryAuth,
     Resources,
     RetryEvent,
     RetryPolicy,
@@ -168,6 +169,18 @@ specs = st.builds(
     utilization=st.none() | st.builds(UtilizationPolicy, st.floats(1, 100), st.floats(60, 6000)),
     on_disconnect=st.builds(OnDisconnect, st.sampled_from(DisconnectAction), st.none() | seconds),
     files=st.none() | st.just(FileArchive("ab" * 32, 10)),
+    python=st.none() | st.just("3.12"),
+).flatmap(
+    lambda spec: (
+        st.just(spec)
+        | st.builds(
+            replace,
+            st.just(replace(spec, python=None)),
+            image=st.sampled_from(["ubuntu", "reg.example.org:5000/a/b:1.2", "a@sha256:" + "ab" * 32]),
+            registry_auth=st.none() | st.builds(RegistryAuth, st.just("me"), st.just("pass: word")),
+            privileged=st.booleans(),
+        )
+    )
 )
 
 

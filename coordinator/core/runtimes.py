@@ -1,0 +1,64 @@
+"""What a node runs in, a container or an environment of Python, and whether a host can make that: if not, why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.model import Hardware
+from coordinator.core.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What is asked of a host: containers, privileged ones, and the making of Python environments."""
+
+    image: bool = False
+    privileged: bool = False
+    python: bool = False
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Runs:
+        """What the nodes of a job run in."""
+        if spec.image is None and spec.python is None:
+            return PLAIN
+        return cls(spec.image is not None, spec.privileged, spec.python is not None)
+
+
+PLAIN = Runs()
+"""As processes of the host."""
+
+
+def lacks(hardware: Hardware, runs: Runs, gpus: int) -> str | None:
+    """Why the host can't run such a node with so many GPUs; None when it can."""
+    if runs.image:
+        return _lacks_container(hardware, runs, gpus)
+    if runs.python and not hardware.uv:
+        return "needs uv for its Python environment, has none"
+    return None
+
+
+def remedy(hardware: Hardware, runs: Runs) -> str:
+    """What would make the host able to, for "would fit …"."""
+    if not runs.image:
+        return "with uv installed for its agent"
+    found = hardware.containers
+    if not found.runtime:
+        return "with podman or docker usable for its agent"
+    if runs.privileged and not found.privileged:
+        return "if its owner set allow_privileged for its agent"
+    return f"if its {found.runtime} gave containers GPUs (nvidia-ctk cdi generate)"
+
+
+def _lacks_container(hardware: Hardware, runs: Runs, gpus: int) -> str | None:
+    found = hardware.containers
+    if not found.runtime:
+        return f"needs podman or docker for its image: {found.problem or 'its agent reports none'}"
+    if runs.privileged and not found.privileged:
+        return "needs a privileged container, which its owner does not allow"
+    if gpus and not found.gpus:
+        return f"needs GPUs in a container, its {found.runtime} gives none{_because(found.gpu_problem)}"
+    return None
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""

@@ -1,0 +1,88 @@
+"""Nodes in containers, or with a Python of their own: where they may run, and what is said meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from coordinator.core import explain, remedies
+from coordinator.core.events import AllocationStatus
+from coordinator.core.model import Containers, NodeState, Phase
+from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources
+from tests.fakes.world import World, hardware
+
+IMAGE = JobSpec(argv=("x",), placement=Placement.ANY, image="alpine")
+PYTHON = JobSpec(argv=("x",), placement=Placement.ANY, python="3.12")
+GPU = replace(IMAGE, resources=Resources(gpu=GpuRequest()))
+PODMAN = Containers("podman", "4.3.1")
+
+
+@pytest.mark.parametrize(
+    ("spec", "containers", "refusal", "remedy"),
+    [
+        (IMAGE, Containers(), "needs podman or docker for its image: its agent reports none", "with pod"),
+        (
+            IMAGE,
+            Containers(problem="podman: broken"),
+            "needs podman or docker for its image: podman: broken",
+            "with po",
+        ),
+        (IMAGE, PODMAN, "", ""),
+        (replace(IMAGE, privileged=True), PODMAN, "needs a privileged container, which its owner does not", "if its o"),
+        (replace(IMAGE, privileged=True), replace(PODMAN, privileged=True), "", ""),
+        (
+            GPU,
+            replace(PODMAN, gpu_problem="no CDI"),
+            "needs GPUs in a container, its podman gives none (no CDI)",
+            "if i",
+        ),
+        (GPU, replace(PODMAN, gpus="cdi"), "", ""),
+        (PYTHON, PODMAN, "needs uv for its Python environment, has none", "with uv installed for its agent"),
+    ],
+)
+def test_a_host_that_cannot_is_not_chosen(spec: JobSpec, containers: Containers, refusal: str, remedy: str) -> None:
+    world = World()
+    host = world.add_host("one", replace(hardware(gpus=1), containers=containers))
+    job = world.submit(spec)
+    assert len(world.held(job.id)) == (not refusal)
+    if refusal:
+        (offer,) = explain.offers(world.state, spec)
+        assert offer.rejection.startswith(refusal)
+        found = remedies.of_host(world.state, world.state.hosts[host.id], spec)
+        assert found is not None
+        assert found.words.startswith(remedy)
+        # As soon as the host can, it is taken.
+        able = Containers("docker", gpus="nvidia", privileged=True)
+        world.open(host.id, replace(hardware(gpus=1), containers=able, uv="0.9"))
+        assert len(world.held(job.id)) == 1
+
+
+def test_a_group_is_waited_for_while_an_image_is_fetched() -> None:
+    world = World()
+    hosts = [world.add_host(name, replace(hardware(), containers=PODMAN)) for name in ("one", "two")]
+    job = world.submit(replace(IMAGE, placement=Placement.CLUSTER, nodes=2))
+    slow, fast = world.held(job.id)
+    prepare = world.state.timing.prepare
+    for number in range(3):
+        world.advance(prepare * 0.9)
+        what = f"pulling alpine: {number}"
+        world.report(hosts[0].id, AllocationStatus(slow.id, Phase.PREPARING, reason=what))
+        assert world.node(job.id, 0).reason == f"preparing: {what}"
+    assert {held.attempt for held in world.held(job.id)} == {slow.attempt}
+    world.report(fast.host_id, AllocationStatus(fast.id, Phase.PREPARED, master_port=1))
+    world.report(slow.host_id, AllocationStatus(slow.id, Phase.PREPARED, master_port=1))
+    assert world.node(job.id, 0).reason == ""
+    world.start(job.id)
+    assert world.node(job.id, 0).state is NodeState.RUNNING
+
+
+def test_a_group_is_not_waited_for_without_a_sign() -> None:
+    world = World()
+    for name in ("one", "two"):
+        world.add_host(name, replace(hardware(), containers=PODMAN))
+    job = world.submit(replace(IMAGE, placement=Placement.CLUSTER, nodes=2))
+    (held, _) = world.held(job.id)
+    world.report(held.host_id, AllocationStatus(held.id, Phase.PREPARING, reason="pulling alpine"))
+    world.advance(world.state.timing.prepare * 1.1)
+    assert world.state.gangs[job.id].reason == "rendezvous failed: one, two not prepared within 120 s"
