@@ -28,6 +28,7 @@ from coordinator.core.effects import (
     OutputObsolete,
     ProbesWanted,
     SessionSuperseded,
+    UpgradeWanted,
 )
 from coordinator.core.errors import Refused
 from coordinator.core.events import CoordinatorStarted, Event, Ticked
@@ -37,6 +38,7 @@ from coordinator.core.model import Host, Instant
 from coordinator.core.restore import Records, carry_over, restore
 from coordinator.core.state import State, Timing
 from coordinator.core.turn import Turn
+from coordinator.core.upgrades import UpgradeOrder, order_for
 from coordinator.earlier_leases import EarlierLeases
 from coordinator.paging import NodeQuery
 from coordinator.store import Loaded, Store, StoredChange, StoreError, StoreFull
@@ -59,6 +61,10 @@ class Agents(Protocol):
 
     def measure(self, host_id: HostId, targets: tuple[str, ...]) -> None:
         """The host shall measure how far these are."""
+        ...
+
+    def upgrade(self, host_id: HostId, order: UpgradeOrder) -> None:
+        """The host shall upgrade itself."""
         ...
 
     def supersede(self, host_id: HostId, epoch: int | None) -> None:
@@ -191,6 +197,8 @@ class Engine:
             gangs=loaded.gangs,
             hosts=loaded.hosts,
             costs=loaded.costs,
+            rollouts=loaded.rollouts,
+            host_upgrades=loaded.host_upgrades,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
             served=loaded.counters.served,
@@ -331,6 +339,10 @@ class Engine:
                 self._agents.probe(effect.host_id, hosts)
             elif isinstance(effect, DistancesWanted):
                 self._agents.measure(effect.host_id, effect.targets)
+            elif isinstance(effect, UpgradeWanted):
+                order = order_for(self._state, effect.host_id)
+                if order is not None:
+                    self._agents.upgrade(effect.host_id, order)
             elif isinstance(effect, SessionSuperseded):
                 self._agents.supersede(effect.host_id, effect.epoch)
             elif isinstance(effect, OutputObsolete):

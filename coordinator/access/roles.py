@@ -45,6 +45,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "PublishLogs": By.HOST,
             "FetchArchive": By.HOST,
             "RenewCertificate": By.HOST,
+            "FetchWheel": By.HOST,
         },
     )
     | _service(
@@ -69,6 +70,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "DrainHost": Role.ADMIN,
             "ResumeHost": Role.ADMIN,
             "RemoveHost": Role.ADMIN,
+            "StartUpgrade": Role.ADMIN,
+            "CancelUpgrade": Role.ADMIN,
+            "GetUpgrade": Role.VIEWER,
+            "WatchUpgrade": Role.VIEWER,
         },
     )
     | _service(

@@ -13,6 +13,7 @@ from enum import Enum
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Distance, Gang, Host, Job, Node, Reach
+from coordinator.core.rollout import HostUpgrade, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,20 @@ class HostRemoved:
     """A host was forgotten."""
 
     id: HostId
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutUpdated:
+    """An upgrade of hosts began or changed."""
+
+    rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class HostUpgradeUpdated:
+    """A host's part in an upgrade changed."""
+
+    upgrade: HostUpgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +251,8 @@ Durable = (
     | GangDissolved
     | HostUpdated
     | HostRemoved
+    | RolloutUpdated
+    | HostUpgradeUpdated
     | TimeServed
     | NumbersSkipped
     | CostBooked

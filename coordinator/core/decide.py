@@ -23,6 +23,7 @@ from coordinator.core import (
     sessions,
     starts,
     startup,
+    upgrades,
 )
 from coordinator.core.changes import VOLATILE, DeadlineSet, HostSeen, HostSilent, TimeServed, TryDelayed
 from coordinator.core.events import (
@@ -40,6 +41,8 @@ from coordinator.core.events import (
     SessionOpened,
     StopRequested,
     Ticked,
+    UpgradeCancelRequested,
+    UpgradeRequested,
 )
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import GangPhase, Host, HostState, Job
@@ -118,6 +121,20 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
         starts.enter(turn, turn.state.jobs[job_id])
     turn.state.fresh_jobs.update(turn.state.unfinished)
     budgets.resume(turn)
+    upgrades.resume(turn)
+
+
+def _on_report(turn: Turn, event: HostReported) -> float:
+    lease = sessions.on_report(turn, event)
+    if event.upgrade is not None:
+        upgrades.on_progress(turn, turn.state.hosts[event.host_id], event.upgrade)
+    return lease
+
+
+def _on_removal(turn: Turn, event: RemovalRequested) -> Host:
+    host = sessions.on_removal(turn, event)
+    upgrades.on_removed(turn, host.id)
+    return host
 
 
 def _on_ticked(turn: Turn, event: Ticked) -> None:
@@ -148,6 +165,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
 def _host_is_due(turn: Turn, kind: str, host: Host) -> None:
     if kind == "vacate":
         draining.vacate(turn, host)
+    if kind == "upgrade":
+        upgrades.on_due(turn, host)
     if kind == "lease":
         leases.on_lease_deadline(turn, host)
     if kind == "probe" and host.state is HostState.ONLINE:
@@ -177,8 +196,10 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     HostJoined: sessions.on_joined,
     CordonRequested: draining.on_cordon,
     DrainRequested: draining.on_drain,
-    RemovalRequested: sessions.on_removal,
+    RemovalRequested: _on_removal,
+    UpgradeRequested: upgrades.on_requested,
+    UpgradeCancelRequested: upgrades.on_cancel,
     SessionOpened: sessions.on_session,
-    HostReported: sessions.on_report,
+    HostReported: _on_report,
     Ticked: _on_ticked,
 }

@@ -32,6 +32,13 @@ class DistancesWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeWanted:
+    """The host is to be told to upgrade itself."""
+
+    host_id: HostId
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSuperseded:
     """Sessions of the host with an older epoch are over; every one, when the host was removed (epoch None)."""
 
@@ -46,4 +53,4 @@ class OutputObsolete:
     job_id: JobId
 
 
-Effect = DesiredChanged | ProbesWanted | DistancesWanted | SessionSuperseded | OutputObsolete
+Effect = DesiredChanged | ProbesWanted | DistancesWanted | UpgradeWanted | SessionSuperseded | OutputObsolete

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coordinator.core.evidence import Evidence
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Distance, EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
+from coordinator.core.rollout import Release, Step
 from coordinator.core.spec import JobSpec
 
 
@@ -96,10 +97,44 @@ class RemovalRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class UpgradeRequested:
+    """Answered with the Rollout. ``hosts`` are ids or names, none for ``everything``; ``install_seconds`` for each host.
+
+    ``batch`` hosts at once, or, when it is 0, so many ``percent`` of them; more than ``max_failures`` failures end it.
+    """
+
+    release: Release
+    user: str
+    hosts: tuple[str, ...] = ()
+    everything: bool = False
+    batch: int = 0
+    percent: float = 10.0
+    max_failures: int = 0
+    install_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeCancelRequested:
+    """Answered with the Rollout, of which no further host is begun."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeProgress:
+    """How far a host says it is with roll-out ``number``."""
+
+    number: int
+    step: Step
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionOpened:
     """A host's agent called. Answered with the Host, whose epoch is the session's.
 
     ``drained`` is why it shall get no new work; empty: it may. ``queues``: it can begin one node right behind another.
+    ``build``: which installed version it is; empty: it was not installed by the installer.
     """
 
     host_id: HostId
@@ -109,6 +144,7 @@ class SessionOpened:
     agent_version: str
     drained: str = ""
     queues: bool = False
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +183,7 @@ class HostReported:
     distances: tuple[Distance, ...] = ()
     round_trip: float | None = None
     evidence: tuple[Evidence, ...] = ()
+    upgrade: UpgradeProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +202,8 @@ Event = (
     | CordonRequested
     | DrainRequested
     | RemovalRequested
+    | UpgradeRequested
+    | UpgradeCancelRequested
     | SessionOpened
     | HostReported
     | Ticked

@@ -23,6 +23,11 @@ def vacate_deadline(host: HostId) -> str:
     return f"vacate:{host}"
 
 
+def upgrade_deadline(host: HostId) -> str:
+    """The key of the deadline by which the host has to say how its upgrade ended."""
+    return f"upgrade:{host}"
+
+
 def renew_lease(turn: Turn, host: HostId) -> None:
     """The host was heard of now: it is suspect, then lost, so long after this moment."""
     turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))

@@ -197,6 +197,7 @@ class Host:
     ``drained`` is why it gets no new work although it is in contact: its agent's protocol. What runs there goes on.
     ``queues``, which is not stored: whether its agent can begin one node right behind another one.
     ``vacate_at``: its work has to go, at the latest then (0: it may stay); a host that is vacated is cordoned too.
+    ``build`` is the installed version that its agent is; empty: it was not installed by the installer.
     """
 
     id: HostId
@@ -214,6 +215,7 @@ class Host:
     drained: str = ""
     vacate_at: float = 0.0
     queues: bool = False
+    build: str = ""
 
 
 # ---------------------------------------------------------------- jobs

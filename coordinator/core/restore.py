@@ -13,12 +13,15 @@ from coordinator.core.changes import (
     HostSeen,
     HostSilent,
     HostUpdated,
+    HostUpgradeUpdated,
     JobCreated,
+    RolloutUpdated,
 )
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.leases import lease_deadline
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node
 from coordinator.core.placement import HOLD
+from coordinator.core.rollout import HostUpgrade, Rollout
 from coordinator.core.sessions import probe_deadline
 from coordinator.core.state import State, Timing
 
@@ -33,6 +36,8 @@ class Records:
     gangs: Iterable[Gang] = ()
     hosts: Iterable[Host] = ()
     costs: Iterable[LedgerEntry] = ()
+    rollouts: Iterable[Rollout] = ()
+    host_upgrades: Iterable[HostUpgrade] = ()
     last_job_number: int = 0
     last_host_number: int = 0
     served: float = 0.0
@@ -54,6 +59,10 @@ def restore(records: Records, timing: Timing) -> State:
         state.apply(AllocationReserved(allocation))
     for entry in records.costs:
         state.apply(CostBooked(entry))
+    for rollout in records.rollouts:
+        state.apply(RolloutUpdated(rollout))
+    for upgrade in sorted(records.host_upgrades, key=lambda upgrade: upgrade.place):
+        state.apply(HostUpgradeUpdated(upgrade))
     state.last_job_number = max(state.last_job_number, records.last_job_number)
     state.last_host_number = max(state.last_host_number, records.last_host_number)
     state.served = records.served

@@ -131,6 +131,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
         agent_version=event.agent_version,
         drained=event.drained,
         queues=event.queues,
+        build=event.build,
         epoch=known.epoch + 1,
         state=HostState.ONLINE,
         last_seen_at=turn.at.wall,

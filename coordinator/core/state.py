@@ -30,6 +30,7 @@ from coordinator.core.changes import (
     HostSeen,
     HostSilent,
     HostUpdated,
+    HostUpgradeUpdated,
     Idle,
     JobCreated,
     JobForgotten,
@@ -38,6 +39,7 @@ from coordinator.core.changes import (
     NodeUpdated,
     NumbersSkipped,
     ReachSeen,
+    RolloutUpdated,
     RoundTripSeen,
     TimeServed,
     TryDelayed,
@@ -54,6 +56,7 @@ from coordinator.core.planning import Planning
 from coordinator.core.queue import Queue
 from coordinator.core.ranks import RankSet
 from coordinator.core.reachability import ReachMap
+from coordinator.core.rollout import Rollouts
 from coordinator.core.spec import Placement
 from coordinator.core.usage import Usage
 
@@ -89,6 +92,7 @@ class State:
         self.allocations: dict[AllocationId, Allocation] = {}
         self.gangs: dict[JobId, Gang] = {}
         self.ledger: dict[LedgerKey, LedgerEntry] = {}
+        self.rollouts = Rollouts()
         # Derived.
         self.meters: dict[JobId, Meter] = {}
         # What all jobs cost together.
@@ -483,8 +487,15 @@ class State:
         self.silent.pop(change.id, None)
         self.reach.forget(change.id)
         self.distances.forget_host(change.id)
+        self.rollouts.forget(change.id)
         self.changed_hosts.discard(change.id)
         self.book.changed.add(change.id)
+
+    def _rollout_updated(self, change: RolloutUpdated) -> None:
+        self.rollouts.take(change.rollout)
+
+    def _host_upgrade_updated(self, change: HostUpgradeUpdated) -> None:
+        self.rollouts.put(change.upgrade)
 
     def _numbers_skipped(self, change: NumbersSkipped) -> None:
         self.last_job_number = max(self.last_job_number, change.jobs)
@@ -575,6 +586,8 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostSeen: State._host_seen,
     HostSilent: State._host_silent,
     HostRemoved: State._host_removed,
+    RolloutUpdated: State._rollout_updated,
+    HostUpgradeUpdated: State._host_upgrade_updated,
     NumbersSkipped: State._numbers_skipped,
     CostBooked: State._cost_booked,
     ReachSeen: State._reach_seen,

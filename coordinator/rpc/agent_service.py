@@ -21,6 +21,7 @@ from coordinator.core.events import HostReported, SessionOpened
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
+from coordinator.core.upgrades import order_for
 from coordinator.engine import Engine
 from coordinator.logfiles import Chunk
 from coordinator.logstore import LogStore
@@ -37,6 +38,8 @@ from coordinator.rpc.orders import (
     member_to_proto,
     orders_to_proto,
     statuses_from_proto,
+    upgrade_from_proto,
+    upgrade_to_proto,
 )
 
 log = structlog.get_logger(__name__)
@@ -44,7 +47,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """What the service works with. ``certificate_life`` in seconds; ``coordinators`` are addresses for agents."""
+    """What the service works with. ``certificate_life`` in seconds; ``coordinators`` are addresses for agents.
+
+    ``wheel`` is what hosts are upgraded to; None: there is none.
+    """
 
     engine: Engine
     hub: Hub
@@ -54,6 +60,7 @@ class AgentParts:
     timing: Timing
     certificate_life: float
     coordinators: Callable[[], Sequence[str]] = tuple
+    wheel: Callable[[], OwnWheel | None] = lambda: None
 
 
 class AgentService(pb_grpc.AgentServiceServicer):
@@ -76,6 +83,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             agent_version=request.agent_version,
             drained=why_drained,
             queues=request.queues,
+            build=request.build,
         )
         host: Host = await self._parts.engine.post(opened)
         where = f"{request.hardware.hostname} ({context.peer()})"
@@ -110,7 +118,11 @@ class AgentService(pb_grpc.AgentServiceServicer):
     def _begin(self, state: State, host: Host, instance: str, where: str) -> Session:
         held = state.usage[host.id].allocations if host.id in state.usage else set()
         orders = [(a, order) for a in sorted(held) if (order := desired_of(state, a)) is not None]
-        return self._parts.hub.open(host.id, host.epoch, orders, instance, where)
+        session = self._parts.hub.open(host.id, host.epoch, orders, instance, where)
+        upgrade = order_for(state, host.id)
+        if upgrade is not None:
+            session.upgrade(upgrade)
+        return session
 
     def _welcome(self, host: Host) -> pb.OpenSessionResponse:
         timing = self._parts.timing
@@ -131,7 +143,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         # The first message is complete even when it is empty: it tells what is *not* wanted any more.
         session.begin()
         while True:
-            orders, probes, targets = await session.take()
+            orders, probes, targets, upgrade = await session.take()
             if session.closed:
                 return
             if orders or revision == 0:
@@ -143,6 +155,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 yield pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes]))
             if targets:
                 yield pb.OpenSessionResponse(measure=pb.MeasureOrder(targets=targets))
+            if upgrade is not None:
+                yield pb.OpenSessionResponse(upgrade=upgrade_to_proto(upgrade))
 
     def _desired(self, orders: dict[AllocationId, Desired | None], revision: int, together: bool) -> pb.DesiredState:
         wanted = (order for order in orders.values() if order is not None)
@@ -164,6 +178,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             distances=distances_from_proto(host_id, request.distances),
             round_trip=request.round_trip_seconds if request.HasField("round_trip_seconds") else None,
             evidence=evidence_from_proto(request.health),
+            upgrade=upgrade_from_proto(request.upgrade) if request.HasField("upgrade") else None,
         )
         lease: float = await self._parts.engine.post(reported)
         answering(context, "coordinator.before-report-answer", "coordinator.after-report-answer")
@@ -198,6 +213,17 @@ class AgentService(pb_grpc.AgentServiceServicer):
             raise NotFound(f"there is no archive {request.sha256[:12]!r}; submit the job again")
         async for piece in self._parts.archives.open(request.sha256):
             yield pb.FetchArchiveResponse(data=piece)
+
+    async def FetchWheel(self, request: pb.FetchWheelRequest, context: Any) -> AsyncIterator[pb.FetchWheelResponse]:
+        """The coordinator's own wheel in pieces, by its hash."""
+        wheel = self._parts.wheel()
+        if wheel is None or wheel.release.sha256 != request.sha256:
+            has = wheel.release.build if wheel is not None else "none"
+            raise NotFound(
+                f"this coordinator has no wheel {request.sha256[:12]!r} (it has {has}): order the upgrade again"
+            )
+        async for piece in wheel.pieces():
+            yield pb.FetchWheelResponse(data=piece)
 
     async def RenewCertificate(self, request: pb.RenewCertificateRequest, context: Any) -> pb.RenewCertificateResponse:
         """A new certificate for the same host."""

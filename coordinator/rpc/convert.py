@@ -128,6 +128,7 @@ def host_to_proto(view: HostView) -> pb.Host:
         network=view.network,
         warning=view.warning,
         agent_version=host.agent_version,
+        agent_build=host.build,
         allocations=view.allocations,
         joined_at=host.joined_at,
         last_seen_at=host.last_seen_at,

@@ -12,6 +12,7 @@ import structlog
 from coordinator.core.desired import Desired
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.model import Host
+from coordinator.core.upgrades import UpgradeOrder
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +31,13 @@ def _later(seconds: float, call: Callable[[], None]) -> object:
 
 
 class Orders(NamedTuple):
-    """What is to be sent: desired allocations (None: gone), hosts to probe, targets to measure the distance to."""
+    """What is to be sent: desired allocations (None: gone), hosts to probe, targets to measure the distance to, and
+    whether to upgrade."""
 
     desired: dict[AllocationId, Desired | None]
     probes: list[Host]
     targets: list[str]
+    upgrade: UpgradeOrder | None = None
 
 
 class Session:
@@ -50,6 +53,7 @@ class Session:
         self._orders: dict[AllocationId, Desired | None] = {}
         self._probes: dict[HostId, Host] = {}
         self._targets: dict[str, None] = {}
+        self._upgrade: UpgradeOrder | None = None
         self._wake = asyncio.Event()
         self._gathering = False
 
@@ -71,6 +75,11 @@ class Session:
         if self._targets:
             self._wake.set()
 
+    def upgrade(self, order: UpgradeOrder) -> None:
+        """Put an order to upgrade."""
+        self._upgrade = order
+        self._wake.set()
+
     def _gathered(self) -> None:
         self._gathering = False
         self._wake.set()
@@ -90,10 +99,11 @@ class Session:
         self._wake.clear()
         orders, self._orders = self._orders, {}
         targets, self._targets = list(self._targets), {}
+        upgrade, self._upgrade = self._upgrade, None
         if self._gathering:
-            return Orders(orders, [], targets)
+            return Orders(orders, [], targets, upgrade)
         probes, self._probes = list(self._probes.values()), {}
-        return Orders(orders, probes, targets)
+        return Orders(orders, probes, targets, upgrade)
 
 
 class Hub:
@@ -165,6 +175,12 @@ class Hub:
             session.measure(targets)
         else:
             self._early_targets.setdefault(host_id, {}).update(dict.fromkeys(targets))
+
+    def upgrade(self, host_id: HostId, order: UpgradeOrder) -> None:
+        """Pass an order to upgrade on; without a session it is dropped, because the next one begins with it."""
+        session = self._sessions.get(host_id)
+        if session is not None:
+            session.upgrade(order)
 
     def _gathering(self) -> float:
         return min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions))

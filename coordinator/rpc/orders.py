@@ -11,9 +11,11 @@ from rallypoint.v1 import types_pb2
 from coordinator.core import model
 from coordinator.core.backlog import PATIENCE
 from coordinator.core.desired import Desired
-from coordinator.core.events import AllocationStatus
+from coordinator.core.events import AllocationStatus, UpgradeProgress
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.program import Program
+from coordinator.core.rollout import Step
+from coordinator.core.upgrades import UpgradeOrder
 from coordinator.wire import spec_to_pb
 
 _PHASE = {
@@ -39,6 +41,14 @@ _CAUSE = {
     pb.END_CAUSE_RETURNED: model.EndCause.RETURNED,
 }
 
+_STEP = {
+    types_pb2.UPGRADE_STEP_INSTALLING: Step.INSTALLING,
+    types_pb2.UPGRADE_STEP_RESTARTING: Step.RESTARTING,
+    types_pb2.UPGRADE_STEP_DONE: Step.DONE,
+    types_pb2.UPGRADE_STEP_ROLLED_BACK: Step.ROLLED_BACK,
+    types_pb2.UPGRADE_STEP_FAILED: Step.FAILED,
+}
+
 
 # What a host is not told of a job: the other nodes' values and variants are none of a node's business, and may be many.
 _UNTOLD: tuple[Literal["matrix", "variants", "groups", "where", "near", "after", "schedule", "budget"], ...] = (
@@ -55,6 +65,7 @@ _UNTOLD: tuple[Literal["matrix", "variants", "groups", "where", "near", "after",
 KEPT_SPECS = 256
 # Of what an agent says about a target, so many characters are kept.
 MAX_REASON = 200
+MAX_UPGRADE_REASON = 1000
 
 
 class SpecCache:
@@ -215,3 +226,21 @@ def distances_from_proto(host_id: HostId, messages: Iterable[pb.DistanceResult])
 def _distance(host_id: HostId, message: pb.DistanceResult) -> model.Distance:
     seconds = message.seconds if message.HasField("seconds") else None
     return model.Distance(host_id, message.target, seconds, message.reason[:MAX_REASON])
+
+
+def upgrade_to_proto(order: UpgradeOrder) -> pb.UpgradeOrder:
+    """What a host is told of a roll-out."""
+    return pb.UpgradeOrder(
+        number=order.rollout.number,
+        version=order.rollout.version,
+        sha256=order.rollout.sha256,
+        size=order.rollout.size,
+        seconds=order.seconds,
+        trial_seconds=order.trial,
+    )
+
+
+def upgrade_from_proto(status: pb.UpgradeStatus) -> UpgradeProgress | None:
+    """How far a host is; None for a step that it can't be at, or that this release does not know."""
+    step = _STEP.get(status.step)
+    return None if step is None else UpgradeProgress(status.number, step, status.reason[:MAX_UPGRADE_REASON])

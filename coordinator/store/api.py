@@ -16,6 +16,7 @@ from coordinator.access.users import User
 from coordinator.core.changes import Durable
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
+from coordinator.core.rollout import HostUpgrade, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Everything that was committed. Jobs and hosts by number, nodes by job and rank, costs by day, user and backend,
-    the rest by id or name.
+    roll-outs by number, the rest by id or name.
 
     A job's pending ranks are not listed: they are those without a node.
     """
@@ -57,6 +58,8 @@ class Loaded:
     gangs: tuple[Gang, ...] = ()
     hosts: tuple[Host, ...] = ()
     costs: tuple[LedgerEntry, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
+    host_upgrades: tuple[HostUpgrade, ...] = ()
     join_tokens: tuple[JoinToken, ...] = ()
     users: tuple[User, ...] = ()
     counters: Counters = Counters()

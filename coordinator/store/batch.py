@@ -18,16 +18,19 @@ from coordinator.core.changes import (
     GangUpdated,
     HostRemoved,
     HostUpdated,
+    HostUpgradeUpdated,
     JobCreated,
     JobForgotten,
     JobUpdated,
     NodeUpdated,
     NumbersSkipped,
+    RolloutUpdated,
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry, LedgerKey
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
+from coordinator.core.rollout import HostUpgrade, Rollout
 from coordinator.store.api import Counters, LeaseGiven, StoredChange
 
 
@@ -44,6 +47,8 @@ class Batch:
     gangs: dict[JobId, Gang | None] = field(default_factory=dict)
     hosts: dict[HostId, Host | None] = field(default_factory=dict)
     costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
+    rollouts: dict[int, Rollout] = field(default_factory=dict)
+    host_upgrades: dict[HostId, HostUpgrade | None] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
     users: dict[str, User | None] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
@@ -118,7 +123,16 @@ def _host_updated(batch: Batch, change: HostUpdated) -> None:
 
 def _host_removed(batch: Batch, change: HostRemoved) -> None:
     batch.hosts[change.id] = None
+    batch.host_upgrades[change.id] = None
     _reached(batch, hosts=numbered(change.id))
+
+
+def _rollout_updated(batch: Batch, change: RolloutUpdated) -> None:
+    batch.rollouts[change.rollout.number] = change.rollout
+
+
+def _host_upgrade_updated(batch: Batch, change: HostUpgradeUpdated) -> None:
+    batch.host_upgrades[change.upgrade.host_id] = change.upgrade
 
 
 def _numbers_skipped(batch: Batch, change: NumbersSkipped) -> None:
@@ -167,6 +181,8 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    RolloutUpdated: _rollout_updated,
+    HostUpgradeUpdated: _host_upgrade_updated,
     CostBooked: _cost_booked,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,

@@ -20,6 +20,7 @@ from coordinator.core.model import (
     NodeState,
     Phase,
 )
+from coordinator.core.rollout import HostUpgrade, Rollout, RolloutState, Step
 from coordinator.store.codec import (
     FACTS,
     GROUP,
@@ -195,6 +196,7 @@ def host_row(host: Host) -> Values:
         host.last_seen_at,
         host.drained,
         host.vacate_at,
+        host.build,
     )
 
 
@@ -219,6 +221,49 @@ def cost_row(entry: LedgerEntry) -> Values:
 def read_cost(row: Any) -> LedgerEntry:
     """The entry of one row of ``costs``."""
     return LedgerEntry(**row)
+
+
+def rollout_row(rollout: Rollout) -> Values:
+    """An upgrade of hosts."""
+    return (
+        rollout.number,
+        rollout.version,
+        rollout.build,
+        rollout.sha256,
+        rollout.size,
+        rollout.batch,
+        rollout.max_failures,
+        rollout.install_seconds,
+        rollout.user,
+        rollout.started_at,
+        rollout.state.value,
+        rollout.reason,
+        rollout.ended_at,
+    )
+
+
+def read_rollout(row: Any) -> Rollout:
+    """The upgrade of one row of ``rollouts``."""
+    return Rollout(**{**row, "state": RolloutState(row["state"])})
+
+
+def host_upgrade_row(upgrade: HostUpgrade) -> Values:
+    """A host's part in an upgrade."""
+    return (
+        upgrade.host_id,
+        upgrade.rollout,
+        upgrade.place,
+        upgrade.step.value,
+        upgrade.reason,
+        upgrade.from_build,
+        upgrade.due_since,
+        upgrade.changed_at,
+    )
+
+
+def read_host_upgrade(row: Any) -> HostUpgrade:
+    """The part of one row of ``host_upgrades``."""
+    return HostUpgrade(**{**row, "step": Step(row["step"])})
 
 
 def token_row(token: JoinToken) -> Values:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = MetaData()
 
@@ -169,6 +169,7 @@ hosts = _table(
     _real("last_seen_at"),
     _text("drained", default=""),
     _real("vacate_at", default="0"),
+    _text("build", default=""),
 )
 
 join_tokens = _table(
@@ -200,6 +201,35 @@ costs = _table(
     _real("gpu_seconds"),
     _real("cpu_seconds"),
     _int("attempts"),
+)
+
+rollouts = _table(
+    "rollouts",
+    _part_key("number"),
+    _text("version"),
+    _text("build"),
+    _text("sha256"),
+    _int("size"),
+    _int("batch"),
+    _int("max_failures"),
+    _real("install_seconds"),
+    _text("user"),
+    _real("started_at"),
+    _text("state"),
+    _text("reason"),
+    _real("ended_at"),
+)
+
+host_upgrades = _table(
+    "host_upgrades",
+    _key("host_id"),
+    _int("rollout"),
+    _int("place"),
+    _text("step"),
+    _text("reason"),
+    _text("from_build"),
+    _real("due_since"),
+    _real("changed_at"),
 )
 
 counters = _table("counters", _key("name"), _int("value"))

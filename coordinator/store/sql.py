@@ -43,6 +43,8 @@ _RECORDS = (
     schema.gangs,
     schema.hosts,
     schema.costs,
+    schema.rollouts,
+    schema.host_upgrades,
     schema.join_tokens,
     schema.users,
 )
@@ -98,6 +100,8 @@ class SqlStore:
             gangs=tuple(map(rows.read_gang, found["gangs"])),
             hosts=tuple(hosts),
             costs=tuple(map(rows.read_cost, found["costs"])),
+            rollouts=tuple(map(rows.read_rollout, found["rollouts"])),
+            host_upgrades=tuple(map(rows.read_host_upgrade, found["host_upgrades"])),
             join_tokens=tuple(map(rows.read_token, found["join_tokens"])),
             users=tuple(map(rows.read_user, found["users"])),
             counters=Counters(
@@ -139,6 +143,8 @@ class _Writers:
         self._gangs = Writer(schema.gangs, dialect)
         self._hosts = Writer(schema.hosts, dialect)
         self._costs = Writer(schema.costs, dialect)
+        self._rollouts = Writer(schema.rollouts, dialect)
+        self._host_upgrades = Writer(schema.host_upgrades, dialect)
         self._tokens = Writer(schema.join_tokens, dialect)
         self._users = Writer(schema.users, dialect)
         self._counters = Writer(schema.counters, dialect)
@@ -152,6 +158,8 @@ class _Writers:
         _settle(connection, self._gangs, batch.gangs, rows.gang_row)
         _settle(connection, self._hosts, batch.hosts, rows.host_row)
         self._costs.put(connection, [rows.cost_row(entry) for entry in batch.costs.values()])
+        self._rollouts.put(connection, [rows.rollout_row(rollout) for rollout in batch.rollouts.values()])
+        _settle(connection, self._host_upgrades, batch.host_upgrades, rows.host_upgrade_row)
         _settle(connection, self._tokens, batch.tokens, rows.token_row)
         _settle(connection, self._users, batch.users, rows.user_row)
         self._write_counters(connection, batch.counters)

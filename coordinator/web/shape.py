@@ -33,6 +33,7 @@ def host(view: HostView) -> Json:
             "network": view.network,
             "warning": view.warning,
             "agent_version": record.agent_version,
+            "agent_build": record.build or None,
             "allocations": list(view.allocations),
             "joined_at": record.joined_at,
             "last_seen_at": record.last_seen_at,

@@ -10,6 +10,11 @@ PROTOCOL_VERSION = "1.1"
 """``MAJOR.MINOR`` of ``rallypoint.v1`` as this code speaks it; a new minor only adds, a new major breaks."""
 
 
+def build_name(version: str, sha256: str) -> str:
+    """What an installed version is called: the release and the beginning of its wheel's hash."""
+    return f"{version}-{sha256[:8]}"
+
+
 class Skew(Enum):
     """How far another side's protocol is from ours."""
 

@@ -22,16 +22,19 @@ from coordinator.core.changes import (
     GangUpdated,
     HostRemoved,
     HostUpdated,
+    HostUpgradeUpdated,
     JobCreated,
     JobForgotten,
     JobUpdated,
     NodeUpdated,
     NumbersSkipped,
+    RolloutUpdated,
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
+from coordinator.core.rollout import HostUpgrade, Rollout
 from coordinator.store import LeaseGiven, StoredChange
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -144,6 +147,12 @@ class _History:
 
     def host_removed(self) -> StoredChange:
         return HostRemoved(host_id(self._number()))
+
+    def rollout_updated(self) -> StoredChange:
+        return RolloutUpdated(self._draw(record(Rollout, number=self._number())))
+
+    def host_upgrade_updated(self) -> StoredChange:
+        return HostUpgradeUpdated(self._draw(record(HostUpgrade, host_id=host_id(self._number()))))
 
     def cost_booked(self) -> StoredChange:
         day, user = f"2026-11-{self._number():02}", self._draw(TEXT)

@@ -18,15 +18,18 @@ from coordinator.core.changes import (
     GangUpdated,
     HostRemoved,
     HostUpdated,
+    HostUpgradeUpdated,
     JobCreated,
     JobForgotten,
     JobUpdated,
     NodeUpdated,
     NumbersSkipped,
+    RolloutUpdated,
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry, LedgerKey
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
+from coordinator.core.rollout import HostUpgrade, Rollout
 from coordinator.store import Counters, LeaseGiven, Loaded, StoredChange
 
 
@@ -40,6 +43,8 @@ class MemoryDisk:
     gangs: dict[str, Gang] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
+    rollouts: dict[int, Rollout] = field(default_factory=dict)
+    host_upgrades: dict[str, HostUpgrade] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     last_job: int = 0
@@ -65,6 +70,8 @@ class MemoryStore:
             gangs=_by_key(disk.gangs),
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
             costs=_by_key(disk.costs),
+            rollouts=_by_key(disk.rollouts),
+            host_upgrades=_by_key(disk.host_upgrades),
             join_tokens=_by_key(disk.tokens),
             users=_by_key(disk.users),
             counters=Counters(disk.last_job, disk.last_host, disk.served, disk.attempts, disk.lease),
@@ -135,6 +142,7 @@ def _host_updated(disk: MemoryDisk, change: HostUpdated) -> None:
 
 def _host_removed(disk: MemoryDisk, change: HostRemoved) -> None:
     disk.hosts.pop(change.id, None)
+    disk.host_upgrades.pop(change.id, None)
     disk.last_host = max(disk.last_host, _number(change.id))
 
 
@@ -144,6 +152,14 @@ def _cost_booked(disk: MemoryDisk, change: CostBooked) -> None:
 
 def _time_served(disk: MemoryDisk, change: TimeServed) -> None:
     disk.served = max(disk.served, int(change.seconds))
+
+
+def _rollout_updated(disk: MemoryDisk, change: RolloutUpdated) -> None:
+    disk.rollouts[change.rollout.number] = change.rollout
+
+
+def _host_upgrade_updated(disk: MemoryDisk, change: HostUpgradeUpdated) -> None:
+    disk.host_upgrades[change.upgrade.host_id] = change.upgrade
 
 
 def _numbers_skipped(disk: MemoryDisk, change: NumbersSkipped) -> None:
@@ -180,6 +196,8 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    RolloutUpdated: _rollout_updated,
+    HostUpgradeUpdated: _host_upgrade_updated,
     CostBooked: _cost_booked,
     TimeServed: _time_served,
     NumbersSkipped: _numbers_skipped,

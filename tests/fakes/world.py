@@ -102,6 +102,8 @@ class World:
             gangs=tuple(old.gangs.values()),
             hosts=tuple(old.hosts.values()),
             costs=tuple(old.ledger.values()),
+            rollouts=(old.rollouts.last,) if old.rollouts.last is not None else (),
+            host_upgrades=old.rollouts.all(),
             last_job_number=old.last_job_number,
             last_host_number=old.last_host_number,
             served=old.served,
@@ -120,12 +122,12 @@ class World:
         self.probe_all()
         return self.state.hosts[host.id]
 
-    def open(self, host_id: HostId, hw: Hardware | None = None) -> Host:
-        """Open a session of the host."""
+    def open(self, host_id: HostId, hw: Hardware | None = None, build: str = "") -> Host:
+        """Open a session of the host, whose agent is the installed version ``build``."""
         known = self.state.hosts[host_id]
         hw = hw or known.hardware or hardware()
         peer = PeerEndpoint((f"10.0.0.{host_id.removeprefix('h-')}",), 7000)
-        opened: Host = self.post(SessionOpened(host_id, known.facts, hw, peer, "test", queues=self.queues))
+        opened: Host = self.post(SessionOpened(host_id, known.facts, hw, peer, "test", queues=self.queues, build=build))
         return opened
 
     def report(self, host_id: HostId, *statuses: AllocationStatus, probes: tuple[Reach, ...] = ()) -> None:

@@ -121,6 +121,7 @@ class OpenSessionRequest(_message.Message):
     PEER_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    BUILD_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.str
     """"MAJOR.MINOR" of this protocol."""
     agent_version: _builtins.str
@@ -128,6 +129,10 @@ class OpenSessionRequest(_message.Message):
     """Made anew at each start of the agent."""
     queues: _builtins.bool
     """It understands `behind_allocation_id` and `specs`."""
+    build: _builtins.str
+    """Which installed version runs: "VERSION-HASH" of its wheel. Empty: it was not installed by the installer, and can't
+    upgrade itself.
+    """
     @_builtins.property
     def hardware(self) -> _types_pb2.Hardware: ...
     @_builtins.property
@@ -146,10 +151,11 @@ class OpenSessionRequest(_message.Message):
         peer: Global___PeerEndpoint | None = ...,
         instance_id: _builtins.str = ...,
         queues: _builtins.bool = ...,
+        build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "hardware", b"hardware", "peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "peer", b"peer", "protocol_version", b"protocol_version", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "build", b"build", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "peer", b"peer", "protocol_version", b"protocol_version", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,6 +193,7 @@ class OpenSessionResponse(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     MEASURE_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
+    UPGRADE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -197,6 +204,8 @@ class OpenSessionResponse(_message.Message):
     def measure(self) -> Global___MeasureOrder: ...
     @_builtins.property
     def test(self) -> Global___TestOrder: ...
+    @_builtins.property
+    def upgrade(self) -> Global___UpgradeOrder: ...
     def __init__(
         self,
         *,
@@ -205,12 +214,13 @@ class OpenSessionResponse(_message.Message):
         probe: Global___ProbeOrder | None = ...,
         measure: Global___MeasureOrder | None = ...,
         test: Global___TestOrder | None = ...,
+        upgrade: Global___UpgradeOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "upgrade", b"upgrade", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "measure", b"measure", "message", b"message", "probe", b"probe", "test", b"test", "upgrade", b"upgrade", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe", "measure", "test"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "desired", "probe", "measure", "test", "upgrade"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -672,6 +682,76 @@ class MeasureOrder(_message.Message):
 Global___MeasureOrder: _TypeAlias = MeasureOrder  # noqa: Y015
 
 @_typing.final
+class UpgradeOrder(_message.Message):
+    """The agent shall install this release beside its own and go over to it; what runs here goes on. Sent again at each
+    session until the host has said how it ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    TRIAL_SECONDS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Of the roll-out."""
+    version: _builtins.str
+    sha256: _builtins.str
+    """Of the wheel, in hexadecimal, and its size in bytes."""
+    size: _builtins.int
+    seconds: _builtins.float
+    """It must be installed within so many seconds,"""
+    trial_seconds: _builtins.float
+    """and the new agent must be in contact within so many after its start; otherwise the old version comes back."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        version: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        trial_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "seconds", b"seconds", "sha256", b"sha256", "size", b"size", "trial_seconds", b"trial_seconds", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeOrder: _TypeAlias = UpgradeOrder  # noqa: Y015
+
+@_typing.final
+class UpgradeStatus(_message.Message):
+    """How far the host is with an UpgradeOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    step: _types_pb2.UpgradeStep.ValueType
+    reason: _builtins.str
+    """Why it failed or was rolled back."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        step: _types_pb2.UpgradeStep.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeStatus: _TypeAlias = UpgradeStatus  # noqa: Y015
+
+@_typing.final
 class DistanceResult(_message.Message):
     """What the host found, by TCP connections that carry nothing."""
 
@@ -825,6 +905,7 @@ class ReportRequest(_message.Message):
     DISTANCES_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    UPGRADE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     complete: _builtins.bool
     """All allocations that the agent knows, not only changed ones (first report of a session)."""
@@ -848,6 +929,8 @@ class ReportRequest(_message.Message):
     def health(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.HealthEvidence]:
         """Repeated until it is acknowledged."""
 
+    @_builtins.property
+    def upgrade(self) -> Global___UpgradeStatus: ...
     def __init__(
         self,
         *,
@@ -860,10 +943,11 @@ class ReportRequest(_message.Message):
         distances: _abc.Iterable[Global___DistanceResult] | None = ...,
         round_trip_seconds: _builtins.float | None = ...,
         health: _abc.Iterable[_types_pb2.HealthEvidence] | None = ...,
+        upgrade: Global___UpgradeStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds", "upgrade", b"upgrade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "complete", b"complete", "distances", b"distances", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "health", b"health", "probes", b"probes", "round_trip_seconds", b"round_trip_seconds", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "complete", b"complete", "distances", b"distances", "epoch", b"epoch", "goodbye", b"goodbye", "hardware", b"hardware", "health", b"health", "probes", b"probes", "round_trip_seconds", b"round_trip_seconds", "statuses", b"statuses", "upgrade", b"upgrade"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
     _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
@@ -1080,3 +1164,41 @@ class RenewCertificateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenewCertificateResponse: _TypeAlias = RenewCertificateResponse  # noqa: Y015
+
+@_typing.final
+class FetchWheelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.str
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchWheelRequest: _TypeAlias = FetchWheelRequest  # noqa: Y015
+
+@_typing.final
+class FetchWheelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchWheelResponse: _TypeAlias = FetchWheelResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class AgentServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.FromString,
                 _registered_method=True)
+        self.FetchWheel = channel.unary_stream(
+                '/rallypoint.v1.AgentService/FetchWheel',
+                request_serializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -101,6 +106,13 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchWheel(self, request, context):
+        """Fetches the wheel that an UpgradeOrder names, by its hash.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.RenewCertificate,
                     request_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.SerializeToString,
+            ),
+            'FetchWheel': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchWheel,
+                    request_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class AgentService:
             '/rallypoint.v1.AgentService/RenewCertificate',
             rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateRequest.SerializeToString,
             rallypoint_dot_v1_dot_agent__service__pb2.RenewCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchWheel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rallypoint.v1.AgentService/FetchWheel',
+            rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.SerializeToString,
+            rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.FromString,
             options,
             channel_credentials,
             insecure,

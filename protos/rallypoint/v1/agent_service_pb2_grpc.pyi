@@ -44,6 +44,8 @@ class AgentServiceStub:
     FetchArchive: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.FetchArchiveRequest, _agent_service_pb2.FetchArchiveResponse]
     """Fetches an archive by its hash."""
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]
+    FetchWheel: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.FetchWheelRequest, _agent_service_pb2.FetchWheelResponse]
+    """Fetches the wheel that an UpgradeOrder names, by its hash."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -61,6 +63,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     FetchArchive: _aio.UnaryStreamMultiCallable[_agent_service_pb2.FetchArchiveRequest, _agent_service_pb2.FetchArchiveResponse]  # type: ignore[assignment]
     """Fetches an archive by its hash."""
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    FetchWheel: _aio.UnaryStreamMultiCallable[_agent_service_pb2.FetchWheelRequest, _agent_service_pb2.FetchWheelResponse]  # type: ignore[assignment]
+    """Fetches the wheel that an UpgradeOrder names, by its hash."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every call needs the host's certificate (mutual TLS)."""
@@ -105,5 +109,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.RenewCertificateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.RenewCertificateResponse, _abc.Awaitable[_agent_service_pb2.RenewCertificateResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def FetchWheel(
+        self,
+        request: _agent_service_pb2.FetchWheelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.FetchWheelResponse], _abc.AsyncIterator[_agent_service_pb2.FetchWheelResponse]]:
+        """Fetches the wheel that an UpgradeOrder names, by its hash."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

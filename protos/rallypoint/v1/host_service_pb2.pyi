@@ -40,6 +40,11 @@ class ListHostsResponse(_message.Message):
 
     HOSTS_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
+    COORDINATOR_VERSION_FIELD_NUMBER: _builtins.int
+    COORDINATOR_BUILD_FIELD_NUMBER: _builtins.int
+    coordinator_version: _builtins.str
+    """Of the coordinator that answers; build is "VERSION-HASH" of its wheel, empty if it has none."""
+    coordinator_build: _builtins.str
     @_builtins.property
     def hosts(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Host]: ...
     @_builtins.property
@@ -49,10 +54,12 @@ class ListHostsResponse(_message.Message):
         *,
         hosts: _abc.Iterable[_types_pb2.Host] | None = ...,
         networks: _abc.Iterable[_types_pb2.Network] | None = ...,
+        coordinator_version: _builtins.str = ...,
+        coordinator_build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "networks", b"networks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coordinator_build", b"coordinator_build", "coordinator_version", b"coordinator_version", "hosts", b"hosts", "networks", b"networks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,3 +263,168 @@ class RemoveHostResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveHostResponse: _TypeAlias = RemoveHostResponse  # noqa: Y015
+
+@_typing.final
+class StartUpgradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_PERCENT_FIELD_NUMBER: _builtins.int
+    MAX_FAILURES_FIELD_NUMBER: _builtins.int
+    INSTALL_SECONDS_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    batch: _builtins.int
+    """How many at once: a number, or else a part of all that are named, in percent; at least one."""
+    batch_percent: _builtins.float
+    max_failures: _builtins.int
+    """So many may fail before the others are left alone."""
+    install_seconds: _builtins.float
+    """Seconds that a host may take to install the release."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids or names; none with `all`."""
+
+    def __init__(
+        self,
+        *,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        batch: _builtins.int = ...,
+        batch_percent: _builtins.float = ...,
+        max_failures: _builtins.int = ...,
+        install_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "batch", b"batch", "batch_percent", b"batch_percent", "hosts", b"hosts", "install_seconds", b"install_seconds", "max_failures", b"max_failures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUpgradeRequest: _TypeAlias = StartUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class StartUpgradeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upgrade(self) -> _types_pb2.Upgrade: ...
+    def __init__(
+        self,
+        *,
+        upgrade: _types_pb2.Upgrade | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUpgradeResponse: _TypeAlias = StartUpgradeResponse  # noqa: Y015
+
+@_typing.final
+class GetUpgradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUpgradeRequest: _TypeAlias = GetUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class GetUpgradeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upgrade(self) -> _types_pb2.Upgrade: ...
+    def __init__(
+        self,
+        *,
+        upgrade: _types_pb2.Upgrade | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUpgradeResponse: _TypeAlias = GetUpgradeResponse  # noqa: Y015
+
+@_typing.final
+class CancelUpgradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUpgradeRequest: _TypeAlias = CancelUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class CancelUpgradeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upgrade(self) -> _types_pb2.Upgrade: ...
+    def __init__(
+        self,
+        *,
+        upgrade: _types_pb2.Upgrade | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUpgradeResponse: _TypeAlias = CancelUpgradeResponse  # noqa: Y015
+
+@_typing.final
+class WatchUpgradeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUpgradeRequest: _TypeAlias = WatchUpgradeRequest  # noqa: Y015
+
+@_typing.final
+class WatchUpgradeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upgrade(self) -> _types_pb2.Upgrade: ...
+    def __init__(
+        self,
+        *,
+        upgrade: _types_pb2.Upgrade | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upgrade", b"upgrade"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUpgradeResponse: _TypeAlias = WatchUpgradeResponse  # noqa: Y015

@@ -64,6 +64,26 @@ class HostServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostResponse.FromString,
                 _registered_method=True)
+        self.StartUpgrade = channel.unary_unary(
+                '/rallypoint.v1.HostService/StartUpgrade',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeResponse.FromString,
+                _registered_method=True)
+        self.GetUpgrade = channel.unary_unary(
+                '/rallypoint.v1.HostService/GetUpgrade',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeResponse.FromString,
+                _registered_method=True)
+        self.CancelUpgrade = channel.unary_unary(
+                '/rallypoint.v1.HostService/CancelUpgrade',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeResponse.FromString,
+                _registered_method=True)
+        self.WatchUpgrade = channel.unary_stream(
+                '/rallypoint.v1.HostService/WatchUpgrade',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeResponse.FromString,
+                _registered_method=True)
 
 
 class HostServiceServicer:
@@ -108,6 +128,34 @@ class HostServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartUpgrade(self, request, context):
+        """Upgrades agents to the coordinator's release, some hosts at a time; what runs there goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpgrade(self, request, context):
+        """The last upgrade, under way or ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelUpgrade(self, request, context):
+        """No further host is begun; those that have begun go on to their end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUpgrade(self, request, context):
+        """The last upgrade now and after every change, until no host is at it any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HostServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +188,26 @@ def add_HostServiceServicer_to_server(servicer, server):
                     servicer.RemoveHost,
                     request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostResponse.SerializeToString,
+            ),
+            'StartUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartUpgrade,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeResponse.SerializeToString,
+            ),
+            'GetUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpgrade,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeResponse.SerializeToString,
+            ),
+            'CancelUpgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelUpgrade,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeResponse.SerializeToString,
+            ),
+            'WatchUpgrade': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUpgrade,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,6 +372,114 @@ class HostService:
             '/rallypoint.v1.HostService/RemoveHost',
             rallypoint_dot_v1_dot_host__service__pb2.RemoveHostRequest.SerializeToString,
             rallypoint_dot_v1_dot_host__service__pb2.RemoveHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/StartUpgrade',
+            rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.StartUpgradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/GetUpgrade',
+            rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.GetUpgradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/CancelUpgrade',
+            rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.CancelUpgradeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUpgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rallypoint.v1.HostService/WatchUpgrade',
+            rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.WatchUpgradeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,14 @@ class HostServiceStub:
     """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
+    StartUpgrade: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.StartUpgradeRequest, _host_service_pb2.StartUpgradeResponse]
+    """Upgrades agents to the coordinator's release, some hosts at a time; what runs there goes on."""
+    GetUpgrade: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.GetUpgradeRequest, _host_service_pb2.GetUpgradeResponse]
+    """The last upgrade, under way or ended."""
+    CancelUpgrade: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.CancelUpgradeRequest, _host_service_pb2.CancelUpgradeResponse]
+    """No further host is begun; those that have begun go on to their end."""
+    WatchUpgrade: _grpc.UnaryStreamMultiCallable[_host_service_pb2.WatchUpgradeRequest, _host_service_pb2.WatchUpgradeResponse]
+    """The last upgrade now and after every change, until no host is at it any more."""
 
 @_typing.type_check_only
 class HostServiceAsyncStub(HostServiceStub):
@@ -53,6 +61,14 @@ class HostServiceAsyncStub(HostServiceStub):
     """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
     RemoveHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]  # type: ignore[assignment]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
+    StartUpgrade: _aio.UnaryUnaryMultiCallable[_host_service_pb2.StartUpgradeRequest, _host_service_pb2.StartUpgradeResponse]  # type: ignore[assignment]
+    """Upgrades agents to the coordinator's release, some hosts at a time; what runs there goes on."""
+    GetUpgrade: _aio.UnaryUnaryMultiCallable[_host_service_pb2.GetUpgradeRequest, _host_service_pb2.GetUpgradeResponse]  # type: ignore[assignment]
+    """The last upgrade, under way or ended."""
+    CancelUpgrade: _aio.UnaryUnaryMultiCallable[_host_service_pb2.CancelUpgradeRequest, _host_service_pb2.CancelUpgradeResponse]  # type: ignore[assignment]
+    """No further host is begun; those that have begun go on to their end."""
+    WatchUpgrade: _aio.UnaryStreamMultiCallable[_host_service_pb2.WatchUpgradeRequest, _host_service_pb2.WatchUpgradeResponse]  # type: ignore[assignment]
+    """The last upgrade now and after every change, until no host is at it any more."""
 
 class HostServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -99,5 +115,37 @@ class HostServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_host_service_pb2.RemoveHostResponse, _abc.Awaitable[_host_service_pb2.RemoveHostResponse]]:
         """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
+
+    @_abc_1.abstractmethod
+    def StartUpgrade(
+        self,
+        request: _host_service_pb2.StartUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.StartUpgradeResponse, _abc.Awaitable[_host_service_pb2.StartUpgradeResponse]]:
+        """Upgrades agents to the coordinator's release, some hosts at a time; what runs there goes on."""
+
+    @_abc_1.abstractmethod
+    def GetUpgrade(
+        self,
+        request: _host_service_pb2.GetUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.GetUpgradeResponse, _abc.Awaitable[_host_service_pb2.GetUpgradeResponse]]:
+        """The last upgrade, under way or ended."""
+
+    @_abc_1.abstractmethod
+    def CancelUpgrade(
+        self,
+        request: _host_service_pb2.CancelUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.CancelUpgradeResponse, _abc.Awaitable[_host_service_pb2.CancelUpgradeResponse]]:
+        """No further host is begun; those that have begun go on to their end."""
+
+    @_abc_1.abstractmethod
+    def WatchUpgrade(
+        self,
+        request: _host_service_pb2.WatchUpgradeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_host_service_pb2.WatchUpgradeResponse], _abc.AsyncIterator[_host_service_pb2.WatchUpgradeResponse]]:
+        """The last upgrade now and after every change, until no host is at it any more."""
 
 def add_HostServiceServicer_to_server(servicer: HostServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

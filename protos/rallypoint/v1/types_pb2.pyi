@@ -422,6 +422,69 @@ HOST_STATE_LOST: HostState.ValueType  # 4
 """Its lease and the grace after it have ended."""
 Global___HostState: _TypeAlias = HostState  # noqa: Y015
 
+class _UpgradeStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpgradeStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpgradeStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPGRADE_STEP_UNSPECIFIED: _UpgradeStep.ValueType  # 0
+    UPGRADE_STEP_WAITING: _UpgradeStep.ValueType  # 1
+    UPGRADE_STEP_ORDERED: _UpgradeStep.ValueType  # 2
+    UPGRADE_STEP_INSTALLING: _UpgradeStep.ValueType  # 3
+    UPGRADE_STEP_RESTARTING: _UpgradeStep.ValueType  # 4
+    """The new version has been started and has yet to prove that it works."""
+    UPGRADE_STEP_DONE: _UpgradeStep.ValueType  # 5
+    UPGRADE_STEP_ROLLED_BACK: _UpgradeStep.ValueType  # 6
+    """The new version did not come into contact: the old one runs again."""
+    UPGRADE_STEP_FAILED: _UpgradeStep.ValueType  # 7
+    """The old version runs on."""
+    UPGRADE_STEP_SKIPPED: _UpgradeStep.ValueType  # 8
+    """Nothing was tried: the host was not in contact, or can't upgrade itself."""
+
+class UpgradeStep(_UpgradeStep, metaclass=_UpgradeStepEnumTypeWrapper):
+    """Where a host stands in an upgrade."""
+
+UPGRADE_STEP_UNSPECIFIED: UpgradeStep.ValueType  # 0
+UPGRADE_STEP_WAITING: UpgradeStep.ValueType  # 1
+UPGRADE_STEP_ORDERED: UpgradeStep.ValueType  # 2
+UPGRADE_STEP_INSTALLING: UpgradeStep.ValueType  # 3
+UPGRADE_STEP_RESTARTING: UpgradeStep.ValueType  # 4
+"""The new version has been started and has yet to prove that it works."""
+UPGRADE_STEP_DONE: UpgradeStep.ValueType  # 5
+UPGRADE_STEP_ROLLED_BACK: UpgradeStep.ValueType  # 6
+"""The new version did not come into contact: the old one runs again."""
+UPGRADE_STEP_FAILED: UpgradeStep.ValueType  # 7
+"""The old version runs on."""
+UPGRADE_STEP_SKIPPED: UpgradeStep.ValueType  # 8
+"""Nothing was tried: the host was not in contact, or can't upgrade itself."""
+Global___UpgradeStep: _TypeAlias = UpgradeStep  # noqa: Y015
+
+class _UpgradeState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpgradeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpgradeState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPGRADE_STATE_UNSPECIFIED: _UpgradeState.ValueType  # 0
+    UPGRADE_STATE_RUNNING: _UpgradeState.ValueType  # 1
+    UPGRADE_STATE_DONE: _UpgradeState.ValueType  # 2
+    """Every host has had its turn."""
+    UPGRADE_STATE_STOPPED: _UpgradeState.ValueType  # 3
+    """Too many failures: hosts whose turn had not come keep what they have."""
+    UPGRADE_STATE_CANCELLED: _UpgradeState.ValueType  # 4
+
+class UpgradeState(_UpgradeState, metaclass=_UpgradeStateEnumTypeWrapper): ...
+
+UPGRADE_STATE_UNSPECIFIED: UpgradeState.ValueType  # 0
+UPGRADE_STATE_RUNNING: UpgradeState.ValueType  # 1
+UPGRADE_STATE_DONE: UpgradeState.ValueType  # 2
+"""Every host has had its turn."""
+UPGRADE_STATE_STOPPED: UpgradeState.ValueType  # 3
+"""Too many failures: hosts whose turn had not come keep what they have."""
+UPGRADE_STATE_CANCELLED: UpgradeState.ValueType  # 4
+Global___UpgradeState: _TypeAlias = UpgradeState  # noqa: Y015
+
 @_typing.final
 class IntRange(_message.Message):
     """A closed range; an absent end is open."""
@@ -2033,6 +2096,7 @@ class Host(_message.Message):
     PEER_ENDPOINT_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
     VACATES_AT_FIELD_NUMBER: _builtins.int
+    AGENT_BUILD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___HostState.ValueType
@@ -2051,6 +2115,8 @@ class Host(_message.Message):
     """Of the host's calls to the coordinator; absent: not known yet."""
     vacates_at: _builtins.float
     """When all work goes (Unix seconds), or went; 0: the host is not drained."""
+    agent_build: _builtins.str
+    """Which installed version its agent is: "VERSION-HASH" of the wheel; empty: it was not installed by the installer."""
     @_builtins.property
     def facts(self) -> Global___HostFacts: ...
     @_builtins.property
@@ -2080,16 +2146,108 @@ class Host(_message.Message):
         peer_endpoint: _builtins.str = ...,
         round_trip_seconds: _builtins.float | None = ...,
         vacates_at: _builtins.float = ...,
+        agent_build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "facts", b"facts", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "vacates_at", b"vacates_at", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_build", b"agent_build", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "vacates_at", b"vacates_at", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
     _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_seconds) -> _WhichOneofReturnType__round_trip_seconds | None: ...
 
 Global___Host: _TypeAlias = Host  # noqa: Y015
+
+@_typing.final
+class HostUpgrade(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FROM_BUILD_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    host_name: _builtins.str
+    step: Global___UpgradeStep.ValueType
+    reason: _builtins.str
+    from_build: _builtins.str
+    """What ran before."""
+    changed_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        host_id: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        step: Global___UpgradeStep.ValueType = ...,
+        reason: _builtins.str = ...,
+        from_build: _builtins.str = ...,
+        changed_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "from_build", b"from_build", "host_id", b"host_id", "host_name", b"host_name", "reason", b"reason", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostUpgrade: _TypeAlias = HostUpgrade  # noqa: Y015
+
+@_typing.final
+class Upgrade(_message.Message):
+    """An upgrade of hosts, some at a time, to the coordinator's own release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BUILD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    MAX_FAILURES_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    version: _builtins.str
+    build: _builtins.str
+    """"VERSION-HASH" of the wheel."""
+    state: Global___UpgradeState.ValueType
+    reason: _builtins.str
+    user: _builtins.str
+    batch: _builtins.int
+    """How many hosts are upgraded at once, and after how many failures the others are left alone."""
+    max_failures: _builtins.int
+    started_at: _builtins.float
+    ended_at: _builtins.float
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostUpgrade]:
+        """In the order of their turns."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        version: _builtins.str = ...,
+        build: _builtins.str = ...,
+        state: Global___UpgradeState.ValueType = ...,
+        reason: _builtins.str = ...,
+        user: _builtins.str = ...,
+        batch: _builtins.int = ...,
+        max_failures: _builtins.int = ...,
+        started_at: _builtins.float = ...,
+        ended_at: _builtins.float = ...,
+        hosts: _abc.Iterable[Global___HostUpgrade] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "build", b"build", "ended_at", b"ended_at", "hosts", b"hosts", "max_failures", b"max_failures", "number", b"number", "reason", b"reason", "started_at", b"started_at", "state", b"state", "user", b"user", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upgrade: _TypeAlias = Upgrade  # noqa: Y015
 
 @_typing.final
 class Network(_message.Message):
