@@ -309,6 +309,43 @@ class Client:
         request = host_pb.RemoveHostRequest(host=host, gone=gone)
         self._lines.ask(lambda to: to.hosts.RemoveHost, request, once=True)
 
+    def start_upgrade(
+        self,
+        hosts: Sequence[str] = (),
+        *,
+        everything: bool = False,
+        batch: int = 0,
+        percent: float = 0.0,
+        max_failures: int = 0,
+        install_seconds: float = 0.0,
+    ) -> pb.Upgrade:
+        """Upgrade hosts, or ``everything``, to the coordinator's release: ``batch`` at a time, or so many ``percent``.
+
+        More than ``max_failures`` failures stop it. What is 0 is the server's default.
+        """
+        request = host_pb.StartUpgradeRequest(
+            hosts=hosts,
+            all=everything,
+            batch=batch,
+            batch_percent=percent,
+            max_failures=max_failures,
+            install_seconds=install_seconds,
+        )
+        return self._lines.ask(lambda to: to.hosts.StartUpgrade, request, once=True).upgrade
+
+    def upgrade(self) -> pb.Upgrade:
+        """The last upgrade of hosts, under way or ended."""
+        return self._lines.ask(lambda to: to.hosts.GetUpgrade, host_pb.GetUpgradeRequest()).upgrade
+
+    def cancel_upgrade(self) -> pb.Upgrade:
+        """Begin no further host of the upgrade that is under way."""
+        return self._lines.ask(lambda to: to.hosts.CancelUpgrade, host_pb.CancelUpgradeRequest(), once=True).upgrade
+
+    def watch_upgrade(self, on_away: Callable[[], None] | None = None) -> Iterator[pb.Upgrade]:
+        """The last upgrade now and after every change, until no host is at it any more; ``on_away`` as in ``tail``."""
+        for change in self._stream(lambda to: to.hosts.WatchUpgrade(host_pb.WatchUpgradeRequest()), on_away):
+            yield change.upgrade
+
     # ------------------------------------------------------------ tokens and users
 
     def create_token(

@@ -340,9 +340,9 @@ class Engine:
             elif isinstance(effect, DistancesWanted):
                 self._agents.measure(effect.host_id, effect.targets)
             elif isinstance(effect, UpgradeWanted):
-                order = order_for(self._state, effect.host_id)
-                if order is not None:
-                    self._agents.upgrade(effect.host_id, order)
+                upgrade = order_for(self._state, effect.host_id)
+                if upgrade is not None:
+                    self._agents.upgrade(effect.host_id, upgrade)
             elif isinstance(effect, SessionSuperseded):
                 self._agents.supersede(effect.host_id, effect.epoch)
             elif isinstance(effect, OutputObsolete):

@@ -42,6 +42,7 @@ from coordinator.greeting import Endpoints, admin_context, greet, write_endpoint
 from coordinator.listeners import CannotServe, Fronts, open_ports  # noqa: E402
 from coordinator.logstore import LogStore  # noqa: E402
 from coordinator.outputs import Outputs, Reading  # noqa: E402
+from coordinator.own_wheel import OwnWheel, find_wheel  # noqa: E402
 from coordinator.place import Place, authority_of, files_of, open_place  # noqa: E402
 from coordinator.rpc.access_service import AccessParts, AccessService  # noqa: E402
 from coordinator.rpc.agent_service import AgentParts, AgentService  # noqa: E402
@@ -103,6 +104,10 @@ class _Core:
     outputs: Outputs
     accounts: Accounts
     ready: bool = False
+
+    def wheel(self) -> OwnWheel | None:
+        """What hosts are upgraded to."""
+        return find_wheel(self.settings.data_dir)
 
     def is_ready(self) -> bool:
         """Whether it serves."""
@@ -248,6 +253,7 @@ def _agent_server(core: _Core) -> grpc.aio.Server:
         timing=core.settings.timing,
         certificate_life=core.settings.certificate_life,
         coordinators=core.place.agent_addresses,
+        wheel=core.wheel,
     )
     agent_service_pb2_grpc.add_AgentServiceServicer_to_server(AgentService(parts), server)
     return server
@@ -258,7 +264,7 @@ def _api_server(core: _Core, access: AccessParts) -> grpc.aio.Server:
     job_service_pb2_grpc.add_JobServiceServicer_to_server(
         JobService(core.engine, core.outputs, core.archives, core.settings.data_dir), server
     )
-    host_service_pb2_grpc.add_HostServiceServicer_to_server(HostService(core.engine), server)
+    host_service_pb2_grpc.add_HostServiceServicer_to_server(HostService(core.engine, core.wheel), server)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(access), server)
     servicer = health.aio.HealthServicer()
     servicer._server_status[""] = health_pb2.HealthCheckResponse.SERVING

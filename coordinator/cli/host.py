@@ -8,6 +8,7 @@ import click
 
 from coordinator.cli.common import client_options, connect, document, say
 from coordinator.cli.durations import DURATION
+from coordinator.cli.upgrade import upgrade
 
 if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group("host")
 def command() -> None:
-    """Cordon, drain, resume or remove a host."""
+    """Cordon, drain, resume, upgrade or remove a host."""
 
 
 @command.command("cordon")
@@ -66,6 +67,9 @@ def remove(name: str, gone: bool, context: str | None, as_json: bool) -> None:
         click.echo(document(removed=name))
     else:
         say(f"host {name} is removed")
+
+
+command.add_command(upgrade)
 
 
 def _tell(host: pb.Host, as_json: bool) -> None:

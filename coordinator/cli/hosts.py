@@ -9,10 +9,11 @@ import click
 from coordinator.cli.common import client_options, connect, document, say
 
 if TYPE_CHECKING:
+    from rallypoint.v1 import host_service_pb2 as host_pb
     from rallypoint.v1 import types_pb2 as pb
 
 # Most owners state neither, and the table is wide enough: shown where a host has one.
-_OPTIONAL = ("TYPE", "FLEET", "RTT")
+_OPTIONAL = ("TYPE", "FLEET", "RTT", "VERSION")
 
 
 @click.command("hosts")
@@ -22,16 +23,28 @@ def command(context: str | None, as_json: bool) -> None:
     with connect(context) as client:
         answer = client.hosts()
     if as_json:
-        click.echo(document(hosts=list(answer.hosts), networks=list(answer.networks)))
+        coordinator = {"version": answer.coordinator_version, "build": answer.coordinator_build or None}
+        click.echo(document(hosts=list(answer.hosts), networks=list(answer.networks), coordinator=coordinator))
         return
     from coordinator.cli.table import print_table
 
     cells = [_cells(host) for host in answer.hosts]
+    _show_versions_that_differ(answer, cells)
     titles = [title for title in _cells_of_nobody() if title not in _OPTIONAL or any(row[title] for row in cells)]
     print_table(titles, [[row[title] for title in titles] for row in cells])
     for network in answer.networks:
         for link in network.broken_links:
             say(f"network {network.name}: {link}")
+
+
+def _show_versions_that_differ(answer: host_pb.ListHostsResponse, cells: list[dict[str, str]]) -> None:
+    """A column that says the same of all hosts, and of the coordinator, says nothing."""
+    own = answer.coordinator_build or answer.coordinator_version
+    if {row["VERSION"] for row in cells if row["VERSION"]} <= {own}:
+        for row in cells:
+            row["VERSION"] = ""
+    elif own:
+        say(f"the coordinator is {own}")
 
 
 def _cells_of_nobody() -> dict[str, str]:
@@ -58,5 +71,6 @@ def _cells(host: pb.Host) -> dict[str, str]:
         "GPUS": words.gpus(host),
         "PRICE": words.price(facts.price_per_hour) if facts.HasField("price_per_hour") else "",
         "RTT": words.round_trip(host.round_trip_seconds) if host.HasField("round_trip_seconds") else "",
+        "VERSION": host.agent_build or host.agent_version,
         "WARNING": host.warning,
     }

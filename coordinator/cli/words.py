@@ -33,6 +33,11 @@ def host_state(host: pb.Host) -> str:
     return f"{state},cordoned" if host.cordoned else state
 
 
+def upgrade_step(host: pb.HostUpgrade) -> str:
+    """``installing``, ``rolled-back``."""
+    return _state(pb.UpgradeStep.Name(host.step), "UPGRADE_STEP_").replace("_", "-")
+
+
 def _state(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
 

@@ -98,9 +98,10 @@ class RemovalRequested:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeRequested:
-    """Answered with the Rollout. ``hosts`` are ids or names, none for ``everything``; ``install_seconds`` for each host.
+    """Answered with the Rollout. ``hosts`` are ids or names, none for ``everything``.
 
-    ``batch`` hosts at once, or, when it is 0, so many ``percent`` of them; more than ``max_failures`` failures end it.
+    Each has ``install_seconds``. ``batch`` hosts at once, or, when it is 0, so many ``percent`` of them; more than
+    ``max_failures`` failures end it.
     """
 
     release: Release

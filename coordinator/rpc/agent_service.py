@@ -25,6 +25,7 @@ from coordinator.core.upgrades import order_for
 from coordinator.engine import Engine
 from coordinator.logfiles import Chunk
 from coordinator.logstore import LogStore
+from coordinator.own_wheel import OwnWheel
 from coordinator.rpc import skew
 from coordinator.rpc.answering import answering
 from coordinator.rpc.convert import facts_from_proto, hardware_from_proto

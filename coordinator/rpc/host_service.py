@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rallypoint.v1 import host_service_pb2 as pb
 from rallypoint.v1 import host_service_pb2_grpc as pb_grpc
 from rallypoint.v1 import types_pb2
+from rallypoint.version import __version__
 
 from coordinator import snapshots
 from coordinator.core.errors import Invalid
-from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested
+from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, UpgradeCancelRequested
 from coordinator.core.sessions import find_host
 from coordinator.core.state import State
 from coordinator.engine import Engine
+from coordinator.own_wheel import OwnWheel
+from coordinator.rpc import upgrades
 from coordinator.rpc.convert import host_to_proto, network_to_proto
 from coordinator.rpc.identity import calling_user
 from coordinator.views import HostView
@@ -25,14 +29,20 @@ MAX_DRAIN_SECONDS = 366 * 86400.0
 class HostService(pb_grpc.HostServiceServicer):
     """What users call about hosts."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wheel: Callable[[], OwnWheel | None] = lambda: None) -> None:
+        """``wheel`` is what hosts are upgraded to; None: there is none."""
         self._engine = engine
+        self._wheel = wheel
 
     async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
         """Every host and every network."""
         hosts, networks = await self._engine.read(lambda state: (snapshots.hosts(state), snapshots.networks(state)))
+        wheel = self._wheel()
         return pb.ListHostsResponse(
-            hosts=[host_to_proto(view) for view in hosts], networks=[network_to_proto(view) for view in networks]
+            hosts=[host_to_proto(view) for view in hosts],
+            networks=[network_to_proto(view) for view in networks],
+            coordinator_version=__version__,
+            coordinator_build=wheel.release.build if wheel is not None else "",
         )
 
     async def GetHost(self, request: pb.GetHostRequest, context: Any) -> pb.GetHostResponse:
@@ -60,6 +70,27 @@ class HostService(pb_grpc.HostServiceServicer):
         """Forget a host that holds nothing, or that is gone for good with what it held."""
         await self._engine.post(RemovalRequested(request.host, request.gone, calling_user().name))
         return pb.RemoveHostResponse()
+
+    async def StartUpgrade(self, request: pb.StartUpgradeRequest, context: Any) -> pb.StartUpgradeResponse:
+        """Begin to upgrade hosts, some at a time."""
+        await self._engine.post(upgrades.requested(request, self._wheel(), calling_user().name))
+        return pb.StartUpgradeResponse(upgrade=await self._engine.read(upgrades.last_upgrade))
+
+    async def GetUpgrade(self, request: pb.GetUpgradeRequest, context: Any) -> pb.GetUpgradeResponse:
+        """The last upgrade."""
+        return pb.GetUpgradeResponse(upgrade=await self._engine.read(upgrades.last_upgrade))
+
+    async def CancelUpgrade(self, request: pb.CancelUpgradeRequest, context: Any) -> pb.CancelUpgradeResponse:
+        """Begin no further host."""
+        await self._engine.post(UpgradeCancelRequested(calling_user().name))
+        return pb.CancelUpgradeResponse(upgrade=await self._engine.read(upgrades.last_upgrade))
+
+    async def WatchUpgrade(
+        self, request: pb.WatchUpgradeRequest, context: Any
+    ) -> AsyncIterator[pb.WatchUpgradeResponse]:
+        """The last upgrade, and what becomes of it."""
+        async for upgrade in upgrades.watch(self._engine):
+            yield pb.WatchUpgradeResponse(upgrade=upgrade)
 
     async def _host(self, ref: str) -> types_pb2.Host:
         def look(state: State) -> HostView:

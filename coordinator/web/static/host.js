@@ -86,7 +86,7 @@ function held(host) {
 
 function facts(host) {
   const { hardware } = host;
-  const rows = [["Id", host.id], ["Agent", host.agent_version || "unknown"], ["Peers reach it at", host.peer_endpoint || "not known"]];
+  const rows = [["Id", host.id], ["Agent", host.agent_build || host.agent_version || "unknown"], ["Peers reach it at", host.peer_endpoint || "not known"]];
   if (host.round_trip_seconds !== null) rows.push(["Its calls take", `${(host.round_trip_seconds * 1000).toFixed(1)} ms`]);
   if (hardware) {
     const addresses = hardware.interfaces.filter((i) => !i.loopback).flatMap((i) => i.addresses.map((a) => `${a.ip} (${i.name}${i.speed_mbps ? `, ${i.speed_mbps} Mb/s` : ""})`));
