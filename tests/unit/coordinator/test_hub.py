@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from coordinator.core.ids import HostId, allocation_id, host_id, job_id
 from coordinator.core.model import Host, HostFacts
-from coordinator.rpc.hub import Hub
+from coordinator.rpc.hub import Hub, Orders
 
 HELD = allocation_id(job_id(1), 0, 1)
 
@@ -43,9 +43,9 @@ def test_many_hosts_that_come_at_once_are_probed_by_one_order_and_hold_up_no_oth
         hub.desired(host_id(1), HELD, None)
         assert (await first.take()).desired == {HELD: None}
         clock.ring()
-        orders, probes, _ = await first.take()
-        assert orders == {}
-        assert [target.id for target in probes] == [HostId(f"h-{number}") for number in range(2, 500)]
+        taken = await first.take()
+        assert taken.desired == {}
+        assert [target.id for target in taken.probes] == [HostId(f"h-{number}") for number in range(2, 500)]
 
     asyncio.run(scenario())
 
@@ -71,7 +71,7 @@ def test_what_a_host_shall_probe_before_its_session_is_open_waits_for_it() -> No
         hub.probe(host_id(1), (host(2),))
         session = hub.open(host_id(1), 1, [])
         session.begin()
-        assert await session.take() == ({}, [], []), "the first orders do not wait for probes"
+        assert await session.take() == Orders({}, [], []), "the first orders do not wait for probes"
         clock.ring()
         assert [target.id for target in (await session.take())[1]] == [host_id(2)]
 
