@@ -46,8 +46,8 @@ def hyperqueue(folder: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def parsl(folder: Path) -> Iterator[Run]:
-    """Its apps for programs, over two pools of as many workers as our hosts have processors."""
+def parsl(folder: Path) -> Iterator[Callable[..., Any]]:
+    """Two pools of as many workers as our hosts have processors."""
     import parsl as library
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
@@ -59,22 +59,50 @@ def parsl(folder: Path) -> Iterator[Run]:
     )
     config = Config(executors=[executor], run_dir=str(folder / "runs"), usage_tracking=0, initialize_logging=False)
 
-    def true() -> str:
-        return "/bin/true"
-
-    with library.load(config):
-        app: Any = library.bash_app(true)
-
+    def timed(app: Any) -> Run:
         def run(count: int) -> float:
             began = time.perf_counter()
             codes = [future.result() for future in [app() for _ in range(count)]]
             assert not any(codes)
             return time.perf_counter() - began
 
-        yield run
+        return run
+
+    with library.load(config):
+        yield timed
 
 
-PEERS = {"hyperqueue": hyperqueue, "parsl": parsl}
+@contextmanager
+def parsl_bash(folder: Path) -> Iterator[Run]:
+    """Parsl by its app for commands, which runs a shell."""
+
+    def true() -> str:
+        return "/bin/true"
+
+    with parsl(folder) as timed:
+        import parsl as library
+
+        yield timed(library.bash_app(true))
+
+
+@contextmanager
+def parsl_python(folder: Path) -> Iterator[Run]:
+    """Parsl by a function that starts the program itself: no shell, no file, and nobody told of its output."""
+
+    def true() -> int:
+        import os
+
+        return os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)[1]
+
+    with parsl(folder) as timed:
+        import parsl as library
+
+        yield timed(library.python_app(true))
+
+
+PEERS = {"hyperqueue": hyperqueue, "parsl_bash": parsl_bash, "parsl_python": parsl_python}
+# The package that each one needs.
+PACKAGES = {name: name.partition("_")[0] for name in PEERS}
 
 
 def main(name: str, folder: Path) -> None:

@@ -36,7 +36,7 @@ Run = Callable[[int], float]
 @contextmanager
 def peer(name: str, folder: Path) -> Iterator[Run | None]:
     """Runs so many ``/bin/true`` on that peer and gives the seconds; None where it is not installed."""
-    if subprocess.run([PYTHON, "-c", f"import {name}"], capture_output=True, check=False).returncode:
+    if subprocess.run([PYTHON, "-c", f"import {peers.PACKAGES[name]}"], capture_output=True, check=False).returncode:
         yield None
         return
     folder.mkdir()
@@ -74,9 +74,7 @@ def test_short_nodes_a_second(count: int, two: Cluster, tmp_path: Path, results:
     with ExitStack() as stack:
         client = stack.enter_context(client_of(two))
         loop = stack.enter_context(bare_loop(tmp_path))
-        named: dict[str, Run | None] = {
-            name: stack.enter_context(peer(name, tmp_path / name)) for name in ("hyperqueue", "parsl")
-        }
+        named: dict[str, Run | None] = {name: stack.enter_context(peer(name, tmp_path / name)) for name in peers.PEERS}
         runs: dict[str, Run] = {
             "Rallypoint": lambda count: timed_nodes(client, count),
             "bare": lambda count: loop.run(count, 0),
@@ -108,7 +106,7 @@ def report(results: Results, count: int, rates: dict[str, float], spent: Mapping
     figures.append(
         Figure(f"{what}: of a bare loop that orders ahead", ours / rates["bare, in hand"], "×", OF_BARE, True)
     )
-    others = [rates[name] for name in ("hyperqueue", "parsl") if name in rates]
+    others = [rates[name] for name in peers.PEERS if name in rates]
     if others:
         figures.append(Figure(f"{what}: of the better peer", ours / max(others), "×", BETTER, True))
     results.add(*figures)
