@@ -72,7 +72,12 @@ class Walk:
         self._needs: dict[fit.Need, None] = {}
         self._blocked: list[Job] = []
         self._ready: dict[JobId, int] = {}
-        heads = [state.jobs[found.job_id] for found in self._book.reservations.values() if found.hosts]
+        promised = [found for found in self._book.reservations.values() if found.hosts]
+        heads = [state.jobs[found.job_id] for found in promised]
+        for found in promised:
+            # All of them first: whose hosts are late looks for others, but not among those that are promised, too.
+            if _waits(state, state.jobs[found.job_id]):
+                self._keep(state.jobs[found.job_id], found)
         for job in sorted(heads, key=lambda job: -job.spec.priority):
             if _waits(state, job):
                 self._check(job)
@@ -180,12 +185,20 @@ class Walk:
         found = self._made.get(job.id) or self._book.reservations.get(job.id)
         if found is None or not self._stands(job, found, need, nodes):
             found = self._find(job, need, nodes, promised=bool(found and found.hosts))
+        elif self._may_be_sooner(job, found, need, nodes):
+            # What is known is not given up for what is thought.
+            other = self._find(job, need, nodes, promised=True, certain=not found.start.estimated)
+            found = other if other.start.at < found.start.at else found
         self._drop(job.id)
+        self._keep(job, found)
+
+    def _keep(self, job: Job, found: Reservation) -> None:
+        """These hosts are for the job; who had one of them loses its promise."""
         for host in found.hosts:
             if host in self.kept:
                 self._drop(self.kept[host].job_id)
         self._made[job.id] = found
-        kept = Kept(job.id, job.spec.priority, _is_single(job), need, found.start.at)
+        kept = Kept(job.id, job.spec.priority, _is_single(job), _asked(job)[0], found.start.at)
         self.kept.update(dict.fromkeys(found.hosts, kept))
 
     def _drop(self, job_id: JobId) -> None:
@@ -225,24 +238,36 @@ class Walk:
         return found
 
     def _stands(self, job: Job, found: Reservation, need: fit.Need, nodes: int) -> bool:
-        """Whether the reservation is still true, and no other hosts are expected to do sooner."""
+        """Whether the reservation is still true."""
         start, known = found.start.at, self._book.free[need]
-        times = known.times
-        stale, self._book.stale[job.id] = self._book.stale.get(job.id, set()), set()
         if not found.hosts:
-            return not stale and not self._book.behind
+            return not self._stale(job) and not self._book.behind
         if self._book.ceded.get(found.job_id):
             # Others make place there: until all of it is gone nobody may creep into what is free already.
-            return all(host in times and not self._taken(job, host) for host in found.hosts)
+            return all(host in known.times and not self._taken(job, host) for host in found.hosts)
         if start <= self._now or len(found.hosts) != nodes:
             return False
-        if any(self._taken(job, host) or not self._by(known, need, host, start) for host in found.hosts):
+        return not any(self._taken(job, host) or not self._by(known, need, host, start) for host in found.hosts)
+
+    def _may_be_sooner(self, job: Job, found: Reservation, need: fit.Need, nodes: int) -> bool:
+        """Whether hosts changed so that others than those of the reservation may do sooner."""
+        stale, times, start = self._stale(job), self._book.free[need].times, found.start
+        if not found.hosts or self._book.ceded.get(found.job_id):
             return False
         # Estimates move with every node that ends: only one that is much sooner is worth a search.
-        sooner = start - (start - self._now) * SOONER if found.start.estimated else start
-        if not any(host in times and times[host].at < sooner for host in stale):
-            return True
-        return sum(at.at < sooner for host, at in times.items() if not self._taken(job, host)) < nodes
+        sooner = start.at - (start.at - self._now) * SOONER if start.estimated else start.at
+
+        def better(at: Expected) -> bool:
+            return at.at < sooner and (start.estimated or not at.estimated)
+
+        if not any(host in times and better(times[host]) for host in stale):
+            return False
+        return sum(better(at) for host, at in times.items() if not self._taken(job, host)) >= nodes
+
+    def _stale(self, job: Job) -> set[HostId]:
+        """The hosts that changed since the job's reservation was last looked at; they count as looked at now."""
+        stale, self._book.stale[job.id] = self._book.stale.get(job.id, set()), set()
+        return stale
 
     def _by(self, known: FreeTimes, need: fit.Need, host: HostId, moment: float) -> bool:
         at = known.times.get(host)
@@ -251,10 +276,11 @@ class Walk:
             at = self._look_at(known, need, host)
         return at is not None and at.at <= moment
 
-    def _find(self, job: Job, need: fit.Need, nodes: int, *, promised: bool) -> Reservation:
+    def _find(self, job: Job, need: fit.Need, nodes: int, *, promised: bool, certain: bool = False) -> Reservation:
         """The hosts that are expected to have room soonest, among those that are not kept for others; maybe none.
 
         Where there is room now what waits does not wait for room, unless it was ``promised`` some and comes to take it.
+        ``certain``: only hosts of which it is known when they have.
         """
         known = self._book.free[need]
         # What should have been free by now, and is not.
@@ -262,8 +288,11 @@ class Walk:
         known.missing.update(dict.fromkeys(late))
         self._look(need)
         self._book.stale[job.id] = set()
-        unknown = known.missing
-        times = {host: at for host, at in known.times.items() if not self._taken(job, host) and host not in unknown}
+
+        def counts(host: HostId, at: Expected) -> bool:
+            return host not in known.missing and not self._taken(job, host) and not (certain and at.estimated)
+
+        times = {host: at for host, at in known.times.items() if counts(host, at)}
         found = _soonest(self._state, times, nodes)
         if found is None or (found[1].at <= self._now and not promised):
             return Reservation(job.id, (), NEVER)
@@ -303,7 +332,8 @@ def _soonest(state: State, times: Mapping[HostId, Expected], nodes: int) -> tupl
     if group is None:
         return None
     start = max(times[host].at for host in group)
-    in_time = [host for host in able if times[host.id].at <= start]
+    estimated = any(times[host].estimated for host in group)
+    in_time = [h for h in able if times[h.id].at <= start and (estimated or not times[h.id].estimated)]
     if len(in_time) > nodes:
         # Those that are busy longest: others may use what is idle until then.
         group = groups.find_group(state, in_time[::-1], nodes, groups.IN_ORDER) or group

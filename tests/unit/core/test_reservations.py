@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coordinator.core import explain, reservations
@@ -185,6 +185,16 @@ small_work = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
+# Two ends at one moment: who was promised the host of the later one is not to look for room on that of the gang.
+@example(cpus=[3, 2], before=[(2, 10.0, 1.0), (1, 10.0, 1.0), (2, 10.0, 1.0)], width=1, need=3, after=[])
+# A host is thought to be free sooner than what is known, and then is not.
+@example(
+    cpus=[2, 3, 3, 3],
+    before=[(1, 10.0, 1.0), (1, 150.0, 1.0), (1, 150.0, 0.5)],
+    width=2,
+    need=3,
+    after=[(spec(1), 1.0, 0.0), (spec(1), 1.0, 0.0), (spec(2, nodes=2), 1.0, 0.0)],
+)
 @given(
     cpus=st.lists(st.integers(2, 6), min_size=2, max_size=4),
     before=st.lists(st.tuples(st.integers(1, 6), st.sampled_from([10.0, 40.0, 100.0, 150.0]), st.floats(0.1, 1.0))),
