@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rallypoint.v1 import host_service_pb2 as host_pb
     from rallypoint.v1 import types_pb2 as pb
 
-# Most owners state neither, and the table is wide enough: shown where a host has one.
-_OPTIONAL = ("TYPE", "FLEET", "RTT", "VERSION")
+# The table is wide enough: shown where a host has something to say there.
+_OPTIONAL = ("TYPE", "FLEET", "RTT", "VERSION", "UNHELD")
 
 
 @click.command("hosts")
@@ -72,5 +72,6 @@ def _cells(host: pb.Host) -> dict[str, str]:
         "PRICE": words.price(facts.price_per_hour) if facts.HasField("price_per_hour") else "",
         "RTT": words.round_trip(host.round_trip_seconds) if host.HasField("round_trip_seconds") else "",
         "VERSION": host.agent_build or host.agent_version,
+        "UNHELD": words.unheld(hardware),
         "WARNING": host.warning,
     }

@@ -102,6 +102,12 @@ def gpus(host: pb.Host) -> str:
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
+def unheld(hardware: pb.Hardware) -> str:
+    """``cpu, shm``: the limits that nothing holds nodes to on this host."""
+    limits = ((name.name, getattr(hardware.limits, name.name)) for name in hardware.limits.DESCRIPTOR.fields)
+    return ", ".join(name for name, limit in limits if limit.unheld)
+
+
 def ranks(numbers: Iterable[int]) -> str:
     """``0-3,7``."""
     parts: list[list[int]] = []

@@ -134,11 +134,44 @@ class Containers:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLimit:
+    """One limit of a node: what holds it (``by``), or why nothing does (``unheld``)."""
+
+    by: str = ""
+    unheld: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """What holds each node of a host to what it may use."""
+
+    cpu: NodeLimit = NodeLimit()
+    memory: NodeLimit = NodeLimit()
+    pids: NodeLimit = NodeLimit()
+    shm: NodeLimit = NodeLimit()
+
+
+ANY_USER = "*"
+"""Among the users that a host allows: all accounts but root."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserPolicy:
+    """Whom nodes run as on a host (``default``), and whom else they may ask for; ``reason`` is why nobody else, where
+    that is not just its owner's wish."""
+
+    default: str = ""
+    allowed: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work, ``uv`` the version of what
     makes Python environments there; empty: nothing does.
 
-    ``conditions`` is what is wrong now with its bus or driver, or with the number of its GPUs.
+    ``conditions`` is what is wrong now with its bus or driver, or with the number of its GPUs. ``limits`` and ``users``
+    are None of an agent of before, which does not say.
     """
 
     hostname: str = ""
@@ -164,6 +197,8 @@ class Hardware:
     conditions: tuple[Condition, ...] = ()
     containers: Containers = Containers()
     uv: str = ""
+    limits: NodeLimits | None = None
+    users: UserPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

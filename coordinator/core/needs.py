@@ -30,7 +30,7 @@ class Part:
 def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
     """The job's nodes in the order of their ranks."""
     found, first = [], 0
-    where, runs = Where.of(spec.where), Runs.of(spec)
+    where, runs = _where(spec), Runs.of(spec)
     for number, count in enumerate(sizes(spec)):
         name = spec.groups[number].name if spec.groups else ""
         found.append(Part(name, first, count, fit.Need.of(resources_of(spec, first, variant), where, runs)))
@@ -41,7 +41,7 @@ def parts_of(spec: JobSpec, variant: str = "") -> tuple[Part, ...]:
 def need_of(spec: JobSpec, rank: int, variant: str = "") -> fit.Need:
     """What the node of a rank needs; a spare, which may have to take any node's place, what the greatest needs."""
     if rank < spec.nodes:
-        return fit.Need.of(resources_of(spec, rank, variant), Where.of(spec.where), Runs.of(spec))
+        return fit.Need.of(resources_of(spec, rank, variant), _where(spec), Runs.of(spec))
     return leading(spec, variant).need
 
 
@@ -70,3 +70,8 @@ def speed_of(spec: JobSpec, variant: str) -> float | None:
 
 def _size(need: fit.Need) -> tuple[int, int, int]:
     return (need.gpus, need.cpus, need.memory_bytes)
+
+
+def _where(spec: JobSpec) -> Where:
+    """Which hosts the job may use. Inside of a container its user is no user of the host."""
+    return Where.of(spec.where, None if spec.image else spec.user)

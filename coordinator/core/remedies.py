@@ -136,6 +136,7 @@ def _other_filter(host: Host, need: fit.Need) -> Remedy:
         (f"if fleets had {facts.fleet or 'its'}", replace(where, fleets=())),
         (f"if hosts had {host.name}", replace(where, hosts=())),
         ("if no label were asked for", replace(where, labels=())),
+        ("if no user were asked for", replace(where, user="")),
     )
     for words, wider in ways:
         if wider.refuses(host, usd) is None:

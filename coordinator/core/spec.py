@@ -261,7 +261,8 @@ class JobSpec:
     ``spares`` the hosts that a ``cluster`` job holds ready beside its nodes. ``near`` is a host or URL that the nodes'
     hosts should be close to. With ``variants`` or ``groups``, ``resources`` are not used: each has its own. ``matrix``
     gives each ``any`` node its values, and at most ``max_running`` nodes hold hosts at once. ``schedule`` is a cron
-    expression in UTC, ``budget`` in USD.
+    expression in UTC, ``budget`` in USD. ``user`` is whom its nodes run as (a name, a user id, either with ``:`` and a
+    group), where their hosts allow it; None: whom each host chooses.
 
     With ``image`` nodes run in containers; ``entrypoint`` then goes before ``commands``, each of which is one argument.
     ``python`` is a version like ``3.12``, of which each node gets an environment of its own.
@@ -306,6 +307,7 @@ class JobSpec:
     entrypoint: str | None = None
     privileged: bool = False
     python: str | None = None
+    user: str | None = None
 
     def brief(self) -> JobSpec:
         """The same without a long matrix, for those who look at many jobs, or at one again and again."""

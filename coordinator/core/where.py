@@ -1,4 +1,4 @@
-"""Which hosts a job wants, whatever their hardware: ``where`` as a filter that says why not."""
+"""Which hosts a job wants, whatever their hardware: ``where``, and whom it runs as, as a filter that says why not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from coordinator.core.model import Host
+from coordinator.core.model import ANY_USER, Host
 from coordinator.core.spec import HostFilter, SpotPolicy
 
 
@@ -22,10 +22,11 @@ class Where:
     labels: tuple[tuple[str, str], ...] = ()
     max_price: float | None = None
     spot: SpotPolicy = SpotPolicy.AUTO
+    user: str = ""
 
     @classmethod
-    def of(cls, wanted: HostFilter) -> Where:
-        """What the filter asks; ``ANYWHERE`` when that is nothing."""
+    def of(cls, wanted: HostFilter, user: str | None = None) -> Where:
+        """What the filter asks, of a job whose nodes run as ``user``; ``ANYWHERE`` when that is nothing."""
         labels = tuple(sorted(wanted.labels.items()))
         where = cls(
             wanted.backends,
@@ -36,6 +37,7 @@ class Where:
             labels,
             wanted.max_price,
             wanted.spot,
+            user or "",
         )
         return ANYWHERE if where == ANYWHERE else where
 
@@ -64,6 +66,21 @@ class Where:
             yield f"{'a spot' if facts.spot else 'an on-demand'} host, spot_policy is {self.spot.value}"
         if self.max_price is not None and rate > self.max_price:
             yield f"a node would cost {rate:.4g} USD an hour there, max_price is {self.max_price:.4g}"
+        if self.user and (reason := user_refused(host, self.user)) is not None:
+            yield reason
+
+
+def user_refused(host: Host, user: str) -> str | None:
+    """Why nodes may not run as ``user`` on the host; None when they may. A group in it is the host's own to judge."""
+    policy = host.hardware.users if host.hardware is not None else None
+    if policy is None:
+        return f"may not run as {user!r}: its agent is older and runs nodes as itself; upgrade it"
+    name = user.partition(":")[0]
+    anybody = ANY_USER in policy.allowed and name not in ("root", "0")
+    if name in policy.allowed or anybody:
+        return None
+    why = policy.reason or "name others in allow_users of its agent.toml"
+    return f"may not run as {user!r}, only as {' or '.join(policy.allowed) or policy.default} ({why})"
 
 
 ANYWHERE = Where()

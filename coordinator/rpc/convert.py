@@ -15,6 +15,7 @@ from coordinator.core.explain import Offer
 from coordinator.core.score import Terms
 from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
+from coordinator.rpc.convert_policy import limits_from_proto, limits_to_proto, users_from_proto, users_to_proto
 from coordinator.rpc.health import conditions_from_proto, conditions_to_proto
 from coordinator.rpc.runtimes import containers_from_proto, containers_to_proto
 from coordinator.views import HostView, JobView, NetworkView, NodeView
@@ -199,6 +200,8 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         conditions=conditions_to_proto(hardware.conditions),
         containers=containers_to_proto(hardware.containers),
         uv=hardware.uv,
+        limits=None if hardware.limits is None else limits_to_proto(hardware.limits),
+        users=None if hardware.users is None else users_to_proto(hardware.users),
     )
 
 
@@ -228,6 +231,8 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         conditions=conditions_from_proto(message.conditions),
         containers=containers_from_proto(message.containers),
         uv=message.uv,
+        limits=limits_from_proto(message.limits) if message.HasField("limits") else None,
+        users=users_from_proto(message.users) if message.HasField("users") else None,
     )
 
 

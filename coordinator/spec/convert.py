@@ -75,6 +75,7 @@ def job_spec(fields: TaskFields, parts: Parts) -> JobSpec:
         entrypoint=fields.entrypoint if not parts.argv else None,
         privileged=fields.privileged,
         python=fields.python,
+        user=fields.user,
     )
 
 

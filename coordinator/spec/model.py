@@ -31,7 +31,7 @@ from coordinator.spec.model_program import Commands, parse_working_dir
 from coordinator.spec.model_resources import Resources
 from coordinator.spec.problems import Wrong
 from coordinator.spec.resources import parse_count
-from coordinator.spec.rules import check_name, check_near, check_shell, check_signal
+from coordinator.spec.rules import check_name, check_near, check_shell, check_signal, check_user
 
 _OTHER_TYPES = frozenset({"service", "dev-environment", "fleet", "volume", "gateway"})
 _MAX_PRICE = 1e6
@@ -70,6 +70,7 @@ class TaskFields(Fields):
     commands: Commands = ()
     env: Any = None
     working_dir: Annotated[str, PlainValidator(parse_working_dir)] | None = None
+    user: Annotated[str, PlainValidator(lambda value: check_user(plain_text("user", value)))] | None = None
     shell: Annotated[str, PlainValidator(lambda value: check_shell(text_of(value)))] | None = None
     files: Annotated[tuple[Annotated[FileMapping, PlainValidator(parse_mapping)], ...], BeforeValidator(_files)] = ()
     image: Image | None = None

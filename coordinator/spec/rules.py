@@ -16,6 +16,7 @@ ID_LIKE = re.compile(r"j-[0-9]+")
 _PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A host, an IPv6 address in brackets, either with a port, or a URL of http or https.
 _NEAR = re.compile(r"(https?://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?")
+_USER = re.compile(r"([a-z_][a-z0-9_.-]{0,31}\$?|[0-9]{1,10})(:([a-z_][a-z0-9_.-]{0,31}|[0-9]{1,10}))?", re.IGNORECASE)
 ENV_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_SPEC_BYTES = 1024 * 1024
 """Most bytes that a job's specification may have on the wire, less its matrix; longer scripts belong into its files."""
@@ -215,6 +216,16 @@ def check_signal(name: str) -> str:
         meant = f"did you mean {guess.upper()}?" if guess else "write for example TERM, INT or USR1"
         raise Wrong(f"signal {name!r} is not known; signals are given by name; {meant}")
     return short
+
+
+def check_user(user: str) -> str:
+    """Whom nodes run as: ``NAME``, ``UID``, and either with ``:GROUP``. Raises ``Wrong``."""
+    match = _USER.fullmatch(user)
+    ids = [int(part) for part in user.split(":") if part.isdigit()] if match else []
+    # The kernel takes the greatest number for "leave it as it is".
+    if match is None or any(number >= 2**32 - 1 for number in ids):
+        raise Wrong(f"user {user!r} can't be used; it is NAME, UID or UID:GID; write for example ubuntu or 1000:1000")
+    return user
 
 
 def check_shell(shell: str) -> str:

@@ -6,7 +6,6 @@ _NO_SUCH = "name an 'image', or run commands on the host itself"
 
 DSTACK_FIELDS: dict[str, str] = {
     # Containers and what is in them.
-    "user": "commands run as the agent's user",
     "docker": _NO_SUCH,
     "nvcc": "use the CUDA that the hosts have, or an 'image' with it",
     "home_dir": _NO_SUCH,

@@ -16,8 +16,11 @@ from coordinator.core.model import (
     Hardware,
     HostFacts,
     Interface,
+    NodeLimit,
+    NodeLimits,
     PeerEndpoint,
     RdmaPort,
+    UserPolicy,
 )
 from coordinator.store.forms import PLAIN, TEXT_MAP, TUPLE, Shape, choice
 
@@ -76,6 +79,10 @@ _CONTAINERS = Shape(
     },
 )
 
+_LIMIT = Shape(NodeLimit, {"by": PLAIN, "unheld": PLAIN})
+_LIMITS = Shape(NodeLimits, {"cpu": _LIMIT.one, "memory": _LIMIT.one, "pids": _LIMIT.one, "shm": _LIMIT.one})
+_USERS = Shape(UserPolicy, {"default": PLAIN, "allowed": TUPLE, "reason": PLAIN})
+
 HARDWARE = Shape(
     Hardware,
     {
@@ -102,6 +109,8 @@ HARDWARE = Shape(
         "conditions": _CONDITION.many,
         "containers": _CONTAINERS.one,
         "uv": PLAIN,
+        "limits": _LIMITS.one,
+        "users": _USERS.one,
     },
 )
 

@@ -156,5 +156,6 @@ SPEC = Shape(
         "entrypoint": PLAIN,
         "privileged": PLAIN,
         "python": PLAIN,
+        "user": PLAIN,
     },
 )

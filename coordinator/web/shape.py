@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface
+from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, UserPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.web.spec_shape import Json, spec_shape, times_ten
 
@@ -154,7 +154,13 @@ def _hardware(hardware: Hardware) -> Json:
         "rdma": [asdict(port) for port in hardware.rdma],
         "containers": {**asdict(hardware.containers), "limits": list(hardware.containers.limits)},
         "uv": hardware.uv,
+        "limits": None if hardware.limits is None else asdict(hardware.limits),
+        "users": None if hardware.users is None else _users(hardware.users),
     }
+
+
+def _users(policy: UserPolicy) -> Json:
+    return {"default_user": policy.default, "allowed": list(policy.allowed), "reason": policy.reason}
 
 
 def _interface(interface: Interface) -> Json:

@@ -67,6 +67,7 @@ def spec_shape(spec: JobSpec) -> Json:
         "entrypoint": spec.entrypoint,
         "privileged": spec.privileged,
         "python": spec.python,
+        "user": spec.user,
     }
 
 

@@ -103,6 +103,7 @@ def spec_to_pb(spec: JobSpec) -> pb.JobSpec:
         entrypoint=spec.entrypoint or "",
         privileged=spec.privileged,
         python=spec.python or "",
+        user=spec.user or "",
     )
     if spec.registry_auth is not None:
         message.registry_auth.username = spec.registry_auth.username
@@ -183,6 +184,7 @@ def _read(message: pb.JobSpec) -> JobSpec:
         entrypoint=container.check_entrypoint(message.entrypoint) if message.entrypoint else None,
         privileged=message.privileged,
         python=container.check_python(message.python) if message.python else None,
+        user=rules.check_user(message.user) if message.user else None,
     )
     for _, problem in (*rules.contradictions(spec), *reference_problems(spec)):
         raise Wrong(problem)

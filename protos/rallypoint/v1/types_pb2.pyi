@@ -1184,6 +1184,7 @@ class JobSpec(_message.Message):
     ENTRYPOINT_FIELD_NUMBER: _builtins.int
     PRIVILEGED_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -1223,6 +1224,8 @@ class JobSpec(_message.Message):
     privileged: _builtins.bool
     python: _builtins.str
     """"3.12": each node gets a Python environment of this version."""
+    user: _builtins.str
+    """Whom its nodes run as on their hosts, as far as those allow it: NAME, UID or UID:GID; empty: whom the host chooses."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Either commands, run by `shell`, or argv, executed as it is; with an image neither may be given."""
@@ -1301,10 +1304,11 @@ class JobSpec(_message.Message):
         entrypoint: _builtins.str = ...,
         privileged: _builtins.bool = ...,
         python: _builtins.str = ...,
+        user: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "image", b"image", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "privileged", b"privileged", "python", b"python", "redundancy", b"redundancy", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "image", b"image", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "privileged", b"privileged", "python", b"python", "redundancy", b"redundancy", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "user", b"user", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -1968,6 +1972,96 @@ class Containers(_message.Message):
 Global___Containers: _TypeAlias = Containers  # noqa: Y015
 
 @_typing.final
+class NodeLimit(_message.Message):
+    """One of a node's limits: what holds it, or why nothing does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    UNHELD_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """"cgroup v2", "cgroup v1", "a tmpfs of its own"; empty: nothing."""
+    unheld: _builtins.str
+    """Why it is not held; empty where it is."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        unheld: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "unheld", b"unheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeLimit: _TypeAlias = NodeLimit  # noqa: Y015
+
+@_typing.final
+class NodeLimits(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    PIDS_FIELD_NUMBER: _builtins.int
+    SHM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cpu(self) -> Global___NodeLimit: ...
+    @_builtins.property
+    def memory(self) -> Global___NodeLimit: ...
+    @_builtins.property
+    def pids(self) -> Global___NodeLimit: ...
+    @_builtins.property
+    def shm(self) -> Global___NodeLimit: ...
+    def __init__(
+        self,
+        *,
+        cpu: Global___NodeLimit | None = ...,
+        memory: Global___NodeLimit | None = ...,
+        pids: Global___NodeLimit | None = ...,
+        shm: Global___NodeLimit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "memory", b"memory", "pids", b"pids", "shm", b"shm"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "memory", b"memory", "pids", b"pids", "shm", b"shm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeLimits: _TypeAlias = NodeLimits  # noqa: Y015
+
+@_typing.final
+class UserPolicy(_message.Message):
+    """Whom nodes run as on a host, and whom else they may ask for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFAULT_USER_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    default_user: _builtins.str
+    """Whom a node without a `user` runs as."""
+    reason: _builtins.str
+    """Why no other is possible; empty: the host's owner allows no more."""
+    @_builtins.property
+    def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accounts and user ids that a job's `user` may name, the default among them; "*": all but root."""
+
+    def __init__(
+        self,
+        *,
+        default_user: _builtins.str = ...,
+        allowed: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "default_user", b"default_user", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserPolicy: _TypeAlias = UserPolicy  # noqa: Y015
+
+@_typing.final
 class Hardware(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1991,6 +2085,8 @@ class Hardware(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     DISK_PROBLEM_FIELD_NUMBER: _builtins.int
     RDMA_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
     CONDITIONS_FIELD_NUMBER: _builtins.int
     CONTAINERS_FIELD_NUMBER: _builtins.int
     UV_FIELD_NUMBER: _builtins.int
@@ -2028,6 +2124,14 @@ class Hardware(_message.Message):
     @_builtins.property
     def rdma(self) -> _containers.RepeatedCompositeFieldContainer[Global___RdmaPort]: ...
     @_builtins.property
+    def limits(self) -> Global___NodeLimits:
+        """What a node may use here, and whether that is held. Absent: an agent of before, which does not say."""
+
+    @_builtins.property
+    def users(self) -> Global___UserPolicy:
+        """Whom nodes may run as here. Absent: an agent of before, which knows no users but its own."""
+
+    @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealthEvidence]:
         """What is wrong now with the host's bus or driver, or with the number of its GPUs."""
 
@@ -2058,13 +2162,15 @@ class Hardware(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         disk_problem: _builtins.str = ...,
         rdma: _abc.Iterable[Global___RdmaPort] | None = ...,
+        limits: Global___NodeLimits | None = ...,
+        users: Global___UserPolicy | None = ...,
         conditions: _abc.Iterable[Global___HealthEvidence] | None = ...,
         containers: Global___Containers | None = ...,
         uv: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "containers", b"containers", "memory_available_bytes", b"memory_available_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "containers", b"containers", "limits", b"limits", "memory_available_bytes", b"memory_available_bytes", "users", b"users"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "containers", b"containers", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "uv", b"uv", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "containers", b"containers", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "limits", b"limits", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "users", b"users", "uv", b"uv", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015

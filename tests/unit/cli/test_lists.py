@@ -118,6 +118,16 @@ def test_hosts(server: JobServer, command: Command) -> None:
     assert "network lab: a -> b at 10.0.0.2:7000: timed out" in result.err
 
 
+def test_limits_that_are_not_held_are_a_column(server: JobServer, command: Command) -> None:
+    loose = host()
+    loose.hardware.limits.cpu.by, loose.hardware.limits.shm.unheld = "cgroup v2", "no right to mount"
+    server.canned.hosts = [loose]
+    titles, row = command("hosts").out.splitlines()
+    assert titles.split()[-2:] == ["UNHELD", "WARNING"]
+    assert row[titles.index("UNHELD") :].split()[0] == "shm"
+    assert json.loads(command("hosts", "--json").out)["hosts"][0]["hardware"]["limits"]["cpu"]["by"] == "cgroup v2"
+
+
 def test_cordon_resume_and_remove(server: JobServer, command: Command) -> None:
     server.canned.hosts = [host()]
     assert "host gpu-1 (h-1): online,cordoned" in command("host", "cordon", "gpu-1").err

@@ -139,6 +139,8 @@ def test_types(tmp_path: Path, body: str, line: str) -> None:
         ("nodes: two", "nodes: 'two' is not a whole number; write for example 4"),
         ("name: My Job", "name 'My Job' can't be used; a name is 1 to 41 of a-z, 0-9 and -, and begins with a letter;"),
         ("name: j-12", "name 'j-12' can't be used; it looks like a job's id; choose another name"),
+        ("user: 'a b'", "user 'a b' can't be used; it is NAME, UID or UID:GID; write for example ubuntu or 1000:1000"),
+        ("user: 4294967295", "user '4294967295' can't be used; it is NAME, UID"),
         ("shell: zsh", "shell 'zsh' can't be used; it is sh, bash or an absolute path; write for example /bin/zsh"),
         (
             "working_dir: ~/data",

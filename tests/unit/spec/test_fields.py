@@ -35,11 +35,11 @@ def test_a_task_needs_no_more_than_commands(tmp_path: Path) -> None:
 def test_all_plain_fields(tmp_path: Path) -> None:
     spec = spec_of(
         tmp_path,
-        "name: search\nnodes: 24\nplacement: any\nworking_dir: /data\nshell: bash\nmax_duration: 2h\n"
+        "name: search\nnodes: 24\nplacement: any\nworking_dir: /data\nshell: bash\nuser: 1000:1000\nmax_duration: 2h\n"
         "stop_duration: 90s\nstop_signal: sigint\nstop_criteria: master-done\n",
     )
     assert (spec.name, spec.nodes, spec.placement) == ("search", 24, Placement.ANY)
-    assert (spec.working_dir, spec.shell) == ("/data", "bash")
+    assert (spec.working_dir, spec.shell, spec.user) == ("/data", "bash", "1000:1000")
     assert (spec.max_duration, spec.stop_duration) == (7200.0, 90.0)
     assert (spec.stop_signal, spec.stop_criteria) == ("INT", StopCriteria.MASTER_DONE)
 

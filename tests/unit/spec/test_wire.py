@@ -124,6 +124,7 @@ specs = st.builds(
     nodes=st.integers(1, 1_000_000),
     placement=st.sampled_from(Placement),
     commands=st.lists(filled, min_size=1, max_size=3).map(tuple),
+    user=st.sampled_from([None, "ubuntu", "1000", "1000:1000", "Domain.user:video"]),
     shell=st.sampled_from([None, "sh", "bash", "/usr/bin/zsh"]),
     env=st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), texts).map(MappingProxyType),
     working_dir=st.none() | filled,
@@ -249,6 +250,7 @@ def _no_commands(message: pb.JobSpec) -> None:
         (lambda m: m.commands.append("a\0b"), "a command holds a NUL character"),
         (lambda m: m.commands.append("x" * 2**20), "bytes; at most 1048576 are taken"),
         (lambda m: setattr(m, "placement", 9), "placement 9 is not known to this coordinator"),
+        (lambda m: setattr(m, "user", "-x"), "user '-x' can't be used"),
         (lambda m: setattr(m, "shell", "rm -rf"), "shell 'rm -rf' can't be used"),
         (lambda m: setattr(m, "stop_signal", "FOO"), "signal 'FOO' is not known"),
         (
