@@ -61,6 +61,12 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--price", metavar="USD/H", help="What the whole machine costs in USD an hour."),
             click.option("--label", "labels", metavar="K=V", multiple=True, help="A label; may be repeated."),
             click.option("--spot", is_flag=True, default=None, help="The provider may take the machine back."),
+            click.option(
+                "--ephemeral",
+                is_flag=True,
+                default=None,
+                help="It leaves the cluster when its agent ends, or its lease.",
+            ),
             click.option("--cpus", metavar="N", help="CPUs that jobs may use. Default: all."),
             click.option(
                 "--master-port-range", metavar="LOW-HIGH", help="Ports for groups' masters. Default: 20000-29999."

@@ -54,6 +54,7 @@ class Settings:
     spot: bool = False
     instance_type: str = ""
     fleet: str = ""
+    ephemeral: bool = False
     cpus: int | None = None
     master_port_range: tuple[int, int] = (20000, 29999)
     work_dir: Path | None = None
@@ -77,6 +78,7 @@ class Settings:
             spot=self.spot,
             instance_type=self.instance_type,
             fleet=self.fleet,
+            ephemeral=self.ephemeral,
         )
 
     @property
@@ -298,6 +300,7 @@ _CONVERT: dict[str, Any] = {
     "master_port_range": _port_range,
     "peer_listen": _listen,
     "spot": _truth,
+    "ephemeral": _truth,
     "cgroups": _truth,
     "coordinator": _coordinators,
     "log_keep": _size,

@@ -13,6 +13,7 @@ class HostFacts:
 
     ``network`` empty: found by probing. ``price_per_hour`` in USD for the whole host; None: unknown, taken as free.
     ``instance_type`` is the provider's name for this kind of machine, ``fleet`` the owner's for a set of them.
+    ``ephemeral``: the host leaves its cluster when its agent ends, or when its lease does.
     """
 
     backend: str = ""
@@ -23,3 +24,4 @@ class HostFacts:
     spot: bool = False
     instance_type: str = ""
     fleet: str = ""
+    ephemeral: bool = False

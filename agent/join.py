@@ -194,6 +194,7 @@ def facts_message(facts: HostFacts) -> types_pb2.HostFacts:
         spot=facts.spot,
         instance_type=facts.instance_type,
         fleet=facts.fleet,
+        ephemeral=facts.ephemeral,
     )
 
 

@@ -218,13 +218,17 @@ def _draining(state: State, host: Host) -> str:
         return ""
     held = len(state.usage[host.id].allocations)
     if not held:
-        return "drained: nothing is left on it"
+        return f"drained{_wish(host)}: nothing is left on it"
     left = "1 node is left" if held == 1 else f"{held} nodes are left"
     if host.vacate_at <= state.at.served:
-        return f"draining: {left}, and told to stop"
+        return f"draining{_wish(host)}: {left}, and told to stop"
     at = datetime.fromtimestamp(_vacates_at(state, host), UTC)
     day = "" if at.date() == datetime.fromtimestamp(state.at.wall, UTC).date() else at.strftime("%Y-%m-%d ")
-    return f"draining: {left}, to go by {day}{at.strftime('%H:%M')} UTC"
+    return f"draining{_wish(host)}: {left}, to go by {day}{at.strftime('%H:%M')} UTC"
+
+
+def _wish(host: Host) -> str:
+    return f" by its own wish ({host.vacates_for})" if host.vacates_for else ""
 
 
 def _closed(host: Host) -> str:

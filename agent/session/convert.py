@@ -167,6 +167,7 @@ def facts(given: HostFacts) -> types.HostFacts:
         spot=given.spot,
         instance_type=given.instance_type,
         fleet=given.fleet,
+        ephemeral=given.ephemeral,
     )
     if given.price_per_hour is not None:
         message.price_per_hour = given.price_per_hour

@@ -46,6 +46,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "FetchArchive": By.HOST,
             "RenewCertificate": By.HOST,
             "FetchWheel": By.HOST,
+            "Vacate": By.HOST,
+            "Leave": By.HOST,
         },
     )
     | _service(

@@ -12,6 +12,7 @@ from coordinator.core import (
     draining,
     jobs,
     leases,
+    leaving,
     ledger,
     nearness,
     placement,
@@ -33,6 +34,7 @@ from coordinator.core.events import (
     DrainRequested,
     Event,
     HostJoined,
+    HostLeft,
     HostReported,
     JobSubmitted,
     PlanAsked,
@@ -43,6 +45,7 @@ from coordinator.core.events import (
     Ticked,
     UpgradeCancelRequested,
     UpgradeRequested,
+    VacateAsked,
 )
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import GangPhase, Host, HostState, Job
@@ -107,6 +110,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
             turn.record(HostSilent(host.id, turn.at.mono))
             turn.record(DeadlineSet(leases.lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
     for host in tuple(turn.state.hosts.values()):
+        sessions.await_ephemeral(turn, host)
         draining.watch(turn, host)
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:
@@ -134,6 +138,12 @@ def _on_report(turn: Turn, event: HostReported) -> float:
 def _on_removal(turn: Turn, event: RemovalRequested) -> Host:
     host = sessions.on_removal(turn, event)
     upgrades.on_removed(turn, host.id)
+    return host
+
+
+def _on_left(turn: Turn, event: HostLeft) -> Host | None:
+    host = leaving.on_left(turn, event)
+    upgrades.on_removed(turn, event.host_id)
     return host
 
 
@@ -169,6 +179,8 @@ def _host_is_due(turn: Turn, kind: str, host: Host) -> None:
         upgrades.on_due(turn, host)
     if kind == "lease":
         leases.on_lease_deadline(turn, host)
+        if host.id not in turn.state.hosts:
+            upgrades.on_removed(turn, host.id)
     if kind == "probe" and host.state is HostState.ONLINE:
         sessions.order_probes(turn, host)
 
@@ -199,6 +211,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     RemovalRequested: _on_removal,
     UpgradeRequested: upgrades.on_requested,
     UpgradeCancelRequested: upgrades.on_cancel,
+    VacateAsked: draining.on_vacate_asked,
+    HostLeft: _on_left,
     SessionOpened: sessions.on_session,
     HostReported: _on_report,
     Ticked: _on_ticked,

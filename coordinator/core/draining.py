@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from coordinator.core import copies
 from coordinator.core.changes import DeadlineSet, HostUpdated, JobUpdated, NodeUpdated
-from coordinator.core.events import CordonRequested, DrainRequested
+from coordinator.core.errors import HostForgotten
+from coordinator.core.events import CordonRequested, DrainRequested, VacateAsked
 from coordinator.core.leases import vacate_deadline
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Phase
 from coordinator.core.regroup import is_kept
@@ -24,7 +25,9 @@ from coordinator.core.turn import Turn
 def on_cordon(turn: Turn, event: CordonRequested) -> Host:
     """Let no new work in, or let it in again, which ends a drain too. Raises NotFound."""
     known = find_host(turn.state, event.host)
-    host = replace(known, cordoned=event.cordoned, vacate_at=known.vacate_at if event.cordoned else 0.0)
+    host = replace(known, cordoned=event.cordoned, vacates_for="")
+    if not event.cordoned:
+        host = replace(host, vacate_at=0.0)
     turn.record(HostUpdated(host))
     if not host.vacate_at:
         turn.record(DeadlineSet(vacate_deadline(host.id), None))
@@ -37,12 +40,34 @@ def on_drain(turn: Turn, event: DrainRequested) -> Host:
     Raises NotFound.
     """
     known = find_host(turn.state, event.host)
-    host = replace(known, cordoned=True, vacate_at=turn.at.served + event.seconds)
+    host = replace(known, cordoned=True, vacate_at=turn.at.served + event.seconds, vacates_for="")
     turn.record(HostUpdated(host))
-    if event.seconds > 0.0:
-        turn.record(DeadlineSet(vacate_deadline(host.id), turn.at.mono + event.seconds))
+    _vacate_later(turn, host, event.seconds)
+    return host
+
+
+def _vacate_later(turn: Turn, host: Host, seconds: float) -> None:
+    if seconds > 0.0:
+        turn.record(DeadlineSet(vacate_deadline(host.id), turn.at.mono + seconds))
     else:
         vacate(turn, host)
+
+
+def on_vacate_asked(turn: Turn, event: VacateAsked) -> Host:
+    """The host asks for its own drain; an earlier time stands, and so does what its owner wanted. Raises HostForgotten.
+
+    Until it comes back without asking, or its owner lets work in again.
+    """
+    known = turn.state.hosts.get(event.host_id)
+    if known is None:
+        raise HostForgotten(f"host {event.host_id} was removed from this cluster")
+    at = turn.at.served + event.seconds
+    if known.vacate_at and known.vacate_at <= at:
+        return known
+    own = known.vacates_for or ("" if known.cordoned else event.reason)
+    host = replace(known, cordoned=True, vacate_at=at, vacates_for=own)
+    turn.record(HostUpdated(host))
+    _vacate_later(turn, host, event.seconds)
     return host
 
 
@@ -64,6 +89,10 @@ def vacate(turn: Turn, host: Host) -> None:
             _move(turn, host, state.jobs[allocation.job_id], allocation)
 
 
+def _why(host: Host) -> str:
+    return f"host {host.name} is to go: {host.vacates_for}" if host.vacates_for else f"host {host.name} is drained"
+
+
 def _move(turn: Turn, host: Host, job: Job, allocation: Allocation) -> None:
     if is_spare(job.spec, allocation) or is_kept(job, allocation):
         let_go(turn, allocation)
@@ -72,7 +101,7 @@ def _move(turn: Turn, host: Host, job: Job, allocation: Allocation) -> None:
         return
     if job.state is JobState.STOPPING or allocation.wanted is Phase.STOPPING:
         return
-    stop = replace(stop_of(job, f"host {host.name} is drained"), preempted_by=host.id)
+    stop = replace(stop_of(job, _why(host)), preempted_by=host.id)
     gang = turn.state.gangs.get(job.id)
     if gang is None:
         _hand_over(turn, job, allocation)

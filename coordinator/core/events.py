@@ -88,6 +88,27 @@ class DrainRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class VacateAsked:
+    """A host asks for its own drain within so many ``seconds``, for ``reason``. Answered with the Host."""
+
+    host_id: HostId
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostLeft:
+    """A host leaves the cluster. Answered with the Host that was forgotten.
+
+    ``idle``: nothing runs there any more, it says; what it held is over. Else it may hold nothing.
+    """
+
+    host_id: HostId
+    idle: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemovalRequested:
     """Answered with the Host that was forgotten. ``gone``: ``user`` states that the machine will never be back."""
 
@@ -136,6 +157,7 @@ class SessionOpened:
 
     ``drained`` is why it shall get no new work; empty: it may. ``queues``: it can begin one node right behind another.
     ``build``: which installed version it is; empty: it was not installed by the installer.
+    ``leaving``: the drain that it asked for holds on.
     """
 
     host_id: HostId
@@ -146,6 +168,7 @@ class SessionOpened:
     drained: str = ""
     queues: bool = False
     build: str = ""
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +225,8 @@ Event = (
     | HostJoined
     | CordonRequested
     | DrainRequested
+    | VacateAsked
+    | HostLeft
     | RemovalRequested
     | UpgradeRequested
     | UpgradeCancelRequested

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coordinator.core import absence
-from coordinator.core.changes import DeadlineSet, HostSeen, HostSilent, HostUpdated
+from coordinator.core.changes import DeadlineSet, HostRemoved, HostSeen, HostSilent, HostUpdated
+from coordinator.core.effects import SessionSuperseded
 from coordinator.core.ends import on_end
 from coordinator.core.events import AllocationStatus
 from coordinator.core.ids import HostId
@@ -28,6 +29,19 @@ def upgrade_deadline(host: HostId) -> str:
     return f"upgrade:{host}"
 
 
+def probe_deadline(host: HostId) -> str:
+    """The key of the deadline at which the host probes its peers again."""
+    return f"probe:{host}"
+
+
+def forget(turn: Turn, host: HostId) -> None:
+    """Forget a host that holds nothing; its session ends, and it is refused from now on."""
+    for key in (lease_deadline(host), vacate_deadline(host), probe_deadline(host)):
+        turn.record(DeadlineSet(key, None))
+    turn.record(HostRemoved(host))
+    turn.effect(SessionSuperseded(host, None))
+
+
 def renew_lease(turn: Turn, host: HostId) -> None:
     """The host was heard of now: it is suspect, then lost, so long after this moment."""
     turn.record(DeadlineSet(lease_deadline(host), turn.at.mono + turn.state.timing.suspect))
@@ -43,6 +57,7 @@ def on_lease_deadline(turn: Turn, host: Host) -> None:
         turn.record(DeadlineSet(lease_deadline(host.id), max(turn.at.mono, since + timing.lost)))
         return
     if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
+        _let_go(turn, host)
         return
     lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
     turn.record(HostSeen(replace(host, state=lost)))
@@ -61,11 +76,22 @@ def _give_up(turn: Turn, host: Host, since: float) -> None:
             on_end(turn, allocation, status, retry=not absence.is_kept(job.spec))
         elif at is not None:
             later.append(at)
+    if not turn.state.usage[host.id].allocations:
+        _let_go(turn, host)
+        return
+    if host.facts.ephemeral:
+        # What is kept there may be given up by other ways, of which a host that is away hears nothing.
+        later.append(turn.at.mono + turn.state.timing.lost)
     if later:
         turn.record(DeadlineSet(lease_deadline(host.id), min(later)))
-    if turn.state.usage[host.id].allocations:
-        # To be told how long it has been away, though the coordinator may be started anew meanwhile.
-        turn.record(HostUpdated(turn.state.hosts[host.id]))
+    # To be told how long it has been away, though the coordinator may be started anew meanwhile.
+    turn.record(HostUpdated(turn.state.hosts[host.id]))
+
+
+def _let_go(turn: Turn, host: Host) -> None:
+    """A host that is away holds nothing any more: one that was only here for a while is forgotten."""
+    if host.facts.ephemeral:
+        forget(turn, host.id)
 
 
 def lost_status(turn: Turn, allocation: Allocation, reason: str) -> AllocationStatus:

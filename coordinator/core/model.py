@@ -38,6 +38,7 @@ class HostFacts:
     """What a host's owner states. ``price_per_hour`` in USD for the whole host; None is unknown.
 
     ``instance_type`` is the provider's name for this kind of machine, ``fleet`` the owner's for a set of them.
+    ``ephemeral``: it leaves the list by itself when it goes, or when its lease has ended.
     """
 
     backend: str = "local"
@@ -48,6 +49,7 @@ class HostFacts:
     spot: bool = False
     instance_type: str = ""
     fleet: str = ""
+    ephemeral: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ class Host:
     ``queues``, which is not stored: whether its agent can begin one node right behind another one.
     ``vacate_at``: its work has to go, at the latest then (0: it may stay); a host that is vacated is cordoned too.
     ``build`` is the installed version that its agent is; empty: it was not installed by the installer.
+    ``vacates_for``: why it asked for that itself; empty: it did not. The drain ends when it comes back without asking.
     """
 
     id: HostId
@@ -249,6 +252,7 @@ class Host:
     last_seen_at: float = 0.0
     drained: str = ""
     vacate_at: float = 0.0
+    vacates_for: str = ""
     queues: bool = False
     build: str = ""
 

@@ -18,11 +18,10 @@ from coordinator.core.changes import (
     RolloutUpdated,
 )
 from coordinator.core.costs import LedgerEntry
-from coordinator.core.leases import lease_deadline
+from coordinator.core.leases import lease_deadline, probe_deadline
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node
 from coordinator.core.placement import HOLD
 from coordinator.core.rollout import HostUpgrade, Rollout
-from coordinator.core.sessions import probe_deadline
 from coordinator.core.state import State, Timing
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any
 
 from coordinator.core import copies, nearness, preparing, startup, utilization
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
-    HostRemoved,
     HostSeen,
     HostSilent,
     HostUpdated,
@@ -29,7 +29,7 @@ from coordinator.core.events import (
     SessionOpened,
 )
 from coordinator.core.ids import HostId, host_id
-from coordinator.core.leases import lease_deadline, lost_status, renew_lease, vacate_deadline
+from coordinator.core.leases import forget, lease_deadline, lost_status, probe_deadline, renew_lease, vacate_deadline
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
 from coordinator.core.rendezvous import on_prepared
@@ -39,11 +39,8 @@ from coordinator.core.turn import Turn
 
 # Hosts that one host is asked to probe in one order.
 MAX_PROBE_TARGETS = 256
-
-
-def probe_deadline(host: HostId) -> str:
-    """The key of the deadline at which the host probes its peers again."""
-    return f"probe:{host}"
+# An ephemeral host that has joined is forgotten if its agent does not call within so long.
+FIRST_CALL_SECONDS = 600.0
 
 
 def find_host(state: State, ref: str) -> Host:
@@ -72,7 +69,14 @@ def on_joined(turn: Turn, event: HostJoined) -> Host:
         machine_id=event.machine_id,
     )
     turn.record(HostUpdated(host))
+    await_ephemeral(turn, host)
     return host
+
+
+def await_ephemeral(turn: Turn, host: Host) -> None:
+    """A host that is only here for a while, and has never called, is waited for so long."""
+    if host.facts.ephemeral and host.hardware is None:
+        turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + FIRST_CALL_SECONDS))
 
 
 def on_removal(turn: Turn, event: RemovalRequested) -> Host:
@@ -81,12 +85,8 @@ def on_removal(turn: Turn, event: RemovalRequested) -> Host:
     if event.gone:
         _end_all(turn, host, event.user)
     elif turn.state.usage[host.id].allocations:
-        raise Conflict(_still_runs(turn.state, host))
-    turn.record(DeadlineSet(lease_deadline(host.id), None))
-    turn.record(DeadlineSet(vacate_deadline(host.id), None))
-    turn.record(DeadlineSet(probe_deadline(host.id), None))
-    turn.record(HostRemoved(host.id))
-    turn.effect(SessionSuperseded(host.id, None))
+        raise Conflict(_not_yet(turn.state, host))
+    forget(turn, host.id)
     return host
 
 
@@ -101,9 +101,14 @@ def _end_all(turn: Turn, host: Host, user: str) -> None:
         on_end(turn, allocation, lost_status(turn, allocation, f"host {host.name} is gone for good, says {user}"))
 
 
-def _still_runs(state: State, host: Host) -> str:
+def still_runs(state: State, host: Host) -> str:
+    """The names of the jobs that hold something on the host."""
     jobs = sorted({state.jobs[state.allocations[a].job_id].name for a in state.usage[host.id].allocations})
-    names = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+    return ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+
+
+def _not_yet(state: State, host: Host) -> str:
+    names = still_runs(state, host)
     if host.state is HostState.ONLINE:
         return f"host {host.name!r} still runs {names}; have it go: coordinator host drain {host.name}"
     return (
@@ -132,17 +137,26 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
         drained=event.drained,
         queues=event.queues,
         build=event.build,
+        **_back(known, event),
         epoch=known.epoch + 1,
         state=HostState.ONLINE,
         last_seen_at=turn.at.wall,
     )
     turn.record(HostUpdated(host))
     turn.record(HostSilent(host.id, None))
+    if not host.vacate_at:
+        turn.record(DeadlineSet(vacate_deadline(host.id), None))
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
     _probe_what_is_new(turn, host)
     nearness.on_online(turn, host)
     return host
+
+
+def _back(known: Host, event: SessionOpened) -> dict[str, Any]:
+    """A host that asked for its own drain, and now comes without asking, is to get work again."""
+    ended = bool(known.vacates_for) and not event.leaving
+    return {"cordoned": False, "vacate_at": 0.0, "vacates_for": ""} if ended else {}
 
 
 def _merged(known: HostFacts, said: HostFacts) -> HostFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from coordinator.access.ca import Authority
 from coordinator.archives import ArchiveStore
 from coordinator.core.desired import Desired, desired_of
 from coordinator.core.errors import Conflict, HostForgotten, NotFound
-from coordinator.core.events import HostReported, SessionOpened
+from coordinator.core.events import HostLeft, HostReported, SessionOpened, VacateAsked
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
@@ -32,6 +32,7 @@ from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
 from coordinator.rpc.health import evidence_from_proto
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.identity import calling_host_id
+from coordinator.rpc.limits import check_drain_seconds, one_line
 from coordinator.rpc.orders import (
     SpecCache,
     all_probes,
@@ -85,6 +86,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             drained=why_drained,
             queues=request.queues,
             build=request.build,
+            leaving=request.leaving,
         )
         host: Host = await self._parts.engine.post(opened)
         where = f"{request.hardware.hostname} ({context.peer()})"
@@ -236,6 +238,29 @@ class AgentService(pb_grpc.AgentServiceServicer):
         certificate = self._parts.authority.sign_host_csr(request.csr_pem, host_id, host.name, time.time(), life)
         log.info("certificate.renewed", host=host.name, id=host_id)
         return pb.RenewCertificateResponse(certificate_pem=certificate, ca_pem=self._parts.authority.certificate_pem)
+
+    async def Vacate(self, request: pb.VacateRequest, context: Any) -> pb.VacateResponse:
+        """The host's own drain."""
+        host_id = calling_host_id()
+        check_drain_seconds(request.after_seconds)
+        asked = VacateAsked(host_id, request.after_seconds, one_line(request.reason) or "it asked for it")
+        host: Host = await self._parts.engine.post(asked)
+        log.info("host.vacates", host=host.name, id=host_id, reason=asked.reason, seconds=request.after_seconds)
+        held = await self._parts.engine.read(lambda state: sorted(_held(state, host_id)))
+        return pb.VacateResponse(allocation_ids=held)
+
+    async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
+        """The host is forgotten."""
+        host_id = calling_host_id()
+        left = HostLeft(host_id, request.idle, one_line(request.reason) or "it left")
+        host: Host | None = await self._parts.engine.post(left)
+        if host is not None:
+            log.info("host.left", host=host.name, id=host_id, reason=left.reason)
+        return pb.LeaveResponse()
+
+
+def _held(state: State, host_id: HostId) -> Iterable[str]:
+    return state.usage[host_id].allocations if host_id in state.usage else ()
 
 
 def _known_outputs(state: State, host_id: HostId, ids: list[str]) -> set[str]:

@@ -157,6 +157,7 @@ def facts_to_proto(facts: model.HostFacts) -> pb.HostFacts:
         spot=facts.spot,
         instance_type=facts.instance_type,
         fleet=facts.fleet,
+        ephemeral=facts.ephemeral,
     )
 
 
@@ -171,6 +172,7 @@ def facts_from_proto(facts: pb.HostFacts) -> model.HostFacts:
         spot=facts.spot,
         instance_type=facts.instance_type,
         fleet=facts.fleet,
+        ephemeral=facts.ephemeral,
     )
 
 

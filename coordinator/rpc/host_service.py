@@ -11,7 +11,6 @@ from rallypoint.v1 import types_pb2
 from rallypoint.version import __version__
 
 from coordinator import snapshots
-from coordinator.core.errors import Invalid
 from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, UpgradeCancelRequested
 from coordinator.core.sessions import find_host
 from coordinator.core.state import State
@@ -20,10 +19,8 @@ from coordinator.own_wheel import OwnWheel
 from coordinator.rpc import upgrades
 from coordinator.rpc.convert import host_to_proto, network_to_proto
 from coordinator.rpc.identity import calling_user
+from coordinator.rpc.limits import check_drain_seconds
 from coordinator.views import HostView
-
-# A year: whoever means to drain a host ever has forgotten it by then.
-MAX_DRAIN_SECONDS = 366 * 86400.0
 
 
 class HostService(pb_grpc.HostServiceServicer):
@@ -56,8 +53,7 @@ class HostService(pb_grpc.HostServiceServicer):
 
     async def DrainHost(self, request: pb.DrainHostRequest, context: Any) -> pb.DrainHostResponse:
         """Let no new work in, and have what runs go."""
-        if not 0.0 <= request.after_seconds <= MAX_DRAIN_SECONDS:
-            raise Invalid(f"a drain may take 0 to {MAX_DRAIN_SECONDS:.0f} seconds, not {request.after_seconds:g}")
+        check_drain_seconds(request.after_seconds)
         await self._engine.post(DrainRequested(request.host, request.after_seconds))
         return pb.DrainHostResponse(host=await self._host(request.host))
 

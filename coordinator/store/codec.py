@@ -35,6 +35,7 @@ FACTS = Shape(
         "spot": PLAIN,
         "instance_type": PLAIN,
         "fleet": PLAIN,
+        "ephemeral": PLAIN,
     },
 )
 

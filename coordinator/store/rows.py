@@ -197,6 +197,7 @@ def host_row(host: Host) -> Values:
         host.drained,
         host.vacate_at,
         host.build,
+        host.vacates_for,
     )
 
 

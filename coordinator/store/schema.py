@@ -170,6 +170,7 @@ hosts = _table(
     _text("drained", default=""),
     _real("vacate_at", default="0"),
     _text("build", default=""),
+    _text("vacates_for", default=""),
 )
 
 join_tokens = _table(

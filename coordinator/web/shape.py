@@ -127,6 +127,7 @@ def _facts(facts: HostFacts) -> Json:
         "spot": facts.spot,
         "instance_type": facts.instance_type,
         "fleet": facts.fleet,
+        "ephemeral": facts.ephemeral,
     }
 
 

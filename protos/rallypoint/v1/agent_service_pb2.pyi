@@ -122,6 +122,7 @@ class OpenSessionRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     BUILD_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.str
     """"MAJOR.MINOR" of this protocol."""
     agent_version: _builtins.str
@@ -133,6 +134,8 @@ class OpenSessionRequest(_message.Message):
     """Which installed version runs: "VERSION-HASH" of its wheel. Empty: it was not installed by the installer, and can't
     upgrade itself.
     """
+    leaving: _builtins.bool
+    """The drain that the host asked for holds on."""
     @_builtins.property
     def hardware(self) -> _types_pb2.Hardware: ...
     @_builtins.property
@@ -152,10 +155,11 @@ class OpenSessionRequest(_message.Message):
         instance_id: _builtins.str = ...,
         queues: _builtins.bool = ...,
         build: _builtins.str = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "hardware", b"hardware", "peer", b"peer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "build", b"build", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "peer", b"peer", "protocol_version", b"protocol_version", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "build", b"build", "facts", b"facts", "hardware", b"hardware", "instance_id", b"instance_id", "leaving", b"leaving", "peer", b"peer", "protocol_version", b"protocol_version", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1202,3 +1206,89 @@ class FetchWheelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchWheelResponse: _TypeAlias = FetchWheelResponse  # noqa: Y015
+
+@_typing.final
+class VacateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    after_seconds: _builtins.float
+    """Seconds for which what runs goes on; 0: it goes at once."""
+    reason: _builtins.str
+    """Why, for people: "its provider takes it back"."""
+    def __init__(
+        self,
+        *,
+        after_seconds: _builtins.float = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seconds", b"after_seconds", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VacateRequest: _TypeAlias = VacateRequest  # noqa: Y015
+
+@_typing.final
+class VacateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOCATION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allocation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the coordinator still holds there."""
+
+    def __init__(
+        self,
+        *,
+        allocation_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_ids", b"allocation_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VacateResponse: _TypeAlias = VacateResponse  # noqa: Y015
+
+@_typing.final
+class LeaveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    idle: _builtins.bool
+    """Nothing runs there any more, and nothing will: what the coordinator still holds there is over and tried elsewhere.
+    Without it a host that holds anything is refused (CONFLICT).
+    """
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        idle: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveRequest: _TypeAlias = LeaveRequest  # noqa: Y015
+
+@_typing.final
+class LeaveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaveResponse: _TypeAlias = LeaveResponse  # noqa: Y015

@@ -65,6 +65,16 @@ class AgentServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.FromString,
                 _registered_method=True)
+        self.Vacate = channel.unary_unary(
+                '/rallypoint.v1.AgentService/Vacate',
+                request_serializer=rallypoint_dot_v1_dot_agent__service__pb2.VacateRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.VacateResponse.FromString,
+                _registered_method=True)
+        self.Leave = channel.unary_unary(
+                '/rallypoint.v1.AgentService/Leave',
+                request_serializer=rallypoint_dot_v1_dot_agent__service__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.LeaveResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -113,6 +123,21 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Vacate(self, request, context):
+        """The host asks for its own drain: no new work, and what runs there goes elsewhere. Its next session that is not
+        `leaving` ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Leave(self, request, context):
+        """The host leaves its cluster: it is forgotten, and its certificate is refused from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +170,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.FetchWheel,
                     request_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.SerializeToString,
+            ),
+            'Vacate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Vacate,
+                    request_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.VacateRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_agent__service__pb2.VacateResponse.SerializeToString,
+            ),
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=rallypoint_dot_v1_dot_agent__service__pb2.LeaveRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_agent__service__pb2.LeaveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +345,60 @@ class AgentService:
             '/rallypoint.v1.AgentService/FetchWheel',
             rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelRequest.SerializeToString,
             rallypoint_dot_v1_dot_agent__service__pb2.FetchWheelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Vacate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.AgentService/Vacate',
+            rallypoint_dot_v1_dot_agent__service__pb2.VacateRequest.SerializeToString,
+            rallypoint_dot_v1_dot_agent__service__pb2.VacateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.AgentService/Leave',
+            rallypoint_dot_v1_dot_agent__service__pb2.LeaveRequest.SerializeToString,
+            rallypoint_dot_v1_dot_agent__service__pb2.LeaveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,12 @@ class AgentServiceStub:
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]
     FetchWheel: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.FetchWheelRequest, _agent_service_pb2.FetchWheelResponse]
     """Fetches the wheel that an UpgradeOrder names, by its hash."""
+    Vacate: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.VacateRequest, _agent_service_pb2.VacateResponse]
+    """The host asks for its own drain: no new work, and what runs there goes elsewhere. Its next session that is not
+    `leaving` ends it.
+    """
+    Leave: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.LeaveRequest, _agent_service_pb2.LeaveResponse]
+    """The host leaves its cluster: it is forgotten, and its certificate is refused from then on."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -65,6 +71,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RenewCertificateRequest, _agent_service_pb2.RenewCertificateResponse]  # type: ignore[assignment]
     FetchWheel: _aio.UnaryStreamMultiCallable[_agent_service_pb2.FetchWheelRequest, _agent_service_pb2.FetchWheelResponse]  # type: ignore[assignment]
     """Fetches the wheel that an UpgradeOrder names, by its hash."""
+    Vacate: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.VacateRequest, _agent_service_pb2.VacateResponse]  # type: ignore[assignment]
+    """The host asks for its own drain: no new work, and what runs there goes elsewhere. Its next session that is not
+    `leaving` ends it.
+    """
+    Leave: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.LeaveRequest, _agent_service_pb2.LeaveResponse]  # type: ignore[assignment]
+    """The host leaves its cluster: it is forgotten, and its certificate is refused from then on."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every call needs the host's certificate (mutual TLS)."""
@@ -117,5 +129,23 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.FetchWheelResponse], _abc.AsyncIterator[_agent_service_pb2.FetchWheelResponse]]:
         """Fetches the wheel that an UpgradeOrder names, by its hash."""
+
+    @_abc_1.abstractmethod
+    def Vacate(
+        self,
+        request: _agent_service_pb2.VacateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.VacateResponse, _abc.Awaitable[_agent_service_pb2.VacateResponse]]:
+        """The host asks for its own drain: no new work, and what runs there goes elsewhere. Its next session that is not
+        `leaving` ends it.
+        """
+
+    @_abc_1.abstractmethod
+    def Leave(
+        self,
+        request: _agent_service_pb2.LeaveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.LeaveResponse, _abc.Awaitable[_agent_service_pb2.LeaveResponse]]:
+        """The host leaves its cluster: it is forgotten, and its certificate is refused from then on."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1622,6 +1622,7 @@ class HostFacts(_message.Message):
     SPOT_FIELD_NUMBER: _builtins.int
     INSTANCE_TYPE_FIELD_NUMBER: _builtins.int
     FLEET_FIELD_NUMBER: _builtins.int
+    EPHEMERAL_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     region: _builtins.str
     network: _builtins.str
@@ -1633,6 +1634,8 @@ class HostFacts(_message.Message):
     """The provider's name for this kind of machine ("p4d.24xlarge")."""
     fleet: _builtins.str
     """The owner's name for a set of machines."""
+    ephemeral: _builtins.bool
+    """The host leaves the list by itself when it goes, or when its lease has ended."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -1646,10 +1649,11 @@ class HostFacts(_message.Message):
         spot: _builtins.bool = ...,
         instance_type: _builtins.str = ...,
         fleet: _builtins.str = ...,
+        ephemeral: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "price_per_hour", b"price_per_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "fleet", b"fleet", "instance_type", b"instance_type", "labels", b"labels", "network", b"network", "price_per_hour", b"price_per_hour", "region", b"region", "spot", b"spot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "backend", b"backend", "ephemeral", b"ephemeral", "fleet", b"fleet", "instance_type", b"instance_type", "labels", b"labels", "network", b"network", "price_per_hour", b"price_per_hour", "region", b"region", "spot", b"spot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015

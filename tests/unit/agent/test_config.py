@@ -27,9 +27,11 @@ def test_flags_go_before_environment_before_file_before_what_was_given_at_join(t
 
 
 def test_what_an_owner_states_becomes_facts(tmp_path: Path) -> None:
-    (tmp_path / "agent.toml").write_text('fleet = "night"\nprice = 2\n')
+    (tmp_path / "agent.toml").write_text('fleet = "night"\nephemeral = true\nprice = 2\n')
     stated = settings(tmp_path, {"instance_type": "p4d.24xlarge"}, spot="yes", network="a").facts
-    wanted = HostFacts("local", "local", "a", 2.0, {}, spot=True, instance_type="p4d.24xlarge", fleet="night")
+    wanted = HostFacts(
+        "local", "local", "a", 2.0, {}, spot=True, instance_type="p4d.24xlarge", fleet="night", ephemeral=True
+    )
     assert stated == wanted
 
 

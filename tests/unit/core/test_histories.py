@@ -9,7 +9,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from coordinator.core import fit, needs, placement, regroup
 from coordinator.core.errors import Refused
-from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, RetryRequested, StopRequested
+from coordinator.core.events import (
+    CordonRequested,
+    DrainRequested,
+    HostLeft,
+    RemovalRequested,
+    RetryRequested,
+    StopRequested,
+    VacateAsked,
+)
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
@@ -62,9 +70,9 @@ class Histories(RuleBasedStateMachine):
     def _join(self, cpus: int, gpus: int, network: str | None, backend: str = "a", price: float | None = 2.0) -> HostId:
         self.joined += 1
         name = f"host{self.joined}"
-        return self.world.add_host(
-            name, hardware(cpus, gpus, prefix=name), HostFacts(backend=backend, network=network, price_per_hour=price)
-        ).id
+        # Every third is only there for a while: forgotten when it is lost.
+        facts = HostFacts(backend=backend, network=network, price_per_hour=price, ephemeral=self.joined % 3 == 0)
+        return self.world.add_host(name, hardware(cpus, gpus, prefix=name), facts).id
 
     @rule(
         target=jobs,
@@ -172,6 +180,19 @@ class Histories(RuleBasedStateMachine):
     def drain(self, host: HostId, seconds: float) -> None:
         if host in self.world.state.hosts:
             self.world.post(DrainRequested(host, seconds))
+
+    @rule(host=hosts, seconds=st.sampled_from([0.0, 10.0]))
+    def vacate(self, host: HostId, seconds: float) -> None:
+        if host in self.world.state.hosts:
+            self.world.post(VacateAsked(host, seconds, "it was told to"))
+
+    @rule(host=hosts, idle=st.booleans())
+    def leave(self, host: HostId, idle: bool) -> None:
+        # Nobody in these histories sees what runs where but the core itself: a host that is idle is one that says so.
+        try:
+            self.world.post(HostLeft(host, idle, "it was told to"))
+        except Refused:
+            return
 
     @rule(host=hosts, cordoned=st.booleans())
     def cordon(self, host: HostId, cordoned: bool) -> None:

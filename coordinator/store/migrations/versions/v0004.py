@@ -1,4 +1,4 @@
-"""Upgrades of hosts, and which version each runs."""
+"""Upgrades of hosts, and which version each runs; why hosts asked for their own drain."""
 
 from __future__ import annotations
 
@@ -41,3 +41,4 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.Double(), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.add_column("hosts", sa.Column("vacates_for", sa.Text(), nullable=False, server_default=""))
