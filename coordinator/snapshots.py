@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, startup
+from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, preflight, startup
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
@@ -56,7 +56,8 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
     waits = explained and _waits(job, pending)
     if waits:
         return replace(found, reason=explain.summary(state, job))
-    reason = _joined(job.reason, startup.waiting(state, job), backends.waiting(state, job), absence.of_job(state, job))
+    now = (preflight.waiting(state, job), startup.waiting(state, job), backends.waiting(state, job))
+    reason = _joined(job.reason, *now, absence.of_job(state, job))
     return replace(found, reason=reason, spare_hosts=explain.spare_hosts(state, job))
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 
 from coordinator.core.costs import LedgerEntry
 from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.measuring import Measuring
 from coordinator.core.model import Allocation, Distance, Gang, Host, Job, Node, Reach
 from coordinator.core.rollout import HostUpgrade, Rollout
 
@@ -239,6 +240,13 @@ class GpusIdle:
     idle: Idle | None
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuringUpdated:
+    """Volatile: a prepared group measures. It is over when its gang moves on, or is no more."""
+
+    measuring: Measuring
+
+
 Durable = (
     JobCreated
     | JobUpdated
@@ -270,6 +278,7 @@ Volatile = (
     | TryDelayed
     | JobWithheld
     | GpusIdle
+    | MeasuringUpdated
 )
 Change = Durable | Volatile
 VOLATILE = (
@@ -285,4 +294,5 @@ VOLATILE = (
     TryDelayed,
     JobWithheld,
     GpusIdle,
+    MeasuringUpdated,
 )

@@ -193,6 +193,7 @@ def _rested(turn: Turn, name: str) -> None:
 
 _JOB_DEADLINES: dict[str, Callable[[Turn, Job], object]] = {
     "gang": rendezvous.on_deadline,
+    "preflight": rendezvous.on_preflight_deadline,
     "order": startup.on_deadline,
     "capacity": jobs.on_no_capacity,
     "budget": budgets.check,

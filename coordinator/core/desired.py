@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from coordinator.core import links
+from coordinator.core import links, preflight
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.model import Allocation, Group, Host, Job, Phase
 from coordinator.core.program import Program, program_of, resources_of
@@ -32,7 +32,8 @@ class GroupHost:
 class Desired:
     """A complete order. ``members`` only while preparing, ``group`` only once it is formed; never for ``any``.
 
-    ``program`` is what the node runs, if that is not just what the job says; only once it is to run.
+    ``program`` is what the node runs, if that is not just what the job says; only once it is to run. ``measures``: what
+    it is to measure while it is prepared; the members that ``group_hosts`` tell of are then those of that order.
     """
 
     allocation: Allocation
@@ -41,6 +42,7 @@ class Desired:
     group: Group | None = None
     group_hosts: tuple[GroupHost, ...] = ()
     program: Program | None = None
+    measures: preflight.Order | None = None
 
 
 def desired_of(state: State, allocation_id: AllocationId) -> Desired | None:
@@ -53,6 +55,12 @@ def desired_of(state: State, allocation_id: AllocationId) -> Desired | None:
     spare = is_spare(job.spec, allocation)
     if gang is None or (gang.generation != allocation.attempt and not spare):
         return Desired(allocation, job, program=_program(state, job, allocation, None))
+    measures = None if spare else preflight.order_for(state, allocation)
+    if measures is not None:
+        # Without the members: it has probed them, and of a large group they are many.
+        about = measures.group.members if measures.group is not None else (measures.peer,) if measures.peer else ()
+        told = tuple(_group_host(state, member.host_id) for member in about)
+        return Desired(allocation, job, group_hosts=told, measures=measures)
     if allocation.wanted is Phase.PREPARED:
         others = [state.allocations[a] for a in state.job_allocations[job.id] if a != allocation_id]
         members = [Member(state.hosts[o.host_id], o.rank) for o in others if o.host_id in state.hosts]

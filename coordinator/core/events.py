@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from coordinator.core.evidence import Evidence
 from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.measured import Answer
 from coordinator.core.model import Distance, EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
 from coordinator.core.rollout import Release, Step
 from coordinator.core.spec import JobSpec
@@ -175,7 +176,7 @@ class SessionOpened:
 class AllocationStatus:
     """What an agent saw of an allocation. ``exit_code`` is 128 + signal when a signal ended it.
 
-    ``ready``: the node has announced that it is.
+    ``ready``: the node has announced that it is. ``answer``: what it measured last, while it is prepared.
     """
 
     id: AllocationId
@@ -188,6 +189,7 @@ class AllocationStatus:
     log_bytes: int = 0
     master_port: int = 0
     ready: bool = False
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

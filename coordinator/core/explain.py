@@ -16,6 +16,7 @@ from coordinator.core import (
     network,
     placement,
     preempt,
+    preflight,
     regroup,
     score,
     spares,
@@ -196,6 +197,7 @@ def summary(state: State, job: Job) -> str:
         return waits.describe(state, job)
     further = (
         _links(state, job),
+        preflight.waiting(state, job),
         startup.waiting(state, job),
         backends.waiting(state, job),
         absence.of_job(state, job),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import fsum
 
-from coordinator.core import budgets, regroup, spares, startup, waits
+from coordinator.core import budgets, preflight, regroup, spares, startup, waits
 from coordinator.core.changes import Withheld
 from coordinator.core.ids import JobId
 from coordinator.core.leases import vacate_deadline
@@ -28,6 +28,7 @@ def check_invariants(state: State) -> None:
     _check_backlog(state)
     _check_nodes(state)
     _check_gangs(state)
+    _check_measuring(state)
     _check_jobs(state)
     _check_costs(state)
     _check_waits(state)
@@ -152,6 +153,16 @@ def _check_gangs(state: State) -> None:
             _require(len(members) > len(kept), f"gang of {job.id} has no live member")
         if not gang.retry or gang.phase in (GangPhase.PREPARING, GangPhase.RUNNING):
             _require(not kept, f"{kept} are kept for a generation that will not be")
+
+
+def _check_measuring(state: State) -> None:
+    for job_id, measuring in state.measuring.items():
+        gang, ranks = state.gangs.get(job_id), [rank for pair in measuring.pairs for rank in pair]
+        known = gang is not None and gang.phase is GangPhase.PREPARING
+        _require(known, f"{job_id} measures, but has no gang that prepares")
+        _require(len(set(ranks)) == len(ranks), f"a member of {job_id} is in two measurements at once: {ranks}")
+        _require(bool(measuring.awaited), f"{job_id} measures, but nobody is to answer")
+        _require(preflight.preflight_deadline(state.jobs[job_id]) in state.deadlines, f"{job_id} measures for ever")
 
 
 def _check_spares(job: Job, held: list[Allocation]) -> None:

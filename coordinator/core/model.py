@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from coordinator.core.evidence import Condition
 from coordinator.core.ids import AllocationId, HostId, JobId
+from coordinator.core.measured import PreflightReport
 from coordinator.core.spec import JobSpec
 
 
@@ -317,7 +318,7 @@ class Job:
     last generation, ``spares_taken`` numbers the spares that it ever held. ``spent`` is what its allocations cost that
     are free again, in USD; ``starts_at`` when its schedule has it start (0: none, or a user ended the series).
     ``retried_from`` is the generation after which a user had it tried again; ``preempted`` counts since then how often
-    a node, or the gang, made place for another job.
+    a node, or the gang, made place for another job. ``preflight`` is what its last group measured before it started.
     """
 
     id: JobId
@@ -344,6 +345,7 @@ class Job:
     starts_at: float = 0.0
     retried_from: int = 0
     preempted: int = 0
+    preflight: PreflightReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,9 @@ def _why_left(state: State, job: Job, old: HostId, own: Allocation | None, need:
     if host is None:
         return "that host was removed"
     if old in job.avoids:
-        return "that host failed"
+        measured = job.preflight
+        slow = measured is not None and measured.generation == job.generation and host.name in measured.blamed
+        return "that host is slow" if slow else "that host failed"
     return _unable(state, host, own, need) or "it does not reach the others, or is not reached"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
-from coordinator.core import network, startup
+from coordinator.core import network, preflight, startup, verdict
 from coordinator.core.changes import AllocationUpdated, DeadlineSet, GangUpdated, JobUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
+from coordinator.core.measured import Answer
 from coordinator.core.model import Allocation, Gang, GangPhase, Group, GroupMember, Job, Phase
 from coordinator.core.placement import gang_deadline
 from coordinator.core.regroup import avoiding
@@ -42,7 +44,56 @@ def on_prepared(turn: Turn, gang: Gang) -> None:
         names = ", ".join(state.hosts[host].name for host in unreached)
         lose_gang(turn, gang, f"rendezvous failed: no address on which every member reaches {names}", retry=True)
         return
-    _start(turn, gang, members, {host: address or "" for host, address in addresses.items()})
+    group = _group(gang, members, {host: address or "" for host, address in addresses.items()})
+    if job.spec.preflight is not None:
+        turn.record(DeadlineSet(gang_deadline(job), None))
+        if preflight.begin(turn, job, group):
+            return
+        _conclude(turn, gang, group)
+        return
+    _start(turn, gang, group)
+
+
+def on_repeated(turn: Turn, gang: Gang) -> None:
+    """A member that is known to be prepared says so again: its group may have been about to measure when the
+    coordinator ended. It begins anew once all members are in contact and have said whom they reach."""
+    state = turn.state
+    if gang.phase is GangPhase.PREPARING and gang.job_id not in state.measuring:
+        hosts = [member.host_id for member in members_of(state, gang)]
+        if all(state.reach.probed(source, target) for source, target in permutations(hosts, 2)):
+            on_prepared(turn, gang)
+
+
+def on_answer(turn: Turn, allocation: Allocation, answer: Answer) -> None:
+    """A member has measured."""
+    gang = turn.state.gangs.get(allocation.job_id)
+    if gang is not None and gang.generation == allocation.attempt and preflight.is_measuring(turn.state, gang):
+        group = turn.state.measuring[gang.job_id].group
+        if preflight.take(turn, allocation, answer):
+            _conclude(turn, gang, group)
+
+
+def on_preflight_deadline(turn: Turn, job: Job) -> None:
+    """The time of a step of measuring is over."""
+    gang = turn.state.gangs.get(job.id)
+    if gang is not None and preflight.is_measuring(turn.state, gang):
+        group = turn.state.measuring[job.id].group
+        if preflight.give_up(turn, job):
+            _conclude(turn, gang, group)
+
+
+def _conclude(turn: Turn, gang: Gang, group: Group) -> None:
+    """All is measured: start the group, or do with it what its job asks for where something is slow."""
+    job = turn.state.jobs[gang.job_id]
+    found = verdict.reach(turn, job, turn.state.measuring[job.id])
+    turn.record(JobUpdated(replace(job, preflight=found.report, reason=found.reason)))
+    if found.starts:
+        _start(turn, gang, group)
+        return
+    job = turn.state.jobs[gang.job_id]
+    if found.avoids:
+        turn.record(JobUpdated(avoiding(job, gang, *found.avoids)))
+    lose_gang(turn, gang, found.reason, retry=bool(found.avoids), exit_code=1)
 
 
 def on_deadline(turn: Turn, job: Job) -> None:
@@ -51,10 +102,19 @@ def on_deadline(turn: Turn, job: Job) -> None:
     if gang is None or gang.phase is not GangPhase.PREPARING:
         return
     late = [m for m in members_of(turn.state, gang) if m.observed is not Phase.PREPARED]
+    if not late:
+        late = _silent(turn.state, members_of(turn.state, gang))
     names = ", ".join(turn.state.hosts[m.host_id].name for m in late)
     turn.record(JobUpdated(avoiding(job, gang, *(m.host_id for m in late))))
     seconds = turn.state.timing.prepare
     lose_gang(turn, gang, f"rendezvous failed: {names} not prepared within {seconds:g} s", retry=True)
+
+
+def _silent(state: State, members: list[Allocation]) -> list[Allocation]:
+    """Of members that are prepared but were not told to measure, since the coordinator was restarted: those that have
+    not said again whom they reach."""
+    hosts = [member.host_id for member in members]
+    return [m for m in members if any(not state.reach.probed(m.host_id, h) for h in hosts if h != m.host_id)]
 
 
 def _failed_probe(state: State, members: list[Allocation]) -> str | None:
@@ -69,9 +129,9 @@ def _failed_probe(state: State, members: list[Allocation]) -> str | None:
     return None
 
 
-def _start(turn: Turn, gang: Gang, members: list[Allocation], addresses: dict[HostId, str]) -> None:
+def _group(gang: Gang, members: list[Allocation], addresses: dict[HostId, str]) -> Group:
     master = members[0]
-    group = Group(
+    return Group(
         generation=gang.generation,
         master_address=addresses[master.host_id],
         master_port=master.master_port,
@@ -79,7 +139,13 @@ def _start(turn: Turn, gang: Gang, members: list[Allocation], addresses: dict[Ho
             GroupMember(m.rank, m.host_id, addresses[m.host_id], max(1, len(m.gpus)), len(m.gpus)) for m in members
         ),
     )
-    job = turn.state.jobs[gang.job_id]
+
+
+def _start(turn: Turn, gang: Gang, group: Group) -> None:
+    job, members = turn.state.jobs[gang.job_id], members_of(turn.state, gang)
+    # The one that is held now: an agent may have been restarted while the group measured.
+    group = replace(group, master_port=members[0].master_port)
+    addresses = {member.host_id: member.address for member in group.members}
     turn.record(DeadlineSet(gang_deadline(job), None))
     turn.record(GangUpdated(replace(gang, phase=GangPhase.RUNNING, group=group)))
     later = startup.later_ranks(job.spec)

@@ -32,7 +32,7 @@ from coordinator.core.ids import HostId, host_id
 from coordinator.core.leases import forget, lease_deadline, lost_status, probe_deadline, renew_lease, vacate_deadline
 from coordinator.core.lifecycle import OBSERVED_ORDER
 from coordinator.core.model import Allocation, Gang, Host, HostFacts, HostState, JobState, NodeState, Phase
-from coordinator.core.rendezvous import on_prepared
+from coordinator.core.rendezvous import on_answer, on_prepared, on_repeated
 from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
@@ -234,6 +234,7 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
         turn.record(AllocationUpdated(allocation))
         startup.go_on(turn, state.jobs[allocation.job_id])
     if OBSERVED_ORDER[status.phase] <= OBSERVED_ORDER[allocation.observed]:
+        _prepared_still(turn, allocation, status)
         return
     spare = is_spare(state.jobs[allocation.job_id].spec, allocation)
     if spare and OBSERVED_ORDER[status.phase] > OBSERVED_ORDER[Phase.PREPARED]:
@@ -253,6 +254,19 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
             on_prepared(turn, gang)
     elif status.phase is Phase.RUNNING:
         _running(turn, seen)
+
+
+def _prepared_still(turn: Turn, allocation: Allocation, status: AllocationStatus) -> None:
+    """It waits for its group, which may be about to measure; an agent that was restarted holds another port."""
+    prepared = status.phase is Phase.PREPARED is allocation.observed
+    gang = _gang_of(turn.state, allocation) if prepared else None
+    if gang is None or turn.state.jobs[allocation.job_id].spec.preflight is None:
+        return
+    if status.master_port and status.master_port != allocation.master_port:
+        turn.record(AllocationUpdated(replace(allocation, master_port=status.master_port)))
+    if status.answer is not None:
+        on_answer(turn, allocation, status.answer)
+    on_repeated(turn, turn.state.gangs[allocation.job_id])
 
 
 def _held_up(turn: Turn, allocation: Allocation, reason: str) -> None:

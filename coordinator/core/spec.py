@@ -243,6 +243,34 @@ class UtilizationPolicy:
     window: float
 
 
+class PreflightKind(Enum):
+    """What is measured of a group before it starts: the network alone, or also GPUs and an all-reduce over torch."""
+
+    NETWORK = "network"
+    COLLECTIVES = "collectives"
+
+
+class OnSlow(Enum):
+    """What becomes of a group in which something is slow: the job fails, it starts all the same, or it is formed anew
+    without the host."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightPolicy:
+    """``min_bandwidth`` in bits a second and ``max_latency`` in seconds hold for every pair (None: only what is far
+    from the rest is slow); ``seconds`` is how long each pair sends in each direction."""
+
+    kind: PreflightKind = PreflightKind.NETWORK
+    min_bandwidth: float | None = None
+    max_latency: float | None = None
+    seconds: float = 1.0
+    on_slow: OnSlow = OnSlow.REPLACE
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryAuth:
     """Who fetches a job's image. The password is in no text that is made of this."""
@@ -262,7 +290,8 @@ class JobSpec:
     hosts should be close to. With ``variants`` or ``groups``, ``resources`` are not used: each has its own. ``matrix``
     gives each ``any`` node its values, and at most ``max_running`` nodes hold hosts at once. ``schedule`` is a cron
     expression in UTC, ``budget`` in USD. ``user`` is whom its nodes run as (a name, a user id, either with ``:`` and a
-    group), where their hosts allow it; None: whom each host chooses.
+    group), where their hosts allow it; None: whom each host chooses. ``preflight``: what is measured before a
+    ``cluster`` job starts.
 
     With ``image`` nodes run in containers; ``entrypoint`` then goes before ``commands``, each of which is one argument.
     ``python`` is a version like ``3.12``, of which each node gets an environment of its own.
@@ -308,6 +337,7 @@ class JobSpec:
     privileged: bool = False
     python: str | None = None
     user: str | None = None
+    preflight: PreflightPolicy | None = None
 
     def brief(self) -> JobSpec:
         """The same without a long matrix, for those who look at many jobs, or at one again and again."""

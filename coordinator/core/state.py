@@ -36,6 +36,7 @@ from coordinator.core.changes import (
     JobForgotten,
     JobUpdated,
     JobWithheld,
+    MeasuringUpdated,
     NodeUpdated,
     NumbersSkipped,
     ReachSeen,
@@ -50,6 +51,7 @@ from coordinator.core.distances import DistanceMap
 from coordinator.core.fairness import Shares
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.links import Link, link_of
+from coordinator.core.measuring import Measuring
 from coordinator.core.model import Allocation, Gang, GangPhase, Host, Instant, Job, JobState, Node, NodeState
 from coordinator.core.pace import UNKNOWN, Means
 from coordinator.core.planning import Planning
@@ -142,6 +144,8 @@ class State:
         self.touched: dict[JobId, int] = {}
         # Allocations whose GPUs do nothing: see utilization.
         self.idle: dict[AllocationId, Idle] = {}
+        # Groups that measure before they start.
+        self.measuring: dict[JobId, Measuring] = {}
         # Jobs that are not to be placed yet, and those that ended or were withheld since starts.follow last looked.
         self.withheld: dict[JobId, Withheld] = {}
         self.to_follow: set[JobId] = set()
@@ -427,16 +431,23 @@ class State:
         else:
             self.idle[change.allocation_id] = change.idle
 
+    def _measuring_updated(self, change: MeasuringUpdated) -> None:
+        self.measuring[change.measuring.job_id] = change.measuring
+        self.touched[change.measuring.job_id] = self.version
+
     def _gang_updated(self, change: GangUpdated) -> None:
         gang = change.gang
         old = self.gangs.get(gang.job_id)
         if old is not None:
             lifecycle.check_gang(old.phase, gang.phase)
         self.gangs[gang.job_id] = gang
+        if gang.phase is not GangPhase.PREPARING:
+            self.measuring.pop(gang.job_id, None)
         self._queue(gang.job_id)
 
     def _gang_dissolved(self, change: GangDissolved) -> None:
         del self.gangs[change.job_id]
+        self.measuring.pop(change.job_id, None)
         self._queue(change.job_id)
 
     def _host_updated(self, change: HostUpdated) -> None:
@@ -594,6 +605,7 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     DistancesAsked: State._distances_asked,
     DistanceSeen: State._distance_seen,
     DistancesLate: State._distances_late,
+    MeasuringUpdated: State._measuring_updated,
     DistancesDropped: State._distances_dropped,
     RoundTripSeen: State._round_trip_seen,
     DeadlineSet: State._deadline_set,

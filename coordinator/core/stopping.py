@@ -9,6 +9,7 @@ from coordinator.core.effects import DesiredChanged
 from coordinator.core.expected import DEFAULT_STOP_GRACE
 from coordinator.core.model import Allocation, Gang, GangPhase, Job, NodeState, Phase
 from coordinator.core.placement import gang_deadline
+from coordinator.core.preflight import preflight_deadline
 from coordinator.core.regroup import dissolve, is_kept
 from coordinator.core.spares import is_spare, let_go
 from coordinator.core.turn import Turn
@@ -83,6 +84,8 @@ def abort_gang(turn: Turn, gang: Gang, stop: Stop, *, retry: bool, exit_code: in
             turn.record(GangUpdated(replace(gang, retry=False, reason=reason, exit_code=exit_code)))
     else:
         turn.record(DeadlineSet(gang_deadline(job), None))
+        if job.spec.preflight is not None:
+            turn.record(DeadlineSet(preflight_deadline(job), None))
         turn.record(
             GangUpdated(replace(gang, phase=GangPhase.STOPPING, reason=reason, retry=retry, exit_code=exit_code))
         )

@@ -1,4 +1,4 @@
-"""How times and amounts of money are written for people."""
+"""How times, amounts of money and speeds are written for people."""
 
 from __future__ import annotations
 
@@ -19,3 +19,21 @@ def format_duration(seconds: float) -> str:
 def usd(amount: float) -> str:
     """``50.02 USD``; small amounts with as many digits as they need."""
     return f"{amount:.2f} USD" if amount == 0 or abs(amount) >= 0.1 else f"{amount:.2g} USD"
+
+
+def bits(rate: float) -> str:
+    """``9.4 Gbit/s``, from bits a second."""
+    for unit, name in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if rate >= unit:
+            return f"{rate / unit:.3g} {name}"
+    return f"{rate:.3g} bit/s"
+
+
+def floating(rate: float) -> str:
+    """``640 TFLOP/s``, from floating-point operations a second."""
+    return f"{rate / 1e12:.3g} TFLOP/s" if rate >= 1e11 else f"{rate / 1e9:.3g} GFLOP/s"
+
+
+def milliseconds(seconds: float) -> str:
+    """``0.21 ms``."""
+    return f"{seconds * 1000:.3g} ms"

@@ -17,6 +17,7 @@ from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
 from coordinator.rpc.convert_policy import limits_from_proto, limits_to_proto, users_from_proto, users_to_proto
 from coordinator.rpc.health import conditions_from_proto, conditions_to_proto
+from coordinator.rpc.measured import report_to_proto
 from coordinator.rpc.runtimes import containers_from_proto, containers_to_proto
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.wire import spec_to_pb
@@ -63,6 +64,7 @@ def job_to_proto(view: JobView) -> pb.Job:
         starts_at=job.starts_at,
         spent=view.spent,
         price_per_hour=view.price_per_hour,
+        preflight=None if job.preflight is None else report_to_proto(job.preflight),
     )
 
 

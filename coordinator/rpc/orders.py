@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rallypoint.v1 import agent_service_pb2 as pb
@@ -10,12 +10,14 @@ from rallypoint.v1 import types_pb2
 
 from coordinator.core import model
 from coordinator.core.backlog import PATIENCE
-from coordinator.core.desired import Desired
+from coordinator.core.desired import Desired, GroupHost
 from coordinator.core.events import AllocationStatus, UpgradeProgress
 from coordinator.core.ids import AllocationId, HostId
+from coordinator.core.preflight import Order
 from coordinator.core.program import Program
 from coordinator.core.rollout import Step
 from coordinator.core.upgrades import UpgradeOrder
+from coordinator.rpc.measured import answer_from_proto
 from coordinator.wire import spec_to_pb
 
 _PHASE = {
@@ -120,7 +122,9 @@ def desired_to_proto(desired: Desired, specs: SpecCache, whole: bool = True) -> 
         behind_seconds=PATIENCE if allocation.behind else 0.0,
     )
     if desired.group is not None:
-        message.group.CopyFrom(_group_to_proto(desired))
+        message.group.CopyFrom(_group_to_proto(desired.group, desired.group_hosts))
+    if desired.measures is not None:
+        message.preflight.CopyFrom(_measures_to_proto(desired.measures, desired.group_hosts))
     if desired.program is not None:
         message.program.CopyFrom(_program_to_proto(desired.program))
     return message
@@ -142,21 +146,32 @@ def member_to_proto(host: model.Host, rank: int = 0) -> pb.GangMember:
     return pb.GangMember(host_id=host.id, host_name=host.name, rank=rank, endpoint=endpoint)
 
 
-def _group_to_proto(desired: Desired) -> pb.Group:
-    group = desired.group
-    assert group is not None
-    members = [
-        pb.GroupMember(
-            rank=member.rank,
-            host_id=member.host_id,
-            host_name=host.name,
-            address=member.address,
-            peer_port=host.peer_port,
-            slots=member.slots,
-            gpus=member.gpus,
-        )
-        for member, host in zip(group.members, desired.group_hosts, strict=True)
-    ]
+def _measures_to_proto(order: Order, hosts: Sequence[GroupHost]) -> pb.PreflightOrder:
+    return pb.PreflightOrder(
+        number=order.number,
+        kind=types_pb2.PreflightKind.Value(f"PREFLIGHT_KIND_{order.kind.name}"),
+        seconds=order.seconds,
+        address=order.address,
+        calls=order.calls,
+        peer=None if order.peer is None else _group_member_to_proto(order.peer, hosts[0]),
+        group=None if order.group is None else _group_to_proto(order.group, hosts),
+    )
+
+
+def _group_member_to_proto(member: model.GroupMember, host: GroupHost) -> pb.GroupMember:
+    return pb.GroupMember(
+        rank=member.rank,
+        host_id=member.host_id,
+        host_name=host.name,
+        address=member.address,
+        peer_port=host.peer_port,
+        slots=member.slots,
+        gpus=member.gpus,
+    )
+
+
+def _group_to_proto(group: model.Group, hosts: Sequence[GroupHost]) -> pb.Group:
+    members = [_group_member_to_proto(member, host) for member, host in zip(group.members, hosts, strict=True)]
     return pb.Group(
         generation=group.generation,
         master_address=group.master_address,
@@ -191,6 +206,7 @@ def _status(message: pb.AllocationStatus, wall: float) -> AllocationStatus:
         log_bytes=message.log_bytes,
         master_port=message.master_port,
         ready=message.ready,
+        answer=answer_from_proto(message.preflight) if message.HasField("preflight") else None,
     )
 
 

@@ -76,6 +76,7 @@ def job_spec(fields: TaskFields, parts: Parts) -> JobSpec:
         privileged=fields.privileged,
         python=fields.python,
         user=fields.user,
+        preflight=fields.preflight.policy() if fields.preflight is not None else None,
     )
 
 

@@ -27,6 +27,7 @@ from coordinator.spec.model_choice import Group, UtilizationPolicy, Variant, par
 from coordinator.spec.model_container import Entrypoint, Image, Python, RegistryAuth
 from coordinator.spec.model_failures import OnDisconnect, Retry, parse_on_disconnect, parse_retry
 from coordinator.spec.model_many import After, Array, parse_after, parse_array, parse_max_running, parse_schedule
+from coordinator.spec.model_preflight import Preflight, parse_preflight
 from coordinator.spec.model_program import Commands, parse_working_dir
 from coordinator.spec.model_resources import Resources
 from coordinator.spec.problems import Wrong
@@ -82,6 +83,7 @@ class TaskFields(Fields):
     variants: Annotated[tuple[Variant, ...], BeforeValidator(listed("variants"))] = ()
     groups: Annotated[tuple[Group, ...], BeforeValidator(listed("groups"))] = ()
     startup_order: Annotated[StartupOrder, PlainValidator(choice("startup_order", StartupOrder))] = StartupOrder.ANY
+    preflight: Annotated[Preflight | None, BeforeValidator(parse_preflight)] = None
 
     # Which hosts.
     backends: Annotated[Names, PlainValidator(names("a backend"))] = ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from coordinator.core import cron
 from coordinator.core.matrix import Matrix, MatrixSource
-from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, StartupOrder, UtilizationPolicy
+from coordinator.core.spec import JobSpec, OnNodeFailure, Placement, PreflightPolicy, StartupOrder, UtilizationPolicy
 from coordinator.spec.container import misplaced
 from coordinator.spec.problems import Wrong, nearest
 
@@ -105,6 +105,9 @@ def _misplaced_any(spec: JobSpec) -> list[tuple[str, str]]:
     if spec.startup_order is not StartupOrder.ANY:
         text = "startup_order is for placement 'cluster'; 'any' nodes start whenever a host has room; remove it"
         wrong.append(("startup_order", text))
+    if spec.preflight is not None:
+        text = "preflight is for placement 'cluster'; 'any' nodes never talk to each other; remove it"
+        wrong.append(("preflight", text))
     return wrong
 
 
@@ -189,6 +192,18 @@ def check_utilization(policy: UtilizationPolicy) -> UtilizationPolicy:
         raise Wrong(f"min_gpu_utilization {policy.min_gpu_percent:g} is not a share; it goes from 1 to 100 percent")
     if not 60 <= policy.window <= 7 * 86400:
         raise Wrong(f"time_window {policy.window:g} s can't be used; it goes from 1m to 7d; choose another")
+    return policy
+
+
+def check_preflight(policy: PreflightPolicy) -> PreflightPolicy:
+    """Measurements that can be made. Raises ``Wrong``."""
+    if not 0.1 <= policy.seconds <= 60:
+        raise Wrong(f"preflight for {policy.seconds:g} s can't be made; seconds goes from 0.1 to 60; choose another")
+    if policy.min_bandwidth is not None and not 1e3 <= policy.min_bandwidth <= 1e14:
+        text = f"min_bandwidth of {policy.min_bandwidth:g} bit/s can't be asked for; it goes from 1 kbps to 100 Tbps"
+        raise Wrong(f"{text}; write for example 10Gbps")
+    if policy.max_latency is not None and not 1e-6 <= policy.max_latency <= 60:
+        raise Wrong(f"max_latency of {policy.max_latency:g} s can't be asked for; it goes from 1us to 60s")
     return policy
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from coordinator.spec import model, model_choice, model_container, model_failures, model_many, model_resources
+from coordinator.spec import (
+    model,
+    model_choice,
+    model_container,
+    model_failures,
+    model_many,
+    model_preflight,
+    model_resources,
+)
 from coordinator.spec.problems import ValuePath, nearest
 from coordinator.spec.unsupported import DSTACK_FIELDS
 
@@ -20,6 +28,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "on_disconnect": model_failures.OnDisconnect,
     "registry_auth": model_container.RegistryAuth,
     "utilization_policy": model_choice.UtilizationPolicy,
+    "preflight": model_preflight.Preflight,
     "after": model_many.After,
     "variants": model_choice.Variant,
     "groups": model_choice.Group,

@@ -76,7 +76,7 @@ class Store(Protocol):
         """Make all ``changes`` durable, in their order, or none of them.
 
         ``JobCreated`` and ``AllocationReserved`` carry ids that were never used before. ``JobUpdated`` carries the job
-        as it was created but for its progress (state to preempted), so that the specification is not written again;
+        as it was created but for its progress (state to preflight), so that the specification is not written again;
         it changes nothing when the job is not stored. Any other record is stored when first carried, and removing one
         that is not there is harmless. Raises StoreFull when the disk is: try again later; TypeError for a change that
         is not durable.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from coordinator.core.evidence import Condition, Sign
+from coordinator.core.measured import Device, Link, PreflightReport
 from coordinator.core.model import (
     Containers,
     Disk,
@@ -119,6 +120,25 @@ PEER = Shape(PeerEndpoint, {"addresses": TUPLE, "port": PLAIN})
 
 _MEMBER = Shape(GroupMember, {"rank": PLAIN, "host_id": PLAIN, "address": PLAIN, "slots": PLAIN, "gpus": PLAIN})
 GROUP = Shape(Group, {"generation": PLAIN, "master_address": PLAIN, "master_port": PLAIN, "members": _MEMBER.many})
+
+_LINK = Shape(Link, {"source": PLAIN, "target": PLAIN, "bandwidth": PLAIN, "latency": PLAIN, "problem": PLAIN})
+_DEVICE = Shape(Device, {"host": PLAIN, "gpu": PLAIN, "name": PLAIN, "flops": PLAIN})
+PREFLIGHT = Shape(
+    PreflightReport,
+    {
+        "generation": PLAIN,
+        "ended_at": PLAIN,
+        "slow": TUPLE,
+        "blamed": TUPLE,
+        "notes": TUPLE,
+        "bandwidth": PLAIN,
+        "latency": PLAIN,
+        "all_reduce": PLAIN,
+        "links": _LINK.many,
+        "devices": _DEVICE.many,
+        "replaced": PLAIN,
+    },
+)
 
 
 def texts_to_column(texts: tuple[str, ...]) -> str:

@@ -26,6 +26,7 @@ from coordinator.store.codec import (
     GROUP,
     HARDWARE,
     PEER,
+    PREFLIGHT,
     map_from_column,
     map_to_column,
     texts_from_column,
@@ -62,6 +63,7 @@ def job_progress(job: Job) -> Values:
         job.starts_at,
         job.retried_from,
         job.preempted,
+        None if job.preflight is None else PREFLIGHT.dumps(job.preflight),
     )
 
 
@@ -72,6 +74,7 @@ def read_job(row: Any) -> Job:
         "spec": SPEC.loads(row["spec"]),
         "state": JobState(row["state"]),
         "avoids": texts_from_column(row["avoids"]),
+        "preflight": None if row["preflight"] is None else PREFLIGHT.loads(row["preflight"]),
     }
     return Job(**values)
 

@@ -85,6 +85,7 @@ jobs = _table(
     _real("starts_at", default="0"),
     _int("retried_from", default="0"),
     _int("preempted", default="0"),
+    _text("preflight", nullable=True),
 )
 
 nodes = _table(

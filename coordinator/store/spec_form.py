@@ -14,8 +14,11 @@ from coordinator.core.spec import (
     NodeGroup,
     OnDisconnect,
     OnNodeFailure,
+    OnSlow,
     Optimize,
     Placement,
+    PreflightKind,
+    PreflightPolicy,
     Range,
     RegistryAuth,
     Resources,
@@ -111,6 +114,16 @@ _MATRIX = Shape(
 
 _DEPENDENCY = Shape(Dependency, {"job": PLAIN, "when": choice(AfterWhen)})
 _UTILIZATION = Shape(UtilizationPolicy, {"min_gpu_percent": PLAIN, "window": PLAIN})
+_PREFLIGHT = Shape(
+    PreflightPolicy,
+    {
+        "kind": choice(PreflightKind),
+        "min_bandwidth": PLAIN,
+        "max_latency": PLAIN,
+        "seconds": PLAIN,
+        "on_slow": choice(OnSlow),
+    },
+)
 
 _REGISTRY_AUTH = Shape(RegistryAuth, {"username": PLAIN, "password": PLAIN})
 
@@ -157,5 +170,6 @@ SPEC = Shape(
         "privileged": PLAIN,
         "python": PLAIN,
         "user": PLAIN,
+        "preflight": _PREFLIGHT.one,
     },
 )

@@ -34,6 +34,7 @@ _PROGRESS = (
     "starts_at",
     "retried_from",
     "preempted",
+    "preflight",
 )
 _MANY = (32, 8, 1)
 _RECORDS = (

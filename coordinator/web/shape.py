@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from coordinator.core.measured import PreflightReport
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, UserPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.web.spec_shape import Json, spec_shape, times_ten
@@ -68,6 +69,7 @@ def job(view: JobView) -> Json:
             "starts_at": record.starts_at,
             "spent": view.spent,
             "price_per_hour": view.price_per_hour,
+            "preflight": None if record.preflight is None else _preflight(record.preflight),
         }
     )
 
@@ -99,6 +101,33 @@ def node(view: NodeView) -> Json:
             "copies": [{**asdict(copy), "state": copy.state.value} for copy in view.copies],
         }
     )
+
+
+def _preflight(report: PreflightReport) -> Json:
+    return {
+        "generation": report.generation,
+        "ended_at": report.ended_at,
+        "slow": list(report.slow),
+        "blamed_hosts": list(report.blamed),
+        "notes": list(report.notes),
+        "bandwidth": report.bandwidth,
+        "round_trip_seconds": report.latency,
+        "all_reduce": report.all_reduce,
+        "links": [
+            {
+                "source_host": link.source,
+                "target_host": link.target,
+                "bandwidth": link.bandwidth,
+                "round_trip_seconds": link.latency,
+                "problem": link.problem,
+            }
+            for link in report.links
+        ],
+        "devices": [
+            {"host": each.host, "gpu_uuid": each.gpu, "name": each.name, "flops": each.flops} for each in report.devices
+        ],
+        "replaced": report.replaced,
+    }
 
 
 # Users' own words: an empty text is one there.

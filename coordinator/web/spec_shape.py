@@ -11,6 +11,7 @@ from coordinator.core.spec import (
     HostFilter,
     JobSpec,
     NodeGroup,
+    PreflightPolicy,
     Range,
     Resources,
     RetryPolicy,
@@ -68,6 +69,7 @@ def spec_shape(spec: JobSpec) -> Json:
         "privileged": spec.privileged,
         "python": spec.python,
         "user": spec.user,
+        "preflight": None if spec.preflight is None else _preflight(spec.preflight),
     }
 
 
@@ -117,6 +119,16 @@ def _matrix(matrix: Matrix) -> Json:
 
 def _utilization(policy: UtilizationPolicy) -> Json:
     return {"min_gpu_percent": policy.min_gpu_percent, "window_seconds": policy.window}
+
+
+def _preflight(policy: PreflightPolicy) -> Json:
+    return {
+        "kind": policy.kind.value,
+        "min_bandwidth": policy.min_bandwidth,
+        "max_latency_seconds": policy.max_latency,
+        "seconds": policy.seconds,
+        "on_slow": policy.on_slow.value,
+    }
 
 
 def _retry(policy: RetryPolicy) -> Json:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.core.matrix import Axis, Matrix, MatrixSource
-from coordinator.core.spec import AfterWhen, Dependency, UtilizationPolicy
+from coordinator.core.spec import AfterWhen, Dependency, OnSlow, PreflightKind, PreflightPolicy, UtilizationPolicy
 from coordinator.spec import rules
 from coordinator.spec.problems import Wrong
-from coordinator.wire.checks import known
+from coordinator.wire.checks import known, seconds
 
 _SOURCES = {each: pb.MatrixSource.Value(f"MATRIX_SOURCE_{each.name}") for each in MatrixSource}
+_KINDS = {each: pb.PreflightKind.Value(f"PREFLIGHT_KIND_{each.name}") for each in PreflightKind}
+_ON_SLOW = {each: pb.OnSlow.Value(f"ON_SLOW_{each.name}") for each in OnSlow}
 _WHEN = {each: pb.AfterWhen.Value(f"AFTER_WHEN_{each.name}") for each in AfterWhen}
 
 
@@ -79,3 +81,28 @@ def dependency_from_pb(message: pb.Dependency) -> Dependency:
 def utilization_from_pb(message: pb.UtilizationPolicy) -> UtilizationPolicy:
     """The policy in a message. Raises ``Wrong``."""
     return rules.check_utilization(UtilizationPolicy(message.min_gpu_percent, message.window_seconds))
+
+
+def preflight_to_pb(policy: PreflightPolicy) -> pb.PreflightPolicy:
+    """The message for what is measured before a group starts."""
+    return pb.PreflightPolicy(
+        kind=_KINDS[policy.kind],
+        min_bandwidth=policy.min_bandwidth,
+        max_latency_seconds=policy.max_latency,
+        seconds=policy.seconds,
+        on_slow=_ON_SLOW[policy.on_slow],
+    )
+
+
+def preflight_from_pb(message: pb.PreflightPolicy) -> PreflightPolicy:
+    """What is measured before a group starts. Raises ``Wrong``."""
+    default = PreflightPolicy()
+    lasts = seconds(message, "seconds", positive=True)
+    policy = PreflightPolicy(
+        kind=known("preflight", message.kind, _KINDS, default.kind),
+        min_bandwidth=message.min_bandwidth if message.HasField("min_bandwidth") else None,
+        max_latency=seconds(message, "max_latency_seconds", positive=True),
+        seconds=default.seconds if lasts is None else lasts,
+        on_slow=known("on_slow", message.on_slow, _ON_SLOW, default.on_slow),
+    )
+    return rules.check_preflight(policy)

@@ -43,6 +43,8 @@ from coordinator.wire.many import (
     dependency_to_pb,
     matrix_from_pb,
     matrix_to_pb,
+    preflight_from_pb,
+    preflight_to_pb,
     utilization_from_pb,
 )
 from coordinator.wire.resources import resources_from_pb, resources_to_pb
@@ -113,6 +115,8 @@ def spec_to_pb(spec: JobSpec) -> pb.JobSpec:
         message.utilization.CopyFrom(
             pb.UtilizationPolicy(min_gpu_percent=policy.min_gpu_percent, window_seconds=policy.window)
         )
+    if spec.preflight is not None:
+        message.preflight.CopyFrom(preflight_to_pb(spec.preflight))
     if spec.retry is not None:
         message.retry.CopyFrom(_retry_to_pb(spec.retry))
     if spec.files is not None:
@@ -185,6 +189,7 @@ def _read(message: pb.JobSpec) -> JobSpec:
         privileged=message.privileged,
         python=container.check_python(message.python) if message.python else None,
         user=rules.check_user(message.user) if message.user else None,
+        preflight=preflight_from_pb(message.preflight) if message.HasField("preflight") else None,
     )
     for _, problem in (*rules.contradictions(spec), *reference_problems(spec)):
         raise Wrong(problem)

@@ -63,6 +63,7 @@ _PROGRESS = (
     "starts_at",
     "retried_from",
     "preempted",
+    "preflight",
 )
 
 

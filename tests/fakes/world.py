@@ -23,6 +23,7 @@ from coordinator.core.events import (
 )
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.invariants import check_invariants
+from coordinator.core.measured import Answer, DeviceSpeed
 from coordinator.core.model import (
     Allocation,
     EndCause,
@@ -37,6 +38,7 @@ from coordinator.core.model import (
     Phase,
     Reach,
 )
+from coordinator.core.preflight import Order
 from coordinator.core.restore import Records, restore
 from coordinator.core.spec import JobSpec
 from coordinator.core.state import State
@@ -60,6 +62,10 @@ class World:
     effects: list[Effect] = field(default_factory=list)
     cut: set[tuple[str, str]] = field(default_factory=set)
     asleep: set[HostId] = field(default_factory=set)
+    # Between two hosts, by name, in bits a second; and what they say of their GPUs.
+    speeds: dict[tuple[str, str], float] = field(default_factory=dict)
+    speed: float = 9.4e9
+    devices: dict[HostId, tuple[DeviceSpeed, ...]] = field(default_factory=dict)
     # Whether agents can begin one node right behind another one.
     queues: bool = False
 
@@ -179,10 +185,23 @@ class World:
             self.end(allocation.id, None, EndCause.STOPPED)
         elif wanted is Phase.PREPARED:
             probes = tuple(self.reach(allocation.host_id, member.host.id) for member in order.members)
-            status = AllocationStatus(allocation.id, Phase.PREPARED, master_port=29500)
+            answer = None if order.measures is None else self.measure(allocation.host_id, order.measures)
+            status = AllocationStatus(allocation.id, Phase.PREPARED, master_port=29500, answer=answer)
             self.report(allocation.host_id, status, probes=probes)
         else:
             self.report(allocation.host_id, AllocationStatus(allocation.id, Phase.RUNNING, started_at=self.now))
+
+    def measure(self, source: HostId, order: Order) -> Answer | None:
+        """What the host finds that is to measure; None: it only answers another one."""
+        if order.peer is None:
+            return Answer(order.number, unable=True, problem="no torch", devices=self.devices.get(source, ()))
+        names = (self.state.hosts[source].name, self.state.hosts[order.peer.host_id].name)
+        if not order.calls:
+            return None
+        if names in self.cut:
+            return Answer(order.number, "timed out")
+        there, back = self.speeds.get(names, self.speed), self.speeds.get(names[::-1], self.speed)
+        return Answer(order.number, latency=0.0002, sent=there, received=back)
 
     def end(self, allocation_id: AllocationId, code: int | None = 0, cause: EndCause = EndCause.EXIT) -> None:
         """The allocation's process ends and its host reports it."""

@@ -363,6 +363,7 @@ class DesiredAllocation(_message.Message):
     PROGRAM_FIELD_NUMBER: _builtins.int
     BEHIND_ALLOCATION_ID_FIELD_NUMBER: _builtins.int
     BEHIND_SECONDS_FIELD_NUMBER: _builtins.int
+    PREFLIGHT_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     """"JOB.RANK.ATTEMPT" """
     job_id: _builtins.str
@@ -400,6 +401,10 @@ class DesiredAllocation(_message.Message):
     def program(self) -> Global___Program:
         """RUNNING: what this node runs, where that is not just what the spec says."""
 
+    @_builtins.property
+    def preflight(self) -> Global___PreflightOrder:
+        """PREPARED, of a job with `preflight`: what to measure now. Absent: nothing (any more)."""
+
     def __init__(
         self,
         *,
@@ -422,14 +427,156 @@ class DesiredAllocation(_message.Message):
         program: Global___Program | None = ...,
         behind_allocation_id: _builtins.str = ...,
         behind_seconds: _builtins.float = ...,
+        preflight: Global___PreflightOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "program", b"program", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "preflight", b"preflight", "program", b"program", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "behind_allocation_id", b"behind_allocation_id", "behind_seconds", b"behind_seconds", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "program", b"program", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation_id", b"allocation_id", "attempt", b"attempt", "behind_allocation_id", b"behind_allocation_id", "behind_seconds", b"behind_seconds", "cpus", b"cpus", "gpu_uuids", b"gpu_uuids", "group", b"group", "job_id", b"job_id", "job_name", b"job_name", "members", b"members", "memory_bytes", b"memory_bytes", "phase", b"phase", "preflight", b"preflight", "program", b"program", "rank", b"rank", "spec", b"spec", "started", b"started", "stop_grace_seconds", b"stop_grace_seconds", "stop_reason", b"stop_reason", "stop_signal", b"stop_signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DesiredAllocation: _TypeAlias = DesiredAllocation  # noqa: Y015
+
+@_typing.final
+class PreflightOrder(_message.Message):
+    """One step of what a group measures before it starts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Of this attempt's steps, from 1 on; another number is another order."""
+    kind: _types_pb2.PreflightKind.ValueType
+    seconds: _builtins.float
+    """How long each direction is measured."""
+    calls: _builtins.bool
+    """NETWORK: it connects to the other one and answers with what was seen; else it waits to be called."""
+    address: _builtins.str
+    """Its own address in the group."""
+    @_builtins.property
+    def peer(self) -> Global___GroupMember:
+        """NETWORK: the other host of the pair."""
+
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """COLLECTIVES: all members."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        kind: _types_pb2.PreflightKind.ValueType = ...,
+        seconds: _builtins.float = ...,
+        peer: Global___GroupMember | None = ...,
+        calls: _builtins.bool = ...,
+        address: _builtins.str = ...,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "peer", b"peer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "calls", b"calls", "group", b"group", "kind", b"kind", "number", b"number", "peer", b"peer", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreflightOrder: _TypeAlias = PreflightOrder  # noqa: Y015
+
+@_typing.final
+class PreflightResult(_message.Message):
+    """What a step showed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    ALL_REDUCE_FIELD_NUMBER: _builtins.int
+    UNABLE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    problem: _builtins.str
+    """Why nothing was measured, or not all of it; empty: all was."""
+    round_trip_seconds: _builtins.float
+    """NETWORK, with the peer: the least round trip; bits a second to it and from it."""
+    sent: _builtins.float
+    received: _builtins.float
+    all_reduce: _builtins.float
+    unable: _builtins.bool
+    """COLLECTIVES: it can't be measured on this host, which says nothing against it; `problem` says why."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceSpeed]:
+        """COLLECTIVES: each GPU alone (without any the CPU), and the all-reduce over all members, in bits a second of the bus."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        round_trip_seconds: _builtins.float | None = ...,
+        sent: _builtins.float | None = ...,
+        received: _builtins.float | None = ...,
+        devices: _abc.Iterable[Global___DeviceSpeed] | None = ...,
+        all_reduce: _builtins.float | None = ...,
+        unable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce", "_received", b"_received", "_round_trip_seconds", b"_round_trip_seconds", "_sent", b"_sent", "all_reduce", b"all_reduce", "received", b"received", "round_trip_seconds", b"round_trip_seconds", "sent", b"sent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce", "_received", b"_received", "_round_trip_seconds", b"_round_trip_seconds", "_sent", b"_sent", "all_reduce", b"all_reduce", "devices", b"devices", "number", b"number", "problem", b"problem", "received", b"received", "round_trip_seconds", b"round_trip_seconds", "sent", b"sent", "unable", b"unable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__all_reduce: _TypeAlias = _typing.Literal["all_reduce"]  # noqa: Y015
+    _WhichOneofArgType__all_reduce: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce"]  # noqa: Y015
+    _WhichOneofReturnType__received: _TypeAlias = _typing.Literal["received"]  # noqa: Y015
+    _WhichOneofArgType__received: _TypeAlias = _typing.Literal["_received", b"_received"]  # noqa: Y015
+    _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
+    _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__sent: _TypeAlias = _typing.Literal["sent"]  # noqa: Y015
+    _WhichOneofArgType__sent: _TypeAlias = _typing.Literal["_sent", b"_sent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__all_reduce) -> _WhichOneofReturnType__all_reduce | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__received) -> _WhichOneofReturnType__received | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_seconds) -> _WhichOneofReturnType__round_trip_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sent) -> _WhichOneofReturnType__sent | None: ...
+
+Global___PreflightResult: _TypeAlias = PreflightResult  # noqa: Y015
+
+@_typing.final
+class DeviceSpeed(_message.Message):
+    """One GPU, or the CPU, at a matrix product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_UUID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FLOPS_FIELD_NUMBER: _builtins.int
+    gpu_uuid: _builtins.str
+    """Empty: the CPU."""
+    name: _builtins.str
+    flops: _builtins.float
+    """Floating-point operations a second."""
+    def __init__(
+        self,
+        *,
+        gpu_uuid: _builtins.str = ...,
+        name: _builtins.str = ...,
+        flops: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flops", b"flops", "gpu_uuid", b"gpu_uuid", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeviceSpeed: _TypeAlias = DeviceSpeed  # noqa: Y015
 
 @_typing.final
 class Program(_message.Message):
@@ -839,6 +986,7 @@ class AllocationStatus(_message.Message):
     STARTED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
     ENDED_SECONDS_AGO_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    PREFLIGHT_FIELD_NUMBER: _builtins.int
     allocation_id: _builtins.str
     phase: Global___ObservedPhase.ValueType
     exit_code: _builtins.int
@@ -860,6 +1008,10 @@ class AllocationStatus(_message.Message):
     def probes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeResult]:
         """PREPARED: what was probed."""
 
+    @_builtins.property
+    def preflight(self) -> Global___PreflightResult:
+        """PREPARED: the newest answer to a PreflightOrder."""
+
     def __init__(
         self,
         *,
@@ -876,10 +1028,11 @@ class AllocationStatus(_message.Message):
         started_seconds_ago: _builtins.float | None = ...,
         ended_seconds_ago: _builtins.float | None = ...,
         ready: _builtins.bool = ...,
+        preflight: Global___PreflightResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "preflight", b"preflight", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "probes", b"probes", "ready", b"ready", "reason", b"reason", "started_at", b"started_at", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago", "_exit_code", b"_exit_code", "_started_seconds_ago", b"_started_seconds_ago", "allocation_id", b"allocation_id", "cause", b"cause", "ended_at", b"ended_at", "ended_seconds_ago", b"ended_seconds_ago", "exit_code", b"exit_code", "log_bytes", b"log_bytes", "master_port", b"master_port", "phase", b"phase", "preflight", b"preflight", "probes", b"probes", "ready", b"ready", "reason", b"reason", "started_at", b"started_at", "started_seconds_ago", b"started_seconds_ago"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_seconds_ago: _TypeAlias = _typing.Literal["ended_seconds_ago"]  # noqa: Y015
     _WhichOneofArgType__ended_seconds_ago: _TypeAlias = _typing.Literal["_ended_seconds_ago", b"_ended_seconds_ago"]  # noqa: Y015

@@ -269,6 +269,54 @@ AFTER_WHEN_FAILED: AfterWhen.ValueType  # 3
 """It failed."""
 Global___AfterWhen: _TypeAlias = AfterWhen  # noqa: Y015
 
+class _PreflightKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PreflightKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PreflightKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PREFLIGHT_KIND_UNSPECIFIED: _PreflightKind.ValueType  # 0
+    PREFLIGHT_KIND_NETWORK: _PreflightKind.ValueType  # 1
+    """Round trips and throughput between the members."""
+    PREFLIGHT_KIND_COLLECTIVES: _PreflightKind.ValueType  # 2
+    """That, then each GPU alone, and an all-reduce over all, where torch is there."""
+
+class PreflightKind(_PreflightKind, metaclass=_PreflightKindEnumTypeWrapper):
+    """What is measured of a group before it starts."""
+
+PREFLIGHT_KIND_UNSPECIFIED: PreflightKind.ValueType  # 0
+PREFLIGHT_KIND_NETWORK: PreflightKind.ValueType  # 1
+"""Round trips and throughput between the members."""
+PREFLIGHT_KIND_COLLECTIVES: PreflightKind.ValueType  # 2
+"""That, then each GPU alone, and an all-reduce over all, where torch is there."""
+Global___PreflightKind: _TypeAlias = PreflightKind  # noqa: Y015
+
+class _OnSlow:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnSlowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnSlow.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_SLOW_UNSPECIFIED: _OnSlow.ValueType  # 0
+    ON_SLOW_FAIL: _OnSlow.ValueType  # 1
+    """The job fails."""
+    ON_SLOW_WARN: _OnSlow.ValueType  # 2
+    """It starts, and the job's reason says what is slow."""
+    ON_SLOW_REPLACE: _OnSlow.ValueType  # 3
+    """It is formed anew without the host."""
+
+class OnSlow(_OnSlow, metaclass=_OnSlowEnumTypeWrapper):
+    """What becomes of a group in which something is slow."""
+
+ON_SLOW_UNSPECIFIED: OnSlow.ValueType  # 0
+ON_SLOW_FAIL: OnSlow.ValueType  # 1
+"""The job fails."""
+ON_SLOW_WARN: OnSlow.ValueType  # 2
+"""It starts, and the job's reason says what is slow."""
+ON_SLOW_REPLACE: OnSlow.ValueType  # 3
+"""It is formed anew without the host."""
+Global___OnSlow: _TypeAlias = OnSlow  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1120,6 +1168,51 @@ class RegistryAuth(_message.Message):
 Global___RegistryAuth: _TypeAlias = RegistryAuth  # noqa: Y015
 
 @_typing.final
+class PreflightPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MIN_BANDWIDTH_FIELD_NUMBER: _builtins.int
+    MAX_LATENCY_SECONDS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    ON_SLOW_FIELD_NUMBER: _builtins.int
+    kind: Global___PreflightKind.ValueType
+    min_bandwidth: _builtins.float
+    """Bits a second that every pair must reach; absent: only what is far from the rest is slow."""
+    max_latency_seconds: _builtins.float
+    """Round trip that no pair may exceed; absent: the same."""
+    seconds: _builtins.float
+    """How long each pair sends in each direction; absent: the default."""
+    on_slow: Global___OnSlow.ValueType
+    def __init__(
+        self,
+        *,
+        kind: Global___PreflightKind.ValueType = ...,
+        min_bandwidth: _builtins.float | None = ...,
+        max_latency_seconds: _builtins.float | None = ...,
+        seconds: _builtins.float | None = ...,
+        on_slow: Global___OnSlow.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_latency_seconds", b"_max_latency_seconds", "_min_bandwidth", b"_min_bandwidth", "_seconds", b"_seconds", "max_latency_seconds", b"max_latency_seconds", "min_bandwidth", b"min_bandwidth", "seconds", b"seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_latency_seconds", b"_max_latency_seconds", "_min_bandwidth", b"_min_bandwidth", "_seconds", b"_seconds", "kind", b"kind", "max_latency_seconds", b"max_latency_seconds", "min_bandwidth", b"min_bandwidth", "on_slow", b"on_slow", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_latency_seconds: _TypeAlias = _typing.Literal["max_latency_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_latency_seconds: _TypeAlias = _typing.Literal["_max_latency_seconds", b"_max_latency_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__min_bandwidth: _TypeAlias = _typing.Literal["min_bandwidth"]  # noqa: Y015
+    _WhichOneofArgType__min_bandwidth: _TypeAlias = _typing.Literal["_min_bandwidth", b"_min_bandwidth"]  # noqa: Y015
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_latency_seconds) -> _WhichOneofReturnType__max_latency_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_bandwidth) -> _WhichOneofReturnType__min_bandwidth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+
+Global___PreflightPolicy: _TypeAlias = PreflightPolicy  # noqa: Y015
+
+@_typing.final
 class JobSpec(_message.Message):
     """What a user submits, checked and complete."""
 
@@ -1185,6 +1278,7 @@ class JobSpec(_message.Message):
     PRIVILEGED_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    PREFLIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Empty: the coordinator makes a name."""
     nodes: _builtins.int
@@ -1262,6 +1356,10 @@ class JobSpec(_message.Message):
     def utilization(self) -> Global___UtilizationPolicy: ...
     @_builtins.property
     def registry_auth(self) -> Global___RegistryAuth: ...
+    @_builtins.property
+    def preflight(self) -> Global___PreflightPolicy:
+        """`cluster` only: what is measured before the nodes start."""
+
     def __init__(
         self,
         *,
@@ -1305,10 +1403,11 @@ class JobSpec(_message.Message):
         privileged: _builtins.bool = ...,
         python: _builtins.str = ...,
         user: _builtins.str = ...,
+        preflight: Global___PreflightPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "budget", b"budget", "files", b"files", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "on_disconnect", b"on_disconnect", "preflight", b"preflight", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "stop_duration_seconds", b"stop_duration_seconds", "utilization", b"utilization", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "image", b"image", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "priority", b"priority", "privileged", b"privileged", "python", b"python", "redundancy", b"redundancy", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "user", b"user", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_max_duration_seconds", b"_max_duration_seconds", "_stop_duration_seconds", b"_stop_duration_seconds", "after", b"after", "argv", b"argv", "budget", b"budget", "commands", b"commands", "entrypoint", b"entrypoint", "env", b"env", "files", b"files", "groups", b"groups", "image", b"image", "matrix", b"matrix", "max_duration_seconds", b"max_duration_seconds", "max_running", b"max_running", "name", b"name", "near", b"near", "nodes", b"nodes", "on_disconnect", b"on_disconnect", "on_node_failure", b"on_node_failure", "optimize", b"optimize", "placement", b"placement", "preemptible", b"preemptible", "preflight", b"preflight", "priority", b"priority", "privileged", b"privileged", "python", b"python", "redundancy", b"redundancy", "registry_auth", b"registry_auth", "resources", b"resources", "retry", b"retry", "schedule", b"schedule", "shell", b"shell", "spares", b"spares", "spread", b"spread", "startup_order", b"startup_order", "stop_criteria", b"stop_criteria", "stop_duration_seconds", b"stop_duration_seconds", "stop_signal", b"stop_signal", "user", b"user", "utilization", b"utilization", "variants", b"variants", "where", b"where", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -1514,6 +1613,156 @@ class NodeCounts(_message.Message):
 Global___NodeCounts: _TypeAlias = NodeCounts  # noqa: Y015
 
 @_typing.final
+class PreflightReport(_message.Message):
+    """What the members of a group measured before it started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    SLOW_FIELD_NUMBER: _builtins.int
+    BLAMED_HOSTS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
+    ALL_REDUCE_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    ended_at: _builtins.float
+    bandwidth: _builtins.float
+    """The middle of the members' best, in bits a second and seconds; absent: not measured."""
+    round_trip_seconds: _builtins.float
+    all_reduce: _builtins.float
+    """Of the all-reduce over all members, in bits a second of the bus; absent: not measured."""
+    replaced: _builtins.int
+    """How often in a row the group has been formed anew for what was slow."""
+    @_builtins.property
+    def slow(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is slow, in words with figures: "gpu-3 -> gpu-7: 0.9 Gbit/s, the median is 9.4 Gbit/s"."""
+
+    @_builtins.property
+    def blamed_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts that the group would be better without."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was not measured, and why."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreflightLink]:
+        """Of a large group the slowest."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreflightDevice]: ...
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        ended_at: _builtins.float = ...,
+        slow: _abc.Iterable[_builtins.str] | None = ...,
+        blamed_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        bandwidth: _builtins.float | None = ...,
+        round_trip_seconds: _builtins.float | None = ...,
+        all_reduce: _builtins.float | None = ...,
+        links: _abc.Iterable[Global___PreflightLink] | None = ...,
+        devices: _abc.Iterable[Global___PreflightDevice] | None = ...,
+        replaced: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce", "_bandwidth", b"_bandwidth", "_round_trip_seconds", b"_round_trip_seconds", "all_reduce", b"all_reduce", "bandwidth", b"bandwidth", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce", "_bandwidth", b"_bandwidth", "_round_trip_seconds", b"_round_trip_seconds", "all_reduce", b"all_reduce", "bandwidth", b"bandwidth", "blamed_hosts", b"blamed_hosts", "devices", b"devices", "ended_at", b"ended_at", "generation", b"generation", "links", b"links", "notes", b"notes", "replaced", b"replaced", "round_trip_seconds", b"round_trip_seconds", "slow", b"slow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__all_reduce: _TypeAlias = _typing.Literal["all_reduce"]  # noqa: Y015
+    _WhichOneofArgType__all_reduce: _TypeAlias = _typing.Literal["_all_reduce", b"_all_reduce"]  # noqa: Y015
+    _WhichOneofReturnType__bandwidth: _TypeAlias = _typing.Literal["bandwidth"]  # noqa: Y015
+    _WhichOneofArgType__bandwidth: _TypeAlias = _typing.Literal["_bandwidth", b"_bandwidth"]  # noqa: Y015
+    _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
+    _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__all_reduce) -> _WhichOneofReturnType__all_reduce | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bandwidth) -> _WhichOneofReturnType__bandwidth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_seconds) -> _WhichOneofReturnType__round_trip_seconds | None: ...
+
+Global___PreflightReport: _TypeAlias = PreflightReport  # noqa: Y015
+
+@_typing.final
+class PreflightLink(_message.Message):
+    """From one member to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_HOST_FIELD_NUMBER: _builtins.int
+    TARGET_HOST_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    source_host: _builtins.str
+    target_host: _builtins.str
+    bandwidth: _builtins.float
+    """Bits a second; absent: not measured, and `problem` says why."""
+    round_trip_seconds: _builtins.float
+    problem: _builtins.str
+    def __init__(
+        self,
+        *,
+        source_host: _builtins.str = ...,
+        target_host: _builtins.str = ...,
+        bandwidth: _builtins.float | None = ...,
+        round_trip_seconds: _builtins.float | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bandwidth", b"_bandwidth", "_round_trip_seconds", b"_round_trip_seconds", "bandwidth", b"bandwidth", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bandwidth", b"_bandwidth", "_round_trip_seconds", b"_round_trip_seconds", "bandwidth", b"bandwidth", "problem", b"problem", "round_trip_seconds", b"round_trip_seconds", "source_host", b"source_host", "target_host", b"target_host"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bandwidth: _TypeAlias = _typing.Literal["bandwidth"]  # noqa: Y015
+    _WhichOneofArgType__bandwidth: _TypeAlias = _typing.Literal["_bandwidth", b"_bandwidth"]  # noqa: Y015
+    _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
+    _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bandwidth) -> _WhichOneofReturnType__bandwidth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__round_trip_seconds) -> _WhichOneofReturnType__round_trip_seconds | None: ...
+
+Global___PreflightLink: _TypeAlias = PreflightLink  # noqa: Y015
+
+@_typing.final
+class PreflightDevice(_message.Message):
+    """One GPU of a member, or (without a uuid) its CPU."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    GPU_UUID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FLOPS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    gpu_uuid: _builtins.str
+    name: _builtins.str
+    flops: _builtins.float
+    """Floating-point operations a second."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        gpu_uuid: _builtins.str = ...,
+        name: _builtins.str = ...,
+        flops: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flops", b"flops", "gpu_uuid", b"gpu_uuid", "host", b"host", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreflightDevice: _TypeAlias = PreflightDevice  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """A job, as users see it."""
 
@@ -1534,6 +1783,7 @@ class Job(_message.Message):
     SPENT_FIELD_NUMBER: _builtins.int
     PRICE_PER_HOUR_FIELD_NUMBER: _builtins.int
     STARTS_AT_FIELD_NUMBER: _builtins.int
+    PREFLIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     user: _builtins.str
@@ -1559,6 +1809,10 @@ class Job(_message.Message):
     def spare_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the hosts that are held ready to replace a lost member."""
 
+    @_builtins.property
+    def preflight(self) -> Global___PreflightReport:
+        """What was measured before the group started, the last time; absent: nothing yet."""
+
     def __init__(
         self,
         *,
@@ -1577,10 +1831,11 @@ class Job(_message.Message):
         spent: _builtins.float = ...,
         price_per_hour: _builtins.float = ...,
         starts_at: _builtins.float = ...,
+        preflight: Global___PreflightReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "exit_code", b"exit_code", "preflight", b"preflight", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "price_per_hour", b"price_per_hour", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "spent", b"spent", "started_at", b"started_at", "starts_at", b"starts_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "counts", b"counts", "ended_at", b"ended_at", "exit_code", b"exit_code", "id", b"id", "name", b"name", "preflight", b"preflight", "price_per_hour", b"price_per_hour", "reason", b"reason", "spare_hosts", b"spare_hosts", "spec", b"spec", "spent", b"spent", "started_at", b"started_at", "starts_at", b"starts_at", "state", b"state", "submitted_at", b"submitted_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

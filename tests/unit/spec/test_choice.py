@@ -10,8 +10,11 @@ from coordinator.core.spec import (
     GpuRequest,
     HostFilter,
     NodeGroup,
+    OnSlow,
     Optimize,
     Placement,
+    PreflightKind,
+    PreflightPolicy,
     Range,
     Resources,
     SpotPolicy,
@@ -59,6 +62,18 @@ def test_optimize_near_priority_preemptible(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "optimize: latency\nnear: https://data.example.org/set\npriority: 7\npreemptible: true\n")
     assert (spec.optimize, spec.near) == (Optimize.LATENCY, "https://data.example.org/set")
     assert (spec.priority, spec.preemptible) == (7, True)
+
+
+def test_preflight(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, "preflight: network\n").preflight == PreflightPolicy()
+    assert spec_of(tmp_path, "preflight: off\n").preflight is None
+    body = "preflight: {kind: collectives, min_bandwidth: 10Gbps, max_latency: 1ms, seconds: 0.5, on_slow: fail}\n"
+    asked = PreflightPolicy(PreflightKind.COLLECTIVES, 10e9, 0.001, 0.5, OnSlow.FAIL)
+    assert spec_of(tmp_path, body).preflight == asked
+    other = "preflight:\n  min_bandwidth: 900 Mbit/s\n  max_latency: 250us\n  seconds: 500ms\n"
+    assert spec_of(tmp_path, other).preflight == PreflightPolicy(
+        min_bandwidth=9e8, max_latency=pytest.approx(0.00025), seconds=0.5
+    )
 
 
 def test_utilization_policy(tmp_path: Path) -> None:
@@ -174,6 +189,12 @@ def test_options_take_the_place_of_the_files_lists(tmp_path: Path) -> None:
         ("near: lab:99999", "job.yml:3: near 'lab:99999' is neither a host nor a URL"),
         ("near: https://lab/x?key=abc", "job.yml:3: near has a question mark; leave out what begins there"),
         ("preemptible: maybe", "job.yml:3: preemptible 'maybe' is neither true nor false; write one of them"),
+        ("preflight: netwrok", "job.yml:3: preflight.kind: preflight 'netwrok' is not known; it is network or"),
+        ("preflight: {min_bandwidth: 10GB}", "job.yml:3: min_bandwidth '10GB' is not a bandwidth; it is in bits a"),
+        ("preflight: {max_latency: 1}", "job.yml:3: max_latency '1' is not a short time; it has a unit: us, ms or s"),
+        ("preflight: {seconds: 5000}", "job.yml:3: preflight for 5000 s can't be made; seconds goes from"),
+        ("preflight:\n  latency: 1ms", "job.yml:4: unknown field 'latency'; preflight has no such field; did you mean"),
+        ("placement: any\npreflight: network", "job.yml:4: preflight is for placement 'cluster'; 'any' nodes never"),
         ("utilization_policy: 10", "job.yml:3: utilization_policy must be a mapping"),
         ("utilization_policy: {min_gpu_utilization: 10}", "job.yml:3: utilization_policy.time_window is missing"),
         (

@@ -25,8 +25,11 @@ from coordinator.core.spec import (
     NodeGroup,
     OnDisconnect,
     OnNodeFailure,
+    OnSlow,
     Optimize,
     Placement,
+    PreflightKind,
+    PreflightPolicy,
     Range,
     RegistryAuth,
     Resources,
@@ -206,7 +209,20 @@ specs_of_each_placement = st.one_of(
         matrices().filter(len),
         variants,
     ),
-    st.builds(lambda spec, spares: replace(spec, placement=Placement.CLUSTER, spares=spares), specs, st.integers(0, 9)),
+    st.builds(
+        lambda spec, spares, preflight: replace(spec, placement=Placement.CLUSTER, spares=spares, preflight=preflight),
+        specs,
+        st.integers(0, 9),
+        st.none()
+        | st.builds(
+            PreflightPolicy,
+            kind=st.sampled_from(PreflightKind),
+            min_bandwidth=st.none() | st.floats(1e3, 1e12),
+            max_latency=st.none() | st.floats(1e-6, 1),
+            seconds=st.floats(0.1, 60),
+            on_slow=st.sampled_from(OnSlow),
+        ),
+    ),
     st.builds(
         lambda spec, copies, failure: replace(
             spec, placement=Placement.ANY, redundancy=copies, on_node_failure=failure
@@ -244,6 +260,10 @@ def _no_commands(message: pb.JobSpec) -> None:
         (lambda m: setattr(m, "nodes", 1_000_001), "nodes 1000001 can't be had"),
         (_no_commands, "exactly one of commands and argv must be given"),
         (lambda m: m.argv.append("x"), "exactly one of commands and argv must be given"),
+        (lambda m: setattr(m.preflight, "kind", 7), "preflight 7 is not known to this coordinator"),
+        (lambda m: setattr(m.preflight, "seconds", 3600), "preflight for 3600 s can't be made; seconds goes from 0.1"),
+        (lambda m: setattr(m.preflight, "min_bandwidth", math.nan), "min_bandwidth of nan bit/s can't be asked for"),
+        (lambda m: setattr(m.preflight, "max_latency_seconds", math.inf), "max_latency_seconds inf can't be used"),
         (lambda m: setattr(m, "name", "../etc"), "name '../etc' can't be used"),
         (lambda m: m.env.update({"A=B": "1"}), "env 'A=B' is not a variable's name"),
         (lambda m: m.env.update({"A": "\0"}), "env A holds a NUL character; no program can be given one; remove it"),

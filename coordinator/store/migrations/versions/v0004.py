@@ -1,4 +1,4 @@
-"""Upgrades of hosts, and which version each runs; why hosts asked for their own drain."""
+"""Upgrades of hosts, and which version each runs; why hosts asked for their own drain; what groups measured."""
 
 from __future__ import annotations
 
@@ -42,3 +42,4 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.add_column("hosts", sa.Column("vacates_for", sa.Text(), nullable=False, server_default=""))
+    op.add_column("jobs", sa.Column("preflight", sa.Text(), nullable=True))

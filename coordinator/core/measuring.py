@@ -1,0 +1,45 @@
+"""A preflight that is under way: which step of it, what was found so far. In memory only (see ``preflight``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.ids import JobId
+from coordinator.core.measured import Device, Link
+from coordinator.core.model import Group
+from coordinator.core.pairings import Rounds
+from coordinator.core.spec import PreflightKind, PreflightPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """Step ``number`` (from 1 on) of measuring ``group``; the ``awaited`` ranks have not answered yet. ``unmeasured``:
+    hosts whose GPUs, or all-reduce, were not measured, and why.
+
+    The steps are the ``rounds`` of pairs and then, for ``collectives``, one of all members together.
+    """
+
+    job_id: JobId
+    policy: PreflightPolicy
+    group: Group
+    rounds: Rounds
+    number: int = 0
+    awaited: frozenset[int] = frozenset()
+    links: tuple[Link, ...] = ()
+    devices: tuple[Device, ...] = ()
+    all_reduces: tuple[float, ...] = ()
+    unmeasured: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return len(self.rounds) + (self.policy.kind is PreflightKind.COLLECTIVES)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The pairs of ranks that measure now; none in the step of all members together."""
+        return self.rounds[self.number - 1] if 0 < self.number <= len(self.rounds) else ()
+
+    def peer_of(self, rank: int) -> int | None:
+        """The rank that this one measures with now."""
+        return next((a + b - rank for a, b in self.pairs if rank in (a, b)), None)
