@@ -141,6 +141,7 @@ def _vitals(said: dict[str, Any]) -> Vitals:
     return Vitals(
         **told,
         links=_links(said.get("links")),
+        link_errors=_counts(said.get("link_errors")),
         processes=_processes(said.get("processes")),
         events=said.get("events") is True,
     )
@@ -152,6 +153,10 @@ def _truth(value: object) -> bool | None:
 
 def _links(value: object) -> tuple[bool, ...] | None:
     return tuple(up is True for up in value) if isinstance(value, list) and value else None
+
+
+def _counts(value: object) -> tuple[int, ...] | None:
+    return tuple(_integer(number) or 0 for number in value) if isinstance(value, list) and value else None
 
 
 def _processes(value: object) -> tuple[GpuProcess, ...] | None:

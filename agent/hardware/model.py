@@ -75,7 +75,7 @@ class Vitals:
     ``ecc_*`` count uncorrectable errors, since the driver was loaded and over the card's life; ``retired_pages`` those
     for double-bit errors, on cards that cannot remap rows. ``slowdown`` is NVML's mask of reasons for lower clocks,
     ``recovery_action`` its number for what the driver asks for (0: nothing). ``links``: which NVLinks are up, by
-    number. ``events``: XIDs are listened to.
+    number, and ``link_errors`` their replays and recoveries so far. ``events``: XIDs are listened to.
     """
 
     ecc_volatile: int | None = None
@@ -91,8 +91,7 @@ class Vitals:
     pcie_generation: int | None = None
     pcie_max_generation: int | None = None
     links: tuple[bool, ...] | None = None
-    link_replays: int | None = None
-    link_recoveries: int | None = None
+    link_errors: tuple[int, ...] | None = None
     processes: tuple[GpuProcess, ...] | None = None
     events: bool = False
 
@@ -178,7 +177,8 @@ class HardwareReport(SystemReading):
     """Everything an agent tells about its host. ``gpu_problem`` is about the driver as a whole.
 
     ``isolation`` says what ends nodes' processes and limits their memory here, ``warnings`` what its owner should know.
-    ``disk_problem`` is why its disk takes no new work; empty: it does.
+    ``disk_problem`` is why its disk takes no new work; empty: it does. ``conditions`` are signs of bad health that
+    hold now and are of no single GPU: of the driver, or that GPUs are missing.
     """
 
     gpus: tuple[Gpu, ...]
@@ -188,3 +188,4 @@ class HardwareReport(SystemReading):
     isolation: str = ""
     warnings: tuple[str, ...] = ()
     disk_problem: str = ""
+    conditions: tuple[Evidence, ...] = ()

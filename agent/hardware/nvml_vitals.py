@@ -25,7 +25,6 @@ MEMBERS = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usV
 def vitals(device: Device, links: list[bool] | None) -> dict[str, Any]:
     """Everything that says how a GPU does, besides what it is and how busy it is."""
     remapped = device.get(list, ("nvmlDeviceGetRemappedRows",))
-    replays, recoveries = link_errors(device, len(links or ()))
     return {
         "ecc_volatile": device.get(count, ("nvmlDeviceGetTotalEccErrors", UNCORRECTED, VOLATILE)),
         "ecc_aggregate": device.get(count, ("nvmlDeviceGetTotalEccErrors", UNCORRECTED, AGGREGATE)),
@@ -41,8 +40,7 @@ def vitals(device: Device, links: list[bool] | None) -> dict[str, Any]:
         "pcie_generation": device.get(count, ("nvmlDeviceGetCurrPcieLinkGeneration",)),
         "pcie_max_generation": device.get(count, ("nvmlDeviceGetMaxPcieLinkGeneration",)),
         "links": links,
-        "link_replays": replays,
-        "link_recoveries": recoveries,
+        "link_errors": link_errors(device, len(links or ())),
         "processes": device.get(processes, ("nvmlDeviceGetComputeRunningProcesses",)),
     }
 
@@ -55,14 +53,14 @@ def retired(device: Device) -> dict[str, Any]:
     }
 
 
-def link_errors(device: Device, links: int) -> tuple[int | None, int | None]:
-    """Replays and recoveries of all NVLinks together since the driver was loaded."""
+def link_errors(device: Device, links: int) -> list[int | None] | None:
+    """Of each NVLink its replays and recoveries since the driver was loaded."""
     if not links:
-        return None, None
+        return None
     asked = (REPLAYS, RECOVERIES, FAILED, RECOVERED)
-    told = fields(device, [(field, link) for field in asked for link in range(links)])
-    replays, *recoveries = (told[kind * links : (kind + 1) * links] for kind in range(len(asked)))
-    return total(replays), total([value for kind in recoveries for value in kind])
+    told = fields(device, [(field, link) for link in range(links) for field in asked])
+    of_each = [total(told[link * len(asked) : (link + 1) * len(asked)]) for link in range(links)]
+    return None if total(of_each) is None else of_each
 
 
 def total(values: list[int | None]) -> int | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.core.model import Distance, Member, Probe
     from agent.core.outflow import Position
     from agent.hardware import HardwareReport
+    from agent.health.watch import HealthWatch
     from agent.logs import Chunk
     from agent.work import Work
 
@@ -71,6 +72,10 @@ class Owner(Protocol):
         """See how far these are."""
         ...
 
+    async def test(self, gpu_uuids: Sequence[str], number: int) -> None:
+        """Test these GPUs for the coordinator; the answer is evidence."""
+        ...
+
     def connect(self, address: str) -> Link:
         """A new link with the certificate of the day."""
         ...
@@ -81,6 +86,7 @@ class Owner(Protocol):
 
 
 REPORT_STATUSES = 1000
+REPORT_EVIDENCE = 100
 HINT_AFTER = 5
 HINT = "if the coordinator has moved, give its address for agents: agent run --coordinator HOST:PORT"
 
@@ -89,11 +95,18 @@ class Session:
     """Contact with whichever of ``addresses`` answers; ``run`` ends only by :class:`Refused` or cancellation."""
 
     def __init__(
-        self, addresses: Sequence[str], owner: Owner, work: Work, on_open: Callable[[], None], times: SessionTimes
+        self,
+        addresses: Sequence[str],
+        owner: Owner,
+        work: Work,
+        health: HealthWatch,
+        on_open: Callable[[], None],
+        times: SessionTimes,
     ) -> None:
         self._addresses = list(addresses)
         self._owner = owner
         self._work = work
+        self._health = health
         self._on_open = on_open
         self._times = times
         self._news = asyncio.Event()
@@ -219,6 +232,8 @@ class Session:
                 self._probe(convert.members(message.probe.targets))
             elif message.HasField("measure"):
                 self._measure(tuple(message.measure.targets))
+            elif message.HasField("test"):
+                self._look_around(self._owner.test(tuple(message.test.gpu_uuids), message.test.number))
         raise ContactLost("the coordinator ended the session")
 
     def _welcome(self, link: Link, welcome: pb.Welcome, sent_at: float) -> None:
@@ -228,6 +243,7 @@ class Session:
         self._report_limit = report_limit(self._times, welcome.lease_seconds)
         # From the first order on: what a host begins before its first report must be fenced too.
         self._work.begin(sent_at, welcome.lease_seconds, self._lease_grace)
+        self._health.opened(welcome.health_sequence)
         self._link = link
         log.info("session.open", coordinator=link.address, epoch=welcome.epoch, host=welcome.host_name)
         if welcome.drained:
@@ -278,6 +294,7 @@ class Session:
         probes, self._probes = self._probes, []
         distances, self._distances = self._distances, []
         hardware, self._hardware = self._hardware, None
+        evidence = self._health.unreported(REPORT_EVIDENCE)
         reach("agent.before-report")
         sent_at = now()
         try:
@@ -289,13 +306,14 @@ class Session:
                 hardware,
                 distances=distances,
                 round_trip=self._round_trip.seconds,
+                evidence=evidence,
             )
             answer = await link.report(report, self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
             self._distances = distances + self._distances
             raise
-        if not (statuses or probes or distances or hardware):
+        if not (statuses or probes or distances or hardware or evidence):
             self._round_trip.took(now() - sent_at)
         reach("agent.after-report")
         self._add(answer.coordinators)
@@ -303,11 +321,16 @@ class Session:
         if not self._work.renew(sent_at, answer.lease, self._lease_grace):
             raise ContactLost("the lease ended before a report was answered")
         self._work.acknowledge(statuses)
+        self._health.acknowledge(answer.evidence)
         reach("agent.after-acknowledge")
-        if self._probes or self._distances:
+        if self._probes or self._distances or (evidence and self._has_newer(answer.evidence)):
             self.wake()
         elif self._work.unreported(1):
             self.wake(self._work.urgent())
+
+    def _has_newer(self, acknowledged: int) -> bool:
+        """Whether there is evidence left after an answer that took some; one that took none is not asked at once."""
+        return acknowledged > 0 and bool(self._health.unreported(1))
 
     async def goodbye(self) -> None:
         """Say that the agent leaves on purpose; a coordinator that does not answer is not waited for."""

@@ -22,12 +22,14 @@ from agent.core.model import (
     Spec,
     Wanted,
 )
+from agent.spawner.wire import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agent.facts import HostFacts
     from agent.hardware import Gpu, HardwareReport, Interface, RdmaPort
+    from agent.health.model import Evidence
 
 
 _WANTED = frozenset(int(phase) for phase in Wanted)
@@ -111,8 +113,8 @@ def _group(g: pb.Group) -> Group:
     return Group(g.generation, g.master_address, g.master_port, tuple(found))
 
 
-def status(seen: Observed, now: float, wall: float, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
-    """One allocation for a report, with its times as ages; ``wall`` is for coordinators that want Unix seconds.
+def status(seen: Observed, at: float, wall: float, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
+    """One allocation for a report, with its times as ages at the moment ``at``; ``wall`` is for coordinators that want Unix seconds.
 
     ``STARTING`` is the agent's own: outside it is still what it was before.
     """
@@ -130,10 +132,10 @@ def status(seen: Observed, now: float, wall: float, any_phase: Phase = Phase.PRE
         probes=[probe(result) for result in seen.probes],
     )
     if seen.started_at:
-        message.started_seconds_ago = max(0.0, now - seen.started_at)
+        message.started_seconds_ago = max(0.0, at - seen.started_at)
         message.started_at = wall - message.started_seconds_ago
     if seen.ended_at:
-        message.ended_seconds_ago = max(0.0, now - seen.ended_at)
+        message.ended_seconds_ago = max(0.0, at - seen.ended_at)
         message.ended_at = wall - message.ended_seconds_ago
     if seen.exit_code is not None:
         message.exit_code = seen.exit_code
@@ -193,6 +195,7 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         cuda_version=report.cuda_version or "",
         disk_problem=report.disk_problem,
         rdma=[_rdma(port) for port in report.rdma],
+        conditions=[evidence(condition, now()) for condition in report.conditions],
     )
     if report.memory_available_bytes is not None:
         message.memory_available_bytes = report.memory_available_bytes
@@ -201,6 +204,19 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
     if report.gpu_problem is not None:
         message.gpu_problem = f"{report.gpu_problem.summary}; {report.gpu_problem.way_out}"
     return message
+
+
+def evidence(seen: Evidence, at: float) -> types.HealthEvidence:
+    """A sign of a GPU's health, in a message of the moment ``at``."""
+    return types.HealthEvidence(
+        gpu_uuid=seen.gpu_uuid,
+        sign=cast("types.HealthSign.ValueType", seen.sign.value),
+        code=seen.code,
+        detail=seen.detail,
+        seconds_ago=max(0.0, at - seen.at),
+        allocation_id=seen.allocation,
+        sequence=seen.sequence,
+    )
 
 
 def _interface(interface: Interface) -> types.NetworkInterface:
@@ -227,6 +243,8 @@ def _gpu(gpu: Gpu) -> types.Gpu:
         problem=gpu.problem.summary if gpu.problem is not None else "",
         parent=gpu.parent or "",
         nvlinks=gpu.nvlinks,
+        conditions=[evidence(condition, now()) for condition in gpu.conditions],
+        health_watched=gpu.health_watched,
     )
     if gpu.compute_capability is not None:
         major, minor = gpu.compute_capability

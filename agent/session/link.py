@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent.core.model import Distance, Observed, Probe
     from agent.facts import HostFacts
     from agent.hardware import HardwareReport
+    from agent.health.model import Evidence
     from agent.identity import Pems
 
 LOG_SECONDS = 20.0
@@ -79,14 +80,19 @@ class Report:
     goodbye: bool = False
     distances: Sequence[Distance] = ()
     round_trip: float | None = None
+    evidence: Sequence[Evidence] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A report's answer: the lease in seconds, and where coordinators answer if there are several."""
+    """A report's answer: the lease in seconds, and where coordinators answer if there are several.
+
+    ``evidence``: the coordinator has all up to this number.
+    """
 
     lease: float
     coordinators: tuple[str, ...] = ()
+    evidence: int = 0
 
 
 class Link:
@@ -128,6 +134,7 @@ class Link:
             goodbye=report.goodbye,
             distances=[convert.distance(result) for result in report.distances],
             round_trip_seconds=report.round_trip,
+            health=[convert.evidence(seen, now()) for seen in report.evidence],
         )
         if report.hardware is not None:
             request.hardware.CopyFrom(convert.hardware(report.hardware, self._cpus))
@@ -141,7 +148,7 @@ class Link:
                 raise
             # Nobody cancelled us: gRPC says so, too, of a call whose channel was closed under it.
             raise ContactLost("the channel was closed") from None
-        return Answer(float(answer.lease_seconds), tuple(answer.coordinators))
+        return Answer(float(answer.lease_seconds), tuple(answer.coordinators), answer.health_sequence)
 
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output; raises PublishFailed."""

@@ -44,8 +44,7 @@ HEALTH = (
     "pcie_max_width",
     "pcie_generation",
     "pcie_max_generation",
-    "link_replays",
-    "link_recoveries",
+    "link_errors",
     "processes",
     "events",
 )
@@ -72,7 +71,8 @@ class StubGpu:
     """One GPU as NVML tells it: bytes, milliwatts, percent, degrees. ``handle`` is the call that finds it.
 
     ``nvlinks`` of its 18 links are up; ``mig_mode`` is 1 when it is divided into ``mig``. ``remapped`` is
-    ``corrected,uncorrected,pending,failed``, ``processes`` is ``pid:bytes,…``, ``events`` the types that it can tell.
+    ``corrected,uncorrected,pending,failed``, ``link_errors`` is
+    ``replays,recoveries`` of its first link, ``processes`` is ``pid:bytes,…``, ``events`` the types that it can tell.
     """
 
     uuid: Value
@@ -101,8 +101,7 @@ class StubGpu:
     pcie_max_width: Value = 16
     pcie_generation: Value = 4
     pcie_max_generation: Value = 4
-    link_replays: Value = 0
-    link_recoveries: Value = 0
+    link_errors: Value = "0,0"
     processes: Value = ""
     events: Value = XID | OTHER_EVENTS
 

@@ -331,15 +331,16 @@ int nvmlDeviceGetCurrentClocksEventReasons(device_t device, unsigned long long *
     return nvmlDeviceGetCurrentClocksThrottleReasons(device, out);
 }
 
-/* All errors of a GPU's links are those of its first. */
+/* All errors of a GPU's links are those of its first: replays, recoveries. */
 int nvmlDeviceGetFieldValues(device_t device, int count, field_t *fields) {
     for (int i = 0; i < count; i++) {
-        const char *name = fields[i].id == 230 ? "recovery_action" : fields[i].id == 161 ? "link_replays"
-                         : fields[i].id == 162 ? "link_recoveries" : NULL;
-        unsigned long long value = 0;
-        fields[i].status = name ? get_number(field(device, name), &value) : NOT_SUPPORTED;
-        fields[i].type = fields[i].id == 230 ? 1 : 3; /* unsigned int, unsigned long long */
-        fields[i].value = fields[i].scope ? 0 : value;
+        unsigned long long values[2] = {0, 0};
+        int recovery = fields[i].id == 230, link = fields[i].id == 161 || fields[i].id == 162;
+        const char *name = field(device, recovery ? "recovery_action" : "link_errors");
+        int found = recovery || link ? get_list(name, values, 2) : -NOT_SUPPORTED;
+        fields[i].status = found < 0 ? -found : SUCCESS;
+        fields[i].type = recovery ? 1 : 3; /* unsigned int, unsigned long long */
+        fields[i].value = fields[i].scope ? 0 : values[fields[i].id == 162];
         if (fields[i].status == 15 || fields[i].status == 16) return fields[i].status;
     }
     return SUCCESS;

@@ -54,8 +54,7 @@ def test_a_gpu_in_bad_health_tells_all_of_it(rig: Rig) -> None:
         recovery_action=1,
         pcie_width=8,
         pcie_generation=3,
-        link_replays=7,
-        link_recoveries=2,
+        link_errors="7,2",
         processes="4711:1048576,4712:2097152",
     )
     rig.gpus([sick])
@@ -71,8 +70,7 @@ def test_a_gpu_in_bad_health_tells_all_of_it(rig: Rig) -> None:
         pcie_generation=3,
         pcie_max_generation=4,
         links=(*[True] * 16, False, False),
-        link_replays=7,
-        link_recoveries=2,
+        link_errors=(9, *[0] * 17),
         processes=(GpuProcess(4711, 1 << 20), GpuProcess(4712, 2 << 20)),
         events=True,
     )
@@ -95,9 +93,8 @@ SOURCES = {
     "pcie_max_width": {"pcie_max_width"},
     "pcie_generation": {"pcie_generation"},
     "pcie_max_generation": {"pcie_max_generation"},
-    "nvlinks": {"links", "link_replays", "link_recoveries"},
-    "link_replays": {"link_replays"},
-    "link_recoveries": {"link_recoveries"},
+    "nvlinks": {"links", "link_errors"},
+    "link_errors": {"link_errors"},
     "processes": {"processes"},
     "events": {"events"},
 }
