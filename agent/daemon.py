@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -18,14 +17,14 @@ from rallypoint.tls import PeerIdentity
 
 from agent import environ
 from agent.archive import ArchiveCache
+from agent.check.quick import failures
 from agent.containment import Containment, containment
 from agent.core.outflow import Limits
 from agent.disks import Disks
 from agent.distances import Meter
 from agent.endpoint import peer_addresses
 from agent.hardware import NvmlProbe, read_hardware
-from agent.health.ledger import Ledger
-from agent.health.watch import HealthWatch
+from agent.health.station import Station
 from agent.identity import load_identity, load_pems, needs_renewal, save_record
 from agent.lock import StateLock
 from agent.logs import LogPublisher
@@ -38,7 +37,6 @@ from agent.renewal import RenewalFailed, renewal_request, renewal_result
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
-from agent.spawner.wire import now as boot_clock
 from agent.supervisor.standing import IN_CONTACT
 from agent.work import Tools, Work
 
@@ -47,15 +45,13 @@ if TYPE_CHECKING:
 
     from agent.config import Settings
     from agent.core.model import Distance, Member, Probe
-    from agent.hardware import GpuEvent, HardwareReport
+    from agent.hardware import HardwareReport
     from agent.identity import Identity
     from agent.spawner.wire import Message
 
 log = structlog.get_logger()
 
 HARDWARE_SECONDS = 15.0
-# After an event GPUs are read at once, but not more often than this.
-EVENT_SECONDS = 2.0
 DISK_SECONDS = 2.0
 RENEWAL_LOOK_SECONDS = 60.0
 PRUNE_SECONDS = 3600.0
@@ -95,8 +91,8 @@ class Daemon:
         self._places.make()
         self._disks = Disks([self._places.logs, self._places.work], settings.disk_reserve)
         self._instance = uuid.uuid4().hex
-        self._probe = NvmlProbe(on_event=self._gpu_event)
-        self._gpu_news, self._health_changed = asyncio.Event(), asyncio.Event()
+        self._health = Station(settings.state_dir, lambda: self._session.wake(), self._test_gpus)
+        self._probe = NvmlProbe(on_event=self._health.hear)
         self._hardware: HardwareReport | None = None
         self._hardware_at = 0.0
         self._peer_port = 0
@@ -115,11 +111,8 @@ class Daemon:
         self._work = Work(tools, self._changed)
         self._launcher = Launcher(self._work, nodes, self._peer)
         self._peer.launch = self._launcher.launch
-        self._ledger = Ledger(settings.state_dir, boot_clock(), time.time())
-        self._health = HealthWatch(self._ledger, lambda: self._session.wake(), self._health_changed.set)
-        self._session = Session(
-            settings.coordinator or identity.coordinators, self, self._work, self._health, self._opened, SessionTimes()
-        )
+        coordinators = settings.coordinator or identity.coordinators
+        self._session = Session(coordinators, self, self._work, self._health.watch, self._opened, SessionTimes())
         limits = Limits(settings.log_keep, settings.log_keep_all, settings.log_rate, self._disks.reserve())
         self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done, limits)
 
@@ -189,8 +182,7 @@ class Daemon:
         await asyncio.gather(*parts, return_exceptions=True)
         await self._peer.close()
         await self._probe.close()
-        if self._ledger.changed:
-            self._ledger.save(self._ledger.content())
+        self._health.close()
 
     async def _listen(self) -> None:
         host, port = self._settings.peer_address
@@ -210,7 +202,7 @@ class Daemon:
             self._session.tell_hardware(self._hardware)
 
     def _changed(self, urgent: bool) -> None:
-        self._health.see_work(self._work.desired, self._work.observed)
+        self._health.look_at(self._work)
         self._session.wake(urgent)
         self._logs.wake()
 
@@ -224,6 +216,10 @@ class Daemon:
     async def probe(self, members: Sequence[Member]) -> list[Probe]:
         """Try to reach hosts that the coordinator asks about."""
         return await self._peer.probe_all(members)
+
+    async def test(self, gpu_uuids: Sequence[str], number: int) -> None:
+        """Test these GPUs for the coordinator; the answer is evidence."""
+        await self._health.test(gpu_uuids, number)
 
     async def measure(self, targets: Sequence[str]) -> list[Distance]:
         """See how far what jobs want to be near to is."""
@@ -254,42 +250,28 @@ class Daemon:
 
     async def _read_hardware(self) -> HardwareReport:
         await asyncio.to_thread(self._disks.look)
-        hardware = self._containment.into(await read_hardware(self._probe))
-        self._health.see_work(self._work.desired, self._work.observed)
-        hardware = self._health.look(hardware)
+        hardware = self._health.look(self._containment.into(await read_hardware(self._probe)))
         self._hardware = replace(hardware, disk_problem=self._disks.problem)
         self._hardware_at = time.monotonic()
         return self._hardware
 
+    async def _test_gpus(self, gpu_uuids: Sequence[str]) -> dict[str, str]:
+        """What a quick look at them finds."""
+        return failures(await self._read_hardware(), gpu_uuids)
+
     # --- chores ---------------------------------------------------------------------------------------------------
 
     def _chores(self) -> list[Coroutine[None, None, None]]:
-        chores = [self._watch_gpus(), self._keep_health(), self._watch_disks(), self._renew(), self._prune()]
+        chores = [self._watch_gpus(), self._health.keep(), self._watch_disks(), self._renew(), self._prune()]
         seconds = watchdog_seconds()
         return [*chores, _feed_watchdog(seconds)] if seconds is not None else chores
 
     async def _watch_gpus(self) -> None:
         """Live values and health, where there are GPUs; a host without any has nothing that changes."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HARDWARE_SECONDS):
-                    await self._gpu_news.wait()
-                    await asyncio.sleep(EVENT_SECONDS)
-            self._gpu_news.clear()
+            await self._health.until_due(HARDWARE_SECONDS)
             if self._hardware is not None and self._hardware.gpus:
                 self._session.tell_hardware(await self._read_hardware())
-
-    def _gpu_event(self, event: GpuEvent) -> None:
-        self._health.see_work(self._work.desired, self._work.observed)
-        self._health.hear(event)
-        self._gpu_news.set()
-
-    async def _keep_health(self) -> None:
-        """Save what was seen of GPUs, off the event loop: a slow disk must not cost the lease."""
-        while True:
-            await self._health_changed.wait()
-            self._health_changed.clear()
-            await asyncio.to_thread(self._ledger.save, self._ledger.content())
 
     async def _watch_disks(self) -> None:
         while True:

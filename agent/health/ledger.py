@@ -154,7 +154,7 @@ def _kept(known: Known) -> dict[str, Any]:
 
 def _known(said: Mapping[str, Any]) -> Known:
     names = {f.name for f in fields(Known)} - set(_NOT_KEPT)
-    told: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items() if name in names}
+    told: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items() if name in names}
     return Known(**told)
 
 

@@ -103,6 +103,11 @@ class HealthWatch:
         self._tell(Evidence(uuid, sign, number, failure, self._now()))
         self._settle()
 
+    def is_held(self, uuid: str) -> bool:
+        """Whether a node has this GPU, or a part of it."""
+        parts = {gpu.uuid for gpu in self._gpus if uuid in (gpu.uuid, gpu.parent)} | {uuid}
+        return not parts.isdisjoint(self.holders.held)
+
     # --- what goes out ----------------------------------------------------------------------------------------------
 
     def opened(self, last: int) -> None:

@@ -114,7 +114,7 @@ def _group(g: pb.Group) -> Group:
 
 
 def status(seen: Observed, at: float, wall: float, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
-    """One allocation for a report, with its times as ages at the moment ``at``; ``wall`` is for coordinators that want Unix seconds.
+    """One allocation for a report, with times as ages at ``at``; ``wall`` is for coordinators that want Unix seconds.
 
     ``STARTING`` is the agent's own: outside it is still what it was before.
     """

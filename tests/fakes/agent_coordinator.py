@@ -61,6 +61,8 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
         self.history: list[tuple[str, int]] = []
         self.logs: dict[str, bytearray] = {}
         self.probes: list[pb.ProbeResult] = []
+        self.health: dict[int, types.HealthEvidence] = {}
+        self.hardware = types.Hardware()
         self.archives: dict[str, bytes] = {}
         self.desired: dict[str, pb.DesiredAllocation] = {}
         self._down: list[asyncio.Queue[pb.OpenSessionResponse]] = []
@@ -144,6 +146,7 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, "HOST_REMOVED", "host h-1 was removed; join again")
         self.epoch += 1
         self.opened.append(request)
+        self.hardware = request.hardware
         queue: asyncio.Queue[pb.OpenSessionResponse] = asyncio.Queue()
         self._down.append(queue)
         yield pb.OpenSessionResponse(
@@ -154,6 +157,7 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
                 heartbeat_seconds=self.heartbeat,
                 lease_seconds=self.lease,
                 lease_grace_seconds=self.lease_grace,
+                health_sequence=max(self.health, default=0),
             )
         )
         desired = pb.DesiredState(revision=self.revision, complete=True, allocations=list(self.desired.values()))
@@ -172,11 +176,15 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "STALE_SESSION", "an older session")
         self.reports.append(request)
         self.probes += request.probes
+        self.health |= {evidence.sequence: evidence for evidence in request.health}
+        if request.HasField("hardware"):
+            self.hardware = request.hardware
         for status in request.statuses:
             self.statuses[status.allocation_id] = status
             self.history.append((status.allocation_id, status.phase))
         await self._note()
-        return pb.ReportResponse(lease_seconds=self.lease)
+        told = max((evidence.sequence for evidence in request.health), default=0)
+        return pb.ReportResponse(lease_seconds=self.lease, health_sequence=told)
 
     async def PublishLogs(self, request: pb.PublishLogsRequest, context: Any) -> pb.PublishLogsResponse:
         positions = []
