@@ -17,7 +17,7 @@ from coordinator.core import fit
 from coordinator.core.changes import AllocationReserved, AllocationUpdated, NodeUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import AllocationId, JobId, allocation_id
-from coordinator.core.model import Allocation, EndCause, Job, JobState, Node, NodeState, Phase
+from coordinator.core.model import Allocation, EndCause, Host, Job, JobState, Node, NodeState, Phase
 from coordinator.core.placement import HOLD
 from coordinator.core.spec import Placement
 from coordinator.core.state import State
@@ -83,7 +83,11 @@ def _may_lead(turn: Turn, head: Allocation) -> bool:
     lasting = turn.at.served - head.held_since > PATIENCE
     if lasting or head.behind is not None or head.wanted is not Phase.RUNNING or not host.queues or host.vacate_at:
         return False
-    return fit.unusable(host) is None
+    return fit.unusable(host) is None and not _is_fenced(host, head.gpus)
+
+
+def _is_fenced(host: Host, gpus: tuple[str, ...]) -> bool:
+    return host.hardware is not None and any(gpu.fenced and gpu.uuid in gpus for gpu in host.hardware.gpus)
 
 
 def _is_room_for(turn: Turn, head: Allocation, needs: list[fit.Need]) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from coordinator.core.costs import LedgerEntry
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.measuring import Measuring
 from coordinator.core.model import Allocation, Distance, Gang, Host, Job, Node, Reach
@@ -106,6 +107,20 @@ class HostUpgradeUpdated:
     """A host's part in an upgrade changed."""
 
     upgrade: HostUpgrade
+
+
+@dataclass(frozen=True, slots=True)
+class HealthUpdated:
+    """Something was seen of a host's GPUs, or one of them came into another state; this is all that is kept."""
+
+    health: HostHealth
+
+
+@dataclass(frozen=True, slots=True)
+class HostEventNoted:
+    """Something happened to a host that its owner may want to look up; of old ones only so many are kept."""
+
+    event: HostEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +276,8 @@ Durable = (
     | HostRemoved
     | RolloutUpdated
     | HostUpgradeUpdated
+    | HealthUpdated
+    | HostEventNoted
     | TimeServed
     | NumbersSkipped
     | CostBooked

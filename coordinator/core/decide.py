@@ -10,6 +10,8 @@ from coordinator.core import (
     backlog,
     budgets,
     draining,
+    health,
+    health_orders,
     jobs,
     leases,
     leaving,
@@ -38,10 +40,13 @@ from coordinator.core.events import (
     HostReported,
     JobSubmitted,
     PlanAsked,
+    QuarantineRequested,
+    ReleaseRequested,
     RemovalRequested,
     RetryRequested,
     SessionOpened,
     StopRequested,
+    TestRequested,
     Ticked,
     UpgradeCancelRequested,
     UpgradeRequested,
@@ -77,6 +82,7 @@ def settle(turn: Turn) -> None:
     _charge(turn)
     # A job may have ended for its budget just now: what follows must be on disk with its end.
     starts.follow(turn)
+    health.follow(turn)
     _keep_time(turn)
 
 
@@ -112,6 +118,7 @@ def _on_started(turn: Turn, event: CoordinatorStarted) -> None:
     for host in tuple(turn.state.hosts.values()):
         sessions.await_ephemeral(turn, host)
         draining.watch(turn, host)
+        health.arm(turn, host)
     for gang in tuple(turn.state.gangs.values()):
         if gang.phase is GangPhase.PREPARING:
             job = turn.state.jobs[gang.job_id]
@@ -173,6 +180,8 @@ def _on_ticked(turn: Turn, event: Ticked) -> None:
 
 
 def _host_is_due(turn: Turn, kind: str, host: Host) -> None:
+    if kind == "health":
+        health.on_due(turn, host)
     if kind == "vacate":
         draining.vacate(turn, host)
     if kind == "upgrade":
@@ -214,6 +223,9 @@ _HANDLERS: dict[type, Callable[[Turn, Any], Any]] = {
     UpgradeCancelRequested: upgrades.on_cancel,
     VacateAsked: draining.on_vacate_asked,
     HostLeft: _on_left,
+    QuarantineRequested: health_orders.on_quarantine,
+    ReleaseRequested: health_orders.on_release,
+    TestRequested: health_orders.on_test,
     SessionOpened: sessions.on_session,
     HostReported: _on_report,
     Ticked: _on_ticked,

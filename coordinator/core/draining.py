@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import copies
-from coordinator.core.changes import DeadlineSet, HostUpdated, JobUpdated, NodeUpdated
+from coordinator.core import host_events
+from coordinator.core.changes import DeadlineSet, HostUpdated
 from coordinator.core.errors import HostForgotten
 from coordinator.core.events import CordonRequested, DrainRequested, VacateAsked
 from coordinator.core.leases import vacate_deadline
-from coordinator.core.model import Allocation, Gang, GangPhase, Host, Job, JobState, Phase
-from coordinator.core.regroup import is_kept
+from coordinator.core.model import Host
 from coordinator.core.sessions import find_host
-from coordinator.core.spares import is_spare, let_go
-from coordinator.core.stopping import Stop, abort_gang, stop_allocation, stop_of
 from coordinator.core.turn import Turn
+from coordinator.core.vacating import move
 
 
 def on_cordon(turn: Turn, event: CordonRequested) -> Host:
@@ -29,9 +27,15 @@ def on_cordon(turn: Turn, event: CordonRequested) -> Host:
     if not event.cordoned:
         host = replace(host, vacate_at=0.0)
     turn.record(HostUpdated(host))
+    if (host.cordoned, host.vacate_at) != (known.cordoned, known.vacate_at):
+        host_events.note(turn, host, "cordoned" if host.cordoned else "resumed", _of_cordon(host.cordoned))
     if not host.vacate_at:
         turn.record(DeadlineSet(vacate_deadline(host.id), None))
     return host
+
+
+def _of_cordon(cordoned: bool) -> str:
+    return "gets no new work; what runs there goes on" if cordoned else "gets work again"
 
 
 def on_drain(turn: Turn, event: DrainRequested) -> Host:
@@ -42,6 +46,8 @@ def on_drain(turn: Turn, event: DrainRequested) -> Host:
     known = find_host(turn.state, event.host)
     host = replace(known, cordoned=True, vacate_at=turn.at.served + event.seconds, vacates_for="")
     turn.record(HostUpdated(host))
+    when = f"in {event.seconds:.0f} s" if event.seconds else "now"
+    host_events.note(turn, host, "drained", f"gets no new work, and what runs there goes {when}")
     _vacate_later(turn, host, event.seconds)
     return host
 
@@ -67,6 +73,7 @@ def on_vacate_asked(turn: Turn, event: VacateAsked) -> Host:
     own = known.vacates_for or ("" if known.cordoned else event.reason)
     host = replace(known, cordoned=True, vacate_at=at, vacates_for=own)
     turn.record(HostUpdated(host))
+    host_events.note(turn, host, "drained", f"asked to be drained: {event.reason}")
     _vacate_later(turn, host, event.seconds)
     return host
 
@@ -86,42 +93,8 @@ def vacate(turn: Turn, host: Host) -> None:
         # Another one of them may have taken it along.
         allocation = state.allocations.get(allocation_id)
         if allocation is not None:
-            _move(turn, host, state.jobs[allocation.job_id], allocation)
+            move(turn, allocation, _why(host))
 
 
 def _why(host: Host) -> str:
     return f"host {host.name} is to go: {host.vacates_for}" if host.vacates_for else f"host {host.name} is drained"
-
-
-def _move(turn: Turn, host: Host, job: Job, allocation: Allocation) -> None:
-    if is_spare(job.spec, allocation) or is_kept(job, allocation):
-        let_go(turn, allocation)
-        # The gang that keeps it may be formed with another one.
-        turn.state.fresh_jobs.add(job.id)
-        return
-    if job.state is JobState.STOPPING or allocation.wanted is Phase.STOPPING:
-        return
-    stop = replace(stop_of(job, _why(host)), preempted_by=host.id)
-    gang = turn.state.gangs.get(job.id)
-    if gang is None:
-        _hand_over(turn, job, allocation)
-        stop_allocation(turn, allocation, stop)
-    else:
-        _move_gang(turn, job, gang, allocation, stop)
-
-
-def _hand_over(turn: Turn, job: Job, allocation: Allocation) -> None:
-    """Of several copies another one stands for the node from now on."""
-    node = turn.state.nodes[job.id][allocation.rank]
-    others = [c for c in copies.held(turn.state, job.id, node.rank) if c.id != allocation.id]
-    others = [copy for copy in others if copy.wanted is not Phase.STOPPING]
-    if node.attempt == allocation.attempt and others:
-        turn.record(NodeUpdated(copies.led_by(node, copies.lead(others))))
-
-
-def _move_gang(turn: Turn, job: Job, gang: Gang, member: Allocation, stop: Stop) -> None:
-    if gang.phase in (GangPhase.PREPARING, GangPhase.RUNNING):
-        turn.record(JobUpdated(replace(job, preempted=job.preempted + 1)))
-    # This member first, for only its place is given up; the others keep theirs for the next generation.
-    stop_allocation(turn, member, stop)
-    abort_gang(turn, gang, replace(stop, preempted_by=""), retry=True)

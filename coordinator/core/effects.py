@@ -39,6 +39,15 @@ class UpgradeWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class TestWanted:
+    """The host is to test these GPUs (none: what its driver and bus let it), which nothing holds."""
+
+    host_id: HostId
+    gpus: tuple[str, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSuperseded:
     """Sessions of the host with an older epoch are over; every one, when the host was removed (epoch None)."""
 
@@ -53,4 +62,6 @@ class OutputObsolete:
     job_id: JobId
 
 
-Effect = DesiredChanged | ProbesWanted | DistancesWanted | UpgradeWanted | SessionSuperseded | OutputObsolete
+Effect = (
+    DesiredChanged | ProbesWanted | DistancesWanted | UpgradeWanted | TestWanted | SessionSuperseded | OutputObsolete
+)

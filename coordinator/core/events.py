@@ -110,6 +110,34 @@ class HostLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantineRequested:
+    """Answered with the Host. One of its GPUs, by uuid or index, gets no new work until ``user`` releases it."""
+
+    host: str
+    gpu: str
+    reason: str
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequested:
+    """Answered with the Host. ``user`` vouches for one of its GPUs (empty: for all of them, its bus and its driver)."""
+
+    host: str
+    gpu: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRequested:
+    """Answered with the Host. One of its GPUs (empty: all that nothing holds) is to be tested."""
+
+    host: str
+    gpu: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RemovalRequested:
     """Answered with the Host that was forgotten. ``gone``: ``user`` states that the machine will never be back."""
 
@@ -229,6 +257,9 @@ Event = (
     | DrainRequested
     | VacateAsked
     | HostLeft
+    | QuarantineRequested
+    | ReleaseRequested
+    | TestRequested
     | RemovalRequested
     | UpgradeRequested
     | UpgradeCancelRequested

@@ -79,7 +79,7 @@ def unusable(host: Host) -> str | None:
         return f"it is {host.state.value}"
     if host.hardware.disk_problem:
         return f"{host.hardware.disk_problem}; free some"
-    return host.drained or None
+    return host.drained or host.fenced or None
 
 
 def never(host: Host, need: Need) -> str | None:
@@ -119,7 +119,7 @@ def match(hardware: Hardware, need: Need) -> Match:
 def shape(hardware: Hardware) -> tuple[object, ...]:
     """All of the hardware that ``match`` looks at; equal for hosts that need be looked at only once."""
     cards = tuple(
-        (g.index, g.name, g.vendor, g.memory_bytes, g.compute_capability, g.problem, g.parent is None)
+        (g.index, g.name, g.vendor, g.memory_bytes, g.compute_capability, g.problem or g.fenced, g.parent is None)
         for g in hardware.gpus
     )
     disk = max((disk.total_bytes for disk in hardware.disks), default=0)
@@ -197,7 +197,8 @@ def not_now(host: Host, usage: Usage, need: Need) -> str | None:
         most = max((1.0 - usage.shared_of(hardware.gpus[place].uuid) for place in found.gpus), default=0.0)
         return f"needs {need.share:.0%} of a GPU, of the {len(found.gpus)} that match at most {most:.0%} is free"
     idle = len(_idle(hardware, usage, found))
-    return f"needs {_count(need.gpus, 'GPU')}, {idle} of {len(found.gpus)} that match are free"
+    fenced = "; ".join([f"GPU {gpu.index} {gpu.fenced}" for gpu in hardware.gpus if gpu.fenced][:3])
+    return f"needs {_count(need.gpus, 'GPU')}, {idle} of {len(found.gpus)} that match are free" + _because(fenced)
 
 
 def remedy(host: Host, usage: Usage, need: Need) -> str:

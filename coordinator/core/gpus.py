@@ -26,8 +26,8 @@ def gpu_mismatch(gpu: Gpu, wanted: GpuRequest | None) -> str | None:
     """Why one GPU is not what is asked for; None when it is."""
     if wanted is None:
         return None
-    if gpu.problem:
-        return gpu.problem
+    if gpu.problem or gpu.fenced:
+        return gpu.problem or gpu.fenced
     if gpu.parent and least_of(wanted) > 1:
         return "is a MIG instance, of which a program can use only one at a time"
     if wanted.vendor and gpu.vendor != wanted.vendor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import fsum
 
-from coordinator.core import budgets, preflight, regroup, spares, startup, waits
+from coordinator.core import budgets, health_book, preflight, regroup, spares, startup, waits
 from coordinator.core.changes import Withheld
+from coordinator.core.health_marks import marked
+from coordinator.core.health_records import Health, HostHealth
 from coordinator.core.ids import JobId
 from coordinator.core.leases import vacate_deadline
 from coordinator.core.lifecycle import OBSERVED_ORDER
@@ -33,6 +35,7 @@ def check_invariants(state: State) -> None:
     _check_costs(state)
     _check_waits(state)
     _check_drains(state)
+    _check_health(state)
 
 
 def _require(holds: bool, what: str) -> None:
@@ -201,6 +204,24 @@ def _check_drains(state: State) -> None:
             held = [state.allocations[a] for a in state.usage[host.id].allocations]
             staying = [a.id for a in held if a.wanted is not Phase.STOPPING]
             _require(not staying, f"{host.id} is drained, but {staying} stay there")
+
+
+def _check_health(state: State) -> None:
+    _require(set(state.health) <= set(state.hosts), "health is kept of hosts that are gone")
+    draining = {h.host_id for h in state.health.values() if any(r.state is Health.DRAINING for r in h.gpus)}
+    _require(draining == state.vacating, f"hosts that are vacated are indexed wrongly: {draining ^ state.vacating}")
+    for host in state.hosts.values():
+        health = state.health.get(host.id, HostHealth(host.id))
+        _require(marked(host, health) is host, f"{host.id} is not marked by the health of its GPUs")
+        _require(len({r.gpu for r in health.gpus}) == len(health.gpus), f"a GPU of {host.id} has two records")
+        for record in health.gpus:
+            name = f"GPU {record.gpu!r} of {host.id}"
+            _require(record.state is not Health.UNKNOWN, f"{name} is stored as unknown")
+            _require((record.state is Health.TESTING) == bool(record.awaited), f"{name} awaits {record.awaited}")
+            held = [a.id for a in health_book.holders(state, host, record.gpu)]
+            out = record.state in (Health.QUARANTINED, Health.TESTING)
+            _require(not out or not held, f"{name} is {record.state.value}, but held by {held}")
+            _require(record.state is not Health.DRAINING or bool(held), f"{name} is draining, but nothing holds it")
 
 
 def _check_costs(state: State) -> None:

@@ -34,9 +34,14 @@ def probe_deadline(host: HostId) -> str:
     return f"probe:{host}"
 
 
+def health_deadline(host: HostId) -> str:
+    """The key of the deadline at which the health of the host's GPUs is to be looked at again."""
+    return f"health:{host}"
+
+
 def forget(turn: Turn, host: HostId) -> None:
     """Forget a host that holds nothing; its session ends, and it is refused from now on."""
-    for key in (lease_deadline(host), vacate_deadline(host), probe_deadline(host)):
+    for key in (lease_deadline(host), vacate_deadline(host), probe_deadline(host), health_deadline(host)):
         turn.record(DeadlineSet(key, None))
     turn.record(HostRemoved(host))
     turn.effect(SessionSuperseded(host, None))

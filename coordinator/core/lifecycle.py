@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coordinator.core.health_records import Health
 from coordinator.core.model import GangPhase, JobState, NodeState, Phase
 
 JOB: dict[JobState, frozenset[JobState]] = {
@@ -56,6 +57,15 @@ GANG: dict[GangPhase, frozenset[GangPhase]] = {
     GangPhase.REFORMING: frozenset(),
 }
 
+# A GPU is fenced in DRAINING, and at once QUARANTINED when nothing holds it. UNKNOWN is never stored.
+HEALTH: dict[Health, frozenset[Health]] = {
+    Health.HEALTHY: frozenset({Health.SUSPECT, Health.DRAINING, Health.TESTING}),
+    Health.SUSPECT: frozenset({Health.HEALTHY, Health.DRAINING, Health.TESTING}),
+    Health.DRAINING: frozenset({Health.QUARANTINED, Health.HEALTHY}),
+    Health.QUARANTINED: frozenset({Health.TESTING, Health.HEALTHY}),
+    Health.TESTING: frozenset({Health.HEALTHY, Health.SUSPECT, Health.QUARANTINED}),
+}
+
 # Observations only move forward: of two reports the greater one is the newer one, whatever order they come in.
 OBSERVED_ORDER: dict[Phase, int] = {
     Phase.RESERVED: 0,
@@ -87,6 +97,12 @@ def check_gang(old: GangPhase, new: GangPhase) -> None:
     """Raise Forbidden unless a gang may go from ``old`` to ``new``."""
     if old is not new and new not in GANG[old]:
         raise Forbidden(f"gang {old.value} -> {new.value}")
+
+
+def check_health(old: Health, new: Health) -> None:
+    """Raise Forbidden unless a GPU's health may go from ``old`` to ``new``."""
+    if old is not new and new not in HEALTH[old]:
+        raise Forbidden(f"GPU {old.value} -> {new.value}")
 
 
 def check_phases(old: tuple[Phase, Phase], new: tuple[Phase, Phase]) -> None:

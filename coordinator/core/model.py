@@ -58,7 +58,8 @@ class Gpu:
     """One GPU, or one MIG instance of ``parent`` (its uuid); None is unknown, never 0.
 
     ``problem`` is why it can't be used; ``nvlinks`` are its links to other GPUs or to a switch that are up.
-    ``conditions`` is what is wrong with it now; ``watched`` whether the agent would notice.
+    ``conditions`` is what is wrong with it now; ``watched`` whether the agent would notice;
+    ``fenced``, which only the coordinator says, is why it gets no new work (see ``health_marks``).
     """
 
     uuid: str
@@ -78,6 +79,12 @@ class Gpu:
     nvlinks: int | None = None
     conditions: tuple[Condition, ...] = ()
     watched: bool = False
+    fenced: str = ""
+
+    @property
+    def device(self) -> str:
+        """The uuid of the card, of which this may be a part."""
+        return self.parent or self.uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +244,7 @@ class Host:
     ``vacate_at``: its work has to go, at the latest then (0: it may stay); a host that is vacated is cordoned too.
     ``build`` is the installed version that its agent is; empty: it was not installed by the installer.
     ``vacates_for``: why it asked for that itself; empty: it did not. The drain ends when it comes back without asking.
+    ``fenced``, which is not stored either: why its bus or driver keeps new work away (see ``health_marks``).
     """
 
     id: HostId
@@ -256,6 +264,7 @@ class Host:
     vacates_for: str = ""
     queues: bool = False
     build: str = ""
+    fenced: str = ""
 
 
 # ---------------------------------------------------------------- jobs

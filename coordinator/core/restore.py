@@ -10,6 +10,7 @@ from coordinator.core.changes import (
     CostBooked,
     DeadlineSet,
     GangUpdated,
+    HostEventNoted,
     HostSeen,
     HostSilent,
     HostUpdated,
@@ -18,6 +19,7 @@ from coordinator.core.changes import (
     RolloutUpdated,
 )
 from coordinator.core.costs import LedgerEntry
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.leases import lease_deadline, probe_deadline
 from coordinator.core.model import Allocation, Gang, Host, HostState, Job, Node
 from coordinator.core.placement import HOLD
@@ -37,6 +39,8 @@ class Records:
     costs: Iterable[LedgerEntry] = ()
     rollouts: Iterable[Rollout] = ()
     host_upgrades: Iterable[HostUpgrade] = ()
+    health: Iterable[HostHealth] = ()
+    events: Iterable[HostEvent] = ()
     last_job_number: int = 0
     last_host_number: int = 0
     served: float = 0.0
@@ -48,6 +52,10 @@ def restore(records: Records, timing: Timing) -> State:
     state = State(timing)
     for host in records.hosts:
         state.apply(HostUpdated(replace(host, state=HostState.OFFLINE)))
+    for health in records.health:
+        state.load_health(health)
+    for event in records.events:
+        state.apply(HostEventNoted(event))
     for job in records.jobs:
         state.apply(JobCreated(job))
     for node in records.nodes:

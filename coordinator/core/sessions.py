@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
-from coordinator.core import copies, nearness, preparing, startup, utilization
+from coordinator.core import copies, health, host_events, nearness, preparing, startup, utilization
 from coordinator.core.changes import (
     AllocationUpdated,
     DeadlineSet,
@@ -69,6 +69,7 @@ def on_joined(turn: Turn, event: HostJoined) -> Host:
         machine_id=event.machine_id,
     )
     turn.record(HostUpdated(host))
+    host_events.note(turn, host, "joined", f"joined from backend {host.facts.backend}, region {host.facts.region}")
     await_ephemeral(turn, host)
     return host
 
@@ -86,6 +87,7 @@ def on_removal(turn: Turn, event: RemovalRequested) -> Host:
         _end_all(turn, host, event.user)
     elif turn.state.usage[host.id].allocations:
         raise Conflict(_not_yet(turn.state, host))
+    host_events.note(turn, host, "removed", f"removed by {event.user or 'a user'}")
     forget(turn, host.id)
     return host
 
@@ -150,6 +152,7 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
     renew_lease(turn, host.id)
     _probe_what_is_new(turn, host)
     nearness.on_online(turn, host)
+    health.on_contact(turn, host, known.hardware.boot_id if known.hardware is not None else "")
     return host
 
 
@@ -175,12 +178,18 @@ def on_report(turn: Turn, event: HostReported) -> float:
             f"session {event.epoch} of host {host.name!r} was superseded by {host.epoch}; open a new one"
         )
     _seen(turn, host, event)
+    if host.state is not HostState.ONLINE:
+        health.arm(turn, host)
     for reach in event.probes:
         if reach.source == host.id != reach.target and reach.target in state.hosts:
             turn.record(ReachSeen(reach))
     for distance in event.distances:
         if distance.host_id == host.id:
             nearness.on_measured(turn, distance)
+    # Before the ends that were seen with it: they are to be judged by it.
+    health.on_evidence(turn, host, event.evidence)
+    if event.hardware is not None:
+        health.on_conditions(turn, state.hosts[host.id])
     for status in event.statuses:
         on_status(turn, host.id, status)
     if event.hardware is not None:
@@ -222,7 +231,7 @@ def on_status(turn: Turn, source: HostId, status: AllocationStatus) -> None:
     if allocation is None or allocation.host_id != source:
         return
     if status.phase is Phase.ENDED:
-        on_end(turn, allocation, status)
+        on_end(turn, allocation, health.blame(turn, allocation, status))
         return
     if status.phase is Phase.STOPPING and status.reason:
         _held_up(turn, allocation, status.reason)

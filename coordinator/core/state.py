@@ -5,6 +5,7 @@ The indexes are derived; ``check_invariants`` builds them anew and compares, and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from coordinator.core.changes import (
     GangDissolved,
     GangUpdated,
     GpusIdle,
+    HealthUpdated,
+    HostEventNoted,
     HostRemoved,
     HostSeen,
     HostSilent,
@@ -49,6 +52,8 @@ from coordinator.core.changes import (
 from coordinator.core.costs import LedgerEntry, LedgerKey, Meter
 from coordinator.core.distances import DistanceMap
 from coordinator.core.fairness import Shares
+from coordinator.core.health_marks import marked
+from coordinator.core.health_records import KEPT_EVENTS, Health, HostEvent, HostHealth
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.links import Link, link_of
 from coordinator.core.measuring import Measuring
@@ -95,7 +100,14 @@ class State:
         self.gangs: dict[JobId, Gang] = {}
         self.ledger: dict[LedgerKey, LedgerEntry] = {}
         self.rollouts = Rollouts()
+        # What was seen of GPUs, of hosts of which anything was.
+        self.health: dict[HostId, HostHealth] = {}
+        # What happened to hosts, the oldest first.
+        self.events: deque[HostEvent] = deque(maxlen=KEPT_EVENTS)
+        self.last_event = 0
         # Derived.
+        # Hosts of which a GPU, or all, is being vacated.
+        self.vacating: set[HostId] = set()
         self.meters: dict[JobId, Meter] = {}
         # What all jobs cost together.
         self.bill = Meter()
@@ -451,7 +463,7 @@ class State:
         self._queue(change.job_id)
 
     def _host_updated(self, change: HostUpdated) -> None:
-        host = change.host
+        host = marked(change.host, self.health.get(change.host.id))
         known = self.hosts.get(host.id)
         self.shares.refit(None if known is None else known.hardware, host.hardware)
         self.hosts[host.id] = host
@@ -463,7 +475,10 @@ class State:
         self._changed(host.id)
 
     def _host_seen(self, change: HostSeen) -> None:
-        host, known = change.host, self.hosts[change.host.id]
+        self._see(marked(change.host, self.health.get(change.host.id)))
+
+    def _see(self, host: Host) -> None:
+        known = self.hosts[host.id]
         if known.state is not host.state or _troubles(known) != _troubles(host):
             self._changed(host.id)
             self._touch_jobs_on(host.id)
@@ -472,6 +487,28 @@ class State:
             self.usage[host.id].version += 1
             self.links[host.id] = link_of(host)
         self.hosts[host.id] = host
+
+    def _health_updated(self, change: HealthUpdated) -> None:
+        health = change.health
+        known = self.health.get(health.host_id)
+        for record in health.gpus:
+            lifecycle.check_health(known.of(record.gpu).state if known else Health.HEALTHY, record.state)
+        self.load_health(health)
+
+    def load_health(self, health: HostHealth) -> None:
+        """Take stored health in, of which GPUs may be in any state."""
+        self.health[health.host_id] = health
+        self.vacating.discard(health.host_id)
+        if any(record.state is Health.DRAINING for record in health.gpus):
+            self.vacating.add(health.host_id)
+        host = self.hosts[health.host_id]
+        new = marked(host, health)
+        if new is not host:
+            self._see(new)
+
+    def _host_event_noted(self, change: HostEventNoted) -> None:
+        self.events.append(change.event)
+        self.last_event = max(self.last_event, change.event.number)
 
     def _changed(self, host: HostId) -> None:
         """Work may go there now that could not, or what was worked out about the host holds no longer."""
@@ -496,6 +533,8 @@ class State:
         del self.usage[change.id]
         del self.links[change.id]
         self.silent.pop(change.id, None)
+        self.health.pop(change.id, None)
+        self.vacating.discard(change.id)
         self.reach.forget(change.id)
         self.distances.forget_host(change.id)
         self.rollouts.forget(change.id)
@@ -578,7 +617,8 @@ def _troubles(host: Host) -> tuple[object, ...]:
     hardware = host.hardware
     if hardware is None:
         return ()
-    return (hardware.disk_problem, hardware.cpus, hardware.memory_bytes, *((g.uuid, g.problem) for g in hardware.gpus))
+    cards = tuple((gpu.uuid, gpu.problem, gpu.fenced) for gpu in hardware.gpus)
+    return (host.fenced, hardware.disk_problem, hardware.cpus, hardware.memory_bytes, *cards)
 
 
 _APPLY: dict[type, Callable[[State, Any], None]] = {
@@ -599,6 +639,8 @@ _APPLY: dict[type, Callable[[State, Any], None]] = {
     HostRemoved: State._host_removed,
     RolloutUpdated: State._rollout_updated,
     HostUpgradeUpdated: State._host_upgrade_updated,
+    HealthUpdated: State._health_updated,
+    HostEventNoted: State._host_event_noted,
     NumbersSkipped: State._numbers_skipped,
     CostBooked: State._cost_booked,
     ReachSeen: State._reach_seen,

@@ -61,6 +61,7 @@ _GPU = Shape(
         "nvlinks": PLAIN,
         "conditions": _CONDITION.many,
         "watched": PLAIN,
+        "fenced": PLAIN,
     },
 )
 

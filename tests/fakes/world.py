@@ -110,6 +110,8 @@ class World:
             costs=tuple(old.ledger.values()),
             rollouts=(old.rollouts.last,) if old.rollouts.last is not None else (),
             host_upgrades=old.rollouts.all(),
+            health=tuple(old.health.values()),
+            events=tuple(old.events),
             last_job_number=old.last_job_number,
             last_host_number=old.last_host_number,
             served=old.served,
