@@ -28,6 +28,7 @@ from coordinator.core.effects import (
     OutputObsolete,
     ProbesWanted,
     SessionSuperseded,
+    TestWanted,
     UpgradeWanted,
 )
 from coordinator.core.errors import Refused
@@ -65,6 +66,10 @@ class Agents(Protocol):
 
     def upgrade(self, host_id: HostId, order: UpgradeOrder) -> None:
         """The host shall upgrade itself."""
+        ...
+
+    def test(self, order: TestWanted) -> None:
+        """The host shall test GPUs."""
         ...
 
     def supersede(self, host_id: HostId, epoch: int | None) -> None:
@@ -197,6 +202,8 @@ class Engine:
             gangs=loaded.gangs,
             hosts=loaded.hosts,
             costs=loaded.costs,
+            health=loaded.health,
+            events=loaded.events,
             rollouts=loaded.rollouts,
             host_upgrades=loaded.host_upgrades,
             last_job_number=loaded.counters.jobs,
@@ -343,6 +350,8 @@ class Engine:
                 upgrade = order_for(self._state, effect.host_id)
                 if upgrade is not None:
                     self._agents.upgrade(effect.host_id, upgrade)
+            elif isinstance(effect, TestWanted):
+                self._agents.test(effect)
             elif isinstance(effect, SessionSuperseded):
                 self._agents.supersede(effect.host_id, effect.epoch)
             elif isinstance(effect, OutputObsolete):

@@ -190,14 +190,12 @@ def follow(turn: Turn) -> None:
 
 
 def on_contact(turn: Turn, host: Host, boot_id: str) -> None:
-    """A session begins: what is to be tested is ordered again. ``boot_id``: of the last session; a machine that was
-    started anew since has had its GPUs reset."""
+    """A session begins. ``boot_id``: of the last session; a machine that was started anew since has had its GPUs
+    reset."""
     on_conditions(turn, host)
     rebooted = bool(boot_id) and host.hardware is not None and host.hardware.boot_id != boot_id
     for record in of_host(turn.state, host.id).gpus:
-        if record.state is Health.TESTING:
-            retests.order(turn, host, record)
-        elif record.state is Health.QUARANTINED and record.test_since and rebooted:
+        if record.state is Health.QUARANTINED and record.test_since and rebooted:
             put(turn, host.id, replace(record, test_since=turn.at.served))
     arm(turn, host)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coordinator.core import host_events
 from coordinator.core.draining import vacate
 from coordinator.core.ends import on_end
 from coordinator.core.errors import Conflict
@@ -33,6 +34,7 @@ def on_left(turn: Turn, event: HostLeft) -> Host | None:
         if allocation is not None:
             status = lost_status(turn, allocation, f"host {host.name} left: {event.reason}")
             on_end(turn, allocation, replace(status, cause=EndCause.STOPPED))
+    host_events.note(turn, host, "removed", f"left: {event.reason}")
     forget(turn, host.id)
     return host
 

@@ -8,7 +8,9 @@ from coordinator.core.effects import TestWanted
 from coordinator.core.evidence import Evidence, Sign
 from coordinator.core.health_book import devices, enter, of_host, put, watched
 from coordinator.core.health_records import GpuHealth, Health
+from coordinator.core.ids import HostId
 from coordinator.core.model import Host, HostState
+from coordinator.core.state import State
 from coordinator.core.turn import Turn
 from coordinator.core.verdicts import Grip, verdict
 
@@ -44,12 +46,17 @@ def begin(turn: Turn, host: Host, record: GpuHealth) -> None:
     awaited = (record.gpu,) if record.gpu else (devices(host) or ("",))
     tested = replace(record, test=number, awaited=awaited, resumes=record.state)
     enter(turn, host.id, tested, Health.TESTING, f"test {number}, after: {record.reason or 'a request'}", tests=number)
-    order(turn, host, tested)
+    turn.effect(_order(host.id, tested))
 
 
-def order(turn: Turn, host: Host, record: GpuHealth) -> None:
-    """Send the order; agents do a test once, however often they hear of it."""
-    turn.effect(TestWanted(host.id, tuple(gpu for gpu in record.awaited if gpu), record.test))
+def orders(state: State, host_id: HostId) -> list[TestWanted]:
+    """The tests that the host is to do: told again with each session, for an agent does each once."""
+    records = of_host(state, host_id).gpus
+    return [_order(host_id, record) for record in records if record.state is Health.TESTING]
+
+
+def _order(host_id: HostId, record: GpuHealth) -> TestWanted:
+    return TestWanted(host_id, tuple(gpu for gpu in record.awaited if gpu), record.test)
 
 
 def on_result(turn: Turn, host: Host, seen: Evidence) -> None:

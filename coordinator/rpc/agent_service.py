@@ -15,9 +15,11 @@ from rallypoint.version import PROTOCOL_VERSION
 
 from coordinator.access.ca import Authority
 from coordinator.archives import ArchiveStore
+from coordinator.core import retests
 from coordinator.core.desired import Desired, desired_of
 from coordinator.core.errors import Conflict, HostForgotten, NotFound
 from coordinator.core.events import HostLeft, HostReported, SessionOpened, VacateAsked
+from coordinator.core.health_book import of_host
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Host, HostState, PeerEndpoint
 from coordinator.core.state import State, Timing
@@ -95,7 +97,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
         )
         log.info("session.opened", host=host.name, id=host_id, epoch=host.epoch, peer=context.peer())
         try:
-            yield self._welcome(host)
+            sequence = await self._parts.engine.read(lambda state: of_host(state, host_id).sequence)
+            yield self._welcome(host, sequence)
             async for response in self._orders(session, request.queues):
                 yield response
         finally:
@@ -125,9 +128,11 @@ class AgentService(pb_grpc.AgentServiceServicer):
         upgrade = order_for(state, host.id)
         if upgrade is not None:
             session.upgrade(upgrade)
+        for test in retests.orders(state, host.id):
+            session.test(test)
         return session
 
-    def _welcome(self, host: Host) -> pb.OpenSessionResponse:
+    def _welcome(self, host: Host, health_sequence: int) -> pb.OpenSessionResponse:
         timing = self._parts.timing
         welcome = pb.Welcome(
             epoch=host.epoch,
@@ -138,6 +143,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
             lease_grace_seconds=timing.lease_grace,
             protocol_version=PROTOCOL_VERSION,
             drained=host.drained,
+            health_sequence=health_sequence,
         )
         return pb.OpenSessionResponse(welcome=welcome)
 
@@ -146,7 +152,7 @@ class AgentService(pb_grpc.AgentServiceServicer):
         # The first message is complete even when it is empty: it tells what is *not* wanted any more.
         session.begin()
         while True:
-            orders, probes, targets, upgrade = await session.take()
+            orders, probes, targets, upgrade, tests = await session.take()
             if session.closed:
                 return
             if orders or revision == 0:
@@ -160,6 +166,8 @@ class AgentService(pb_grpc.AgentServiceServicer):
                 yield pb.OpenSessionResponse(measure=pb.MeasureOrder(targets=targets))
             if upgrade is not None:
                 yield pb.OpenSessionResponse(upgrade=upgrade_to_proto(upgrade))
+            for test in tests:
+                yield pb.OpenSessionResponse(test=pb.TestOrder(gpu_uuids=test.gpus, number=test.number))
 
     def _desired(self, orders: dict[AllocationId, Desired | None], revision: int, together: bool) -> pb.DesiredState:
         wanted = (order for order in orders.values() if order is not None)

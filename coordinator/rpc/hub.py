@@ -4,12 +4,13 @@ a session whose agent does not read is closed, and a new one begins with the com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from coordinator.core.desired import Desired
+from coordinator.core.effects import TestWanted
 from coordinator.core.ids import AllocationId, HostId
 from coordinator.core.model import Host
 from coordinator.core.upgrades import UpgradeOrder
@@ -31,13 +32,14 @@ def _later(seconds: float, call: Callable[[], None]) -> object:
 
 
 class Orders(NamedTuple):
-    """What is to be sent: desired allocations (None: gone), hosts to probe, targets to measure the distance to, and
-    whether to upgrade."""
+    """What is to be sent: desired allocations (None: gone), hosts to probe, targets to measure the distance to,
+    whether to upgrade, and tests of GPUs."""
 
     desired: dict[AllocationId, Desired | None]
     probes: list[Host]
     targets: list[str]
     upgrade: UpgradeOrder | None = None
+    tests: Sequence[TestWanted] = ()
 
 
 class Session:
@@ -54,6 +56,7 @@ class Session:
         self._probes: dict[HostId, Host] = {}
         self._targets: dict[str, None] = {}
         self._upgrade: UpgradeOrder | None = None
+        self._tests: dict[int, TestWanted] = {}
         self._wake = asyncio.Event()
         self._gathering = False
 
@@ -80,6 +83,11 @@ class Session:
         self._upgrade = order
         self._wake.set()
 
+    def test(self, order: TestWanted) -> None:
+        """Put an order to test GPUs."""
+        self._tests[order.number] = order
+        self._wake.set()
+
     def _gathered(self) -> None:
         self._gathering = False
         self._wake.set()
@@ -100,10 +108,11 @@ class Session:
         orders, self._orders = self._orders, {}
         targets, self._targets = list(self._targets), {}
         upgrade, self._upgrade = self._upgrade, None
+        tests, self._tests = tuple(self._tests.values()), {}
         if self._gathering:
-            return Orders(orders, [], targets, upgrade)
+            return Orders(orders, [], targets, upgrade, tests)
         probes, self._probes = list(self._probes.values()), {}
-        return Orders(orders, probes, targets, upgrade)
+        return Orders(orders, probes, targets, upgrade, tests)
 
 
 class Hub:
@@ -181,6 +190,12 @@ class Hub:
         session = self._sessions.get(host_id)
         if session is not None:
             session.upgrade(order)
+
+    def test(self, order: TestWanted) -> None:
+        """Pass an order to test GPUs on; without a session it is dropped, because the next one begins with it."""
+        session = self._sessions.get(order.host_id)
+        if session is not None:
+            session.test(order)
 
     def _gathering(self) -> float:
         return min(_LONGEST_GATHER, _GATHER_A_SESSION * len(self._sessions))

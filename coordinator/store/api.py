@@ -15,6 +15,7 @@ from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core.changes import Durable
 from coordinator.core.costs import LedgerEntry
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.core.rollout import HostUpgrade, Rollout
 
@@ -58,6 +59,8 @@ class Loaded:
     gangs: tuple[Gang, ...] = ()
     hosts: tuple[Host, ...] = ()
     costs: tuple[LedgerEntry, ...] = ()
+    health: tuple[HostHealth, ...] = ()
+    events: tuple[HostEvent, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
     host_upgrades: tuple[HostUpgrade, ...] = ()
     join_tokens: tuple[JoinToken, ...] = ()
@@ -79,7 +82,7 @@ class Store(Protocol):
         as it was created but for its progress (state to preflight), so that the specification is not written again;
         it changes nothing when the job is not stored. Any other record is stored when first carried, and removing one
         that is not there is harmless. Raises StoreFull when the disk is: try again later; TypeError for a change that
-        is not durable.
+        is not durable. Of ``HostEventNoted``, which are numbered one after the other, the last KEPT_EVENTS stay.
         """
         ...
 

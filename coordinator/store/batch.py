@@ -16,6 +16,8 @@ from coordinator.core.changes import (
     CostBooked,
     GangDissolved,
     GangUpdated,
+    HealthUpdated,
+    HostEventNoted,
     HostRemoved,
     HostUpdated,
     HostUpgradeUpdated,
@@ -28,6 +30,7 @@ from coordinator.core.changes import (
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry, LedgerKey
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.core.rollout import HostUpgrade, Rollout
@@ -47,6 +50,8 @@ class Batch:
     gangs: dict[JobId, Gang | None] = field(default_factory=dict)
     hosts: dict[HostId, Host | None] = field(default_factory=dict)
     costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
+    health: dict[HostId, HostHealth | None] = field(default_factory=dict)
+    events: list[HostEvent] = field(default_factory=list)
     rollouts: dict[int, Rollout] = field(default_factory=dict)
     host_upgrades: dict[HostId, HostUpgrade | None] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
@@ -123,8 +128,17 @@ def _host_updated(batch: Batch, change: HostUpdated) -> None:
 
 def _host_removed(batch: Batch, change: HostRemoved) -> None:
     batch.hosts[change.id] = None
+    batch.health[change.id] = None
     batch.host_upgrades[change.id] = None
     _reached(batch, hosts=numbered(change.id))
+
+
+def _health_updated(batch: Batch, change: HealthUpdated) -> None:
+    batch.health[change.health.host_id] = change.health
+
+
+def _host_event_noted(batch: Batch, change: HostEventNoted) -> None:
+    batch.events.append(change.event)
 
 
 def _rollout_updated(batch: Batch, change: RolloutUpdated) -> None:
@@ -181,6 +195,8 @@ _HANDLERS: dict[type, Callable[[Batch, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    HealthUpdated: _health_updated,
+    HostEventNoted: _host_event_noted,
     RolloutUpdated: _rollout_updated,
     HostUpgradeUpdated: _host_upgrade_updated,
     CostBooked: _cost_booked,

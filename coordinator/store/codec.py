@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from coordinator.core.evidence import Condition, Sign
+from coordinator.core.health_records import GpuHealth, Health, HostHealth, Strike
 from coordinator.core.measured import Device, Link, PreflightReport
 from coordinator.core.model import (
     Containers,
@@ -115,6 +116,35 @@ HARDWARE = Shape(
         "limits": _LIMITS.one,
         "users": _USERS.one,
     },
+)
+
+_STRIKE = Shape(Strike, {"what": PLAIN, "job": PLAIN, "user": PLAIN, "seen_since": PLAIN})
+_GPU_HEALTH = Shape(
+    GpuHealth,
+    {
+        "gpu": PLAIN,
+        "state": choice(Health),
+        "reason": PLAIN,
+        "evidence": PLAIN,
+        "changed_at": PLAIN,
+        "since": PLAIN,
+        "seen_since": PLAIN,
+        "strikes": _STRIKE.many,
+        "conditions": _CONDITION.many,
+        "failures": PLAIN,
+        "test_since": PLAIN,
+        "test": PLAIN,
+        "awaited": TUPLE,
+        "resumes": choice(Health),
+        "held_back": PLAIN,
+        "manual": PLAIN,
+        "fault_since": PLAIN,
+        "fault_reason": PLAIN,
+    },
+)
+HEALTH = Shape(
+    HostHealth,
+    {"host_id": PLAIN, "sequence": PLAIN, "tests": PLAIN, "fenced_since": PLAIN, "gpus": _GPU_HEALTH.many},
 )
 
 PEER = Shape(PeerEndpoint, {"addresses": TUPLE, "port": PLAIN})

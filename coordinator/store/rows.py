@@ -7,6 +7,7 @@ from typing import Any
 from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core.costs import LedgerEntry
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.model import (
     Allocation,
     EndCause,
@@ -25,6 +26,7 @@ from coordinator.store.codec import (
     FACTS,
     GROUP,
     HARDWARE,
+    HEALTH,
     PEER,
     PREFLIGHT,
     map_from_column,
@@ -268,6 +270,27 @@ def host_upgrade_row(upgrade: HostUpgrade) -> Values:
 def read_host_upgrade(row: Any) -> HostUpgrade:
     """The part of one row of ``host_upgrades``."""
     return HostUpgrade(**{**row, "step": Step(row["step"])})
+
+
+def health_row(health: HostHealth) -> Values:
+    """What is known of the health of one host's GPUs."""
+    return (health.host_id, HEALTH.dumps(health))
+
+
+def read_health(row: Any) -> HostHealth:
+    """The health of one row of ``host_health``."""
+    return HEALTH.loads(row["health"])
+
+
+def event_row(event: HostEvent) -> Values:
+    """Something that happened to a host."""
+    about = (event.host_id, event.host, event.kind, event.text, event.gpu, event.evidence)
+    return (event.number, event.at, *about)
+
+
+def read_event(row: Any) -> HostEvent:
+    """The event of one row of ``host_events``."""
+    return HostEvent(**row)
 
 
 def token_row(token: JoinToken) -> Values:

@@ -205,6 +205,21 @@ costs = _table(
     _int("attempts"),
 )
 
+# All that is kept of the health of one host's GPUs, as JSON: it changes seldom, and is read whole.
+host_health = _table("host_health", _key("host_id"), _text("health"))
+
+host_events = _table(
+    "host_events",
+    _part_key("number"),
+    _real("at"),
+    _text("host_id"),
+    _text("host"),
+    _text("kind"),
+    _text("text"),
+    _text("gpu"),
+    _text("evidence"),
+)
+
 rollouts = _table(
     "rollouts",
     _part_key("number"),

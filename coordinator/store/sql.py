@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Dialect, RowMapping, Table, select
 
+from coordinator.core.health_records import KEPT_EVENTS
 from coordinator.store import rows, schema
 from coordinator.store.api import Counters, Loaded, StoredChange, StoreFull
 from coordinator.store.batch import Batch, fold, numbered
@@ -45,6 +46,8 @@ _RECORDS = (
     schema.hosts,
     schema.costs,
     schema.rollouts,
+    schema.host_health,
+    schema.host_events,
     schema.host_upgrades,
     schema.join_tokens,
     schema.users,
@@ -101,6 +104,8 @@ class SqlStore:
             gangs=tuple(map(rows.read_gang, found["gangs"])),
             hosts=tuple(hosts),
             costs=tuple(map(rows.read_cost, found["costs"])),
+            health=tuple(map(rows.read_health, found["host_health"])),
+            events=tuple(map(rows.read_event, found["host_events"])),
             rollouts=tuple(map(rows.read_rollout, found["rollouts"])),
             host_upgrades=tuple(map(rows.read_host_upgrade, found["host_upgrades"])),
             join_tokens=tuple(map(rows.read_token, found["join_tokens"])),
@@ -144,6 +149,8 @@ class _Writers:
         self._gangs = Writer(schema.gangs, dialect)
         self._hosts = Writer(schema.hosts, dialect)
         self._costs = Writer(schema.costs, dialect)
+        self._health = Writer(schema.host_health, dialect)
+        self._events = Writer(schema.host_events, dialect)
         self._rollouts = Writer(schema.rollouts, dialect)
         self._host_upgrades = Writer(schema.host_upgrades, dialect)
         self._tokens = Writer(schema.join_tokens, dialect)
@@ -159,6 +166,9 @@ class _Writers:
         _settle(connection, self._gangs, batch.gangs, rows.gang_row)
         _settle(connection, self._hosts, batch.hosts, rows.host_row)
         self._costs.put(connection, [rows.cost_row(entry) for entry in batch.costs.values()])
+        _settle(connection, self._health, batch.health, rows.health_row)
+        self._events.remove(connection, [event.number - KEPT_EVENTS for event in batch.events])
+        self._events.put(connection, [rows.event_row(event) for event in batch.events])
         self._rollouts.put(connection, [rows.rollout_row(rollout) for rollout in batch.rollouts.values()])
         _settle(connection, self._host_upgrades, batch.host_upgrades, rows.host_upgrade_row)
         _settle(connection, self._tokens, batch.tokens, rows.token_row)

@@ -34,7 +34,7 @@ class Writer:
         for part in _parts(rows, self._sizes):
             connection.exec_driver_sql(self._upserts[len(part)], tuple(chain.from_iterable(part)))
 
-    def remove(self, connection: Connection, keys: Sequence[str]) -> None:
+    def remove(self, connection: Connection, keys: Sequence[str] | Sequence[int]) -> None:
         """Remove the rows whose first key column is one of ``keys``."""
         for part in _parts(keys, self._sizes):
             connection.exec_driver_sql(self._deletes[len(part)], tuple(part))

@@ -20,6 +20,8 @@ from coordinator.core.changes import (
     CostBooked,
     GangDissolved,
     GangUpdated,
+    HealthUpdated,
+    HostEventNoted,
     HostRemoved,
     HostUpdated,
     HostUpgradeUpdated,
@@ -32,6 +34,7 @@ from coordinator.core.changes import (
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry
+from coordinator.core.health_records import KEPT_EVENTS, HostEvent, HostHealth
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.core.rollout import HostUpgrade, Rollout
@@ -102,6 +105,7 @@ class _History:
     def __init__(self, draw: st.DrawFn) -> None:
         self._draw = draw
         self._jobs: dict[int, Job] = {}
+        self._events = 0
         self._attempts: dict[tuple[int, int], int] = {}
 
     def job_created(self) -> StoredChange:
@@ -144,10 +148,17 @@ class _History:
         return GangDissolved(job_id(self._number()))
 
     def host_updated(self) -> StoredChange:
-        return HostUpdated(self._draw(record(Host, id=host_id(self._number()), queues=False)))
+        return HostUpdated(self._draw(record(Host, id=host_id(self._number()), queues=False, fenced="")))
 
     def host_removed(self) -> StoredChange:
         return HostRemoved(host_id(self._number()))
+
+    def health_updated(self) -> StoredChange:
+        return HealthUpdated(self._draw(record(HostHealth, host_id=host_id(self._number()))))
+
+    def host_event_noted(self) -> StoredChange:
+        self._events += self._draw(st.sampled_from([1, KEPT_EVENTS - 1]))
+        return HostEventNoted(self._draw(record(HostEvent, number=self._events)))
 
     def rollout_updated(self) -> StoredChange:
         return RolloutUpdated(self._draw(record(Rollout, number=self._number())))

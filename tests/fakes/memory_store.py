@@ -16,6 +16,8 @@ from coordinator.core.changes import (
     CostBooked,
     GangDissolved,
     GangUpdated,
+    HealthUpdated,
+    HostEventNoted,
     HostRemoved,
     HostUpdated,
     HostUpgradeUpdated,
@@ -28,6 +30,7 @@ from coordinator.core.changes import (
     TimeServed,
 )
 from coordinator.core.costs import LedgerEntry, LedgerKey
+from coordinator.core.health_records import KEPT_EVENTS, HostEvent, HostHealth
 from coordinator.core.model import Allocation, Gang, Host, Job, Node
 from coordinator.core.rollout import HostUpgrade, Rollout
 from coordinator.store import Counters, LeaseGiven, Loaded, StoredChange
@@ -43,6 +46,8 @@ class MemoryDisk:
     gangs: dict[str, Gang] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     costs: dict[LedgerKey, LedgerEntry] = field(default_factory=dict)
+    health: dict[str, HostHealth] = field(default_factory=dict)
+    events: dict[int, HostEvent] = field(default_factory=dict)
     rollouts: dict[int, Rollout] = field(default_factory=dict)
     host_upgrades: dict[str, HostUpgrade] = field(default_factory=dict)
     tokens: dict[str, JoinToken] = field(default_factory=dict)
@@ -70,6 +75,8 @@ class MemoryStore:
             gangs=_by_key(disk.gangs),
             hosts=tuple(sorted(disk.hosts.values(), key=lambda host: _number(host.id))),
             costs=_by_key(disk.costs),
+            health=_by_key(disk.health),
+            events=_by_key(disk.events),
             rollouts=_by_key(disk.rollouts),
             host_upgrades=_by_key(disk.host_upgrades),
             join_tokens=_by_key(disk.tokens),
@@ -142,6 +149,7 @@ def _host_updated(disk: MemoryDisk, change: HostUpdated) -> None:
 
 def _host_removed(disk: MemoryDisk, change: HostRemoved) -> None:
     disk.hosts.pop(change.id, None)
+    disk.health.pop(change.id, None)
     disk.host_upgrades.pop(change.id, None)
     disk.last_host = max(disk.last_host, _number(change.id))
 
@@ -152,6 +160,15 @@ def _cost_booked(disk: MemoryDisk, change: CostBooked) -> None:
 
 def _time_served(disk: MemoryDisk, change: TimeServed) -> None:
     disk.served = max(disk.served, int(change.seconds))
+
+
+def _health_updated(disk: MemoryDisk, change: HealthUpdated) -> None:
+    disk.health[change.health.host_id] = change.health
+
+
+def _host_event_noted(disk: MemoryDisk, change: HostEventNoted) -> None:
+    disk.events[change.event.number] = change.event
+    disk.events.pop(change.event.number - KEPT_EVENTS, None)
 
 
 def _rollout_updated(disk: MemoryDisk, change: RolloutUpdated) -> None:
@@ -196,6 +213,8 @@ _APPLY: dict[type, Callable[[MemoryDisk, Any], None]] = {
     GangDissolved: _gang_dissolved,
     HostUpdated: _host_updated,
     HostRemoved: _host_removed,
+    HealthUpdated: _health_updated,
+    HostEventNoted: _host_event_noted,
     RolloutUpdated: _rollout_updated,
     HostUpgradeUpdated: _host_upgrade_updated,
     CostBooked: _cost_booked,

@@ -137,7 +137,7 @@ class Coordinator:
         session.begin()
         revision = 0
         while not stream.closed:
-            orders, probes, _ = await session.take()
+            orders, probes, *_ = await session.take()
             if session.closed:
                 break
             if orders or revision == 0:
@@ -266,6 +266,8 @@ class Coordinator:
             gangs=loaded.gangs,
             hosts=loaded.hosts,
             costs=loaded.costs,
+            health=loaded.health,
+            events=loaded.events,
             last_job_number=loaded.counters.jobs,
             last_host_number=loaded.counters.hosts,
             served=loaded.counters.served,

@@ -1,4 +1,5 @@
-"""Upgrades of hosts, and which version each runs; why hosts asked for their own drain; what groups measured."""
+"""Upgrades of hosts, and which version each runs; why hosts asked for their own drain; what groups measured; the health
+of GPUs, and what happened to hosts."""
 
 from __future__ import annotations
 
@@ -43,3 +44,21 @@ def upgrade() -> None:
     )
     op.add_column("hosts", sa.Column("vacates_for", sa.Text(), nullable=False, server_default=""))
     op.add_column("jobs", sa.Column("preflight", sa.Text(), nullable=True))
+    op.create_table(
+        "host_health",
+        sa.Column("host_id", sa.Text(), primary_key=True),
+        sa.Column("health", sa.Text(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "host_events",
+        sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("host_id", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("gpu", sa.Text(), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sqlite_with_rowid=False,
+    )
