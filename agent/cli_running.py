@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from agent import notices
+
 if TYPE_CHECKING:
+    from agent.config import Settings
     from agent.supervision import Place, Status
 
 EXIT_FAILED = 1
@@ -26,17 +31,28 @@ state_dir_option = click.option(
 )
 
 
-def place(state_dir: Path | None) -> Place:
-    """How the agent of this state directory, or of the usual one, is supervised."""
+def settings_of(state_dir: Path | None) -> Settings:
+    """The settings of the agent of this state directory, or of the usual one."""
     from agent.config import ConfigError, load
+
+    try:
+        return load({"state_dir": state_dir}, os.environ)
+    except ConfigError as error:
+        fail(str(error))
+
+
+def place(settings: Settings) -> Place:
+    """How the agent is supervised."""
     from agent.installation import InstallationDamaged
     from agent.supervision import installed, place_of
 
     try:
-        settings = load({"state_dir": state_dir}, os.environ)
-        return place_of(settings.state_dir, installed(settings.state_dir))
-    except (ConfigError, InstallationDamaged) as error:
+        found = place_of(settings.state_dir, installed(settings.state_dir))
+    except InstallationDamaged as error:
         fail(str(error))
+    # One that goes when it ends has its work gone first.
+    goes = settings.ephemeral or settings.spot
+    return replace(found, stop_seconds=found.stop_seconds + settings.leave_within) if goes else found
 
 
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
@@ -58,7 +74,7 @@ def start_command(state_dir: Path | None, options: tuple[str, ...]) -> None:
     from agent.supervision import start
     from agent.units import SupervisionFailed
 
-    where = place(state_dir)
+    where = place(settings_of(state_dir))
     try:
         load_identity(where.state_dir)
         click.echo(_line(start(where, options)))
@@ -70,19 +86,59 @@ def start_command(state_dir: Path | None, options: tuple[str, ...]) -> None:
 
 @click.command("stop")
 @state_dir_option
-def stop_command(state_dir: Path | None) -> None:
-    """Stop the agent. What runs here goes on for the rest of its lease, unless an agent is back by then."""
+@click.option("--drain", is_flag=True, help="First have what runs here go elsewhere, as 'coordinator host drain' does.")
+@click.option("--deadline", metavar="TIME", help="With --drain: until then what runs goes on, and may well end: 30m.")
+def stop_command(state_dir: Path | None, drain: bool, deadline: str | None) -> None:
+    """Stop the agent. What runs here goes on for the rest of its lease, unless an agent is back by then.
+
+    With --drain nothing is left running. An ephemeral or spot host is drained in any case, for the time that its
+    setting `leave_within` gives; an ephemeral one leaves the list of hosts, too. The next start ends the drain.
+    """
+    from agent.left_running import left_running
     from agent.supervision import stop
     from agent.units import SupervisionFailed
 
-    where = place(state_dir)
+    if deadline and not drain:
+        raise click.UsageError("--deadline is the time of a drain: give --drain, too")
+    settings = settings_of(state_dir)
+    where = place(settings)
+    if drain:
+        _drain(settings, deadline)
     try:
         stop(where)
     except SupervisionFailed as error:
         fail(str(error))
-    from agent.left_running import left_running
-
     click.echo(f"the agent is stopped; {left_running(where.state_dir, time.time())}")
+
+
+def _drain(settings: Settings, deadline: str | None) -> None:
+    from rallypoint.tls import prepare_grpc
+
+    prepare_grpc()
+    from agent.departure import mark_leaving, unmark_leaving
+    from agent.farewell import Farewell, Forgotten, Unreachable
+    from agent.identity import IdentityDamaged, NotJoined, load_identity
+
+    try:
+        seconds = notices.seconds(deadline) if deadline else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--deadline") from None
+    reason = "'agent stop --drain' was run there"
+    mark_leaving(settings.state_dir, reason)
+    try:
+        farewell = Farewell(load_identity(settings.state_dir), settings.coordinator)
+        farewell.drained(seconds, reason, math.inf, lambda left: click.echo(f"waiting for {nodes(left)} to go"))
+    except (NotJoined, IdentityDamaged, Forgotten) as error:
+        fail(str(error), EXIT_NOT_JOINED)
+    except (Unreachable, KeyboardInterrupt) as error:
+        unmark_leaving(settings.state_dir)
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"no coordinator answers ({error})"
+        fail(f"not drained: {why}; the agent goes on: stop it without --drain, or try again")
+
+
+def nodes(count: int) -> str:
+    """``1 node``, ``5 nodes``."""
+    return "1 node" if count == 1 else f"{count} nodes"
 
 
 @click.command("restart")
@@ -93,7 +149,7 @@ def restart_command(state_dir: Path | None) -> None:
     from agent.units import SupervisionFailed
 
     try:
-        restart(place(state_dir))
+        restart(place(settings_of(state_dir)))
     except SupervisionFailed as error:
         fail(str(error))
     click.echo("the agent is being restarted; 'agent status' says how it is")
@@ -108,7 +164,7 @@ def status_command(state_dir: Path | None, as_json: bool) -> None:
     from agent.units import SupervisionFailed
 
     try:
-        found = status(place(state_dir))
+        found = status(place(settings_of(state_dir)))
     except SupervisionFailed as error:
         fail(str(error))
     if as_json:
@@ -133,7 +189,7 @@ def logs_command(state_dir: Path | None, follow: bool, lines: int) -> None:
     from agent.supervision import unit_of
     from agent.supervisor.standing import LOG_FILE
 
-    where = place(state_dir)
+    where = place(settings_of(state_dir))
     if where.kind is not Supervisor.BACKGROUND:
         words = ["--unit", where.unit, "--lines", str(lines), "--no-pager", *(["--follow"] if follow else [])]
         command = unit_of(where).command("journalctl", *words)

@@ -6,13 +6,16 @@ underscores. ``[labels]`` is a table there and ``k=v,k=v`` in the environment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent import installation, notices
 from agent.facts import HostFacts
 from agent.identity import default_state_dir
 
@@ -37,7 +40,8 @@ class ConfigError(Exception):
 class Settings:
     """How one agent runs. ``None`` and empty mean "not given"; ``price`` is USD an hour for the whole host,
     ``coordinator`` the addresses (``HOST:PORT``) of its port for agents that count instead of those known from joining,
-    ``cgroups`` whether nodes get control groups where the host allows it.
+    ``cgroups`` whether nodes get control groups where the host allows it. ``leave_within``: seconds in which an
+    ephemeral or spot host that is told to go has to be gone; ``interruption_*`` as in ``notices.Question``.
 
     In bytes: ``log_keep`` of one node's output and ``log_keep_all`` of all stay on this host, ``log_rate`` a second go
     out, ``disk_reserve`` of its disk are kept free of new work, ``archive_keep`` are taken by jobs' files.
@@ -55,6 +59,12 @@ class Settings:
     instance_type: str = ""
     fleet: str = ""
     ephemeral: bool = False
+    leave_within: float = 25.0
+    interruption_url: str = ""
+    interruption_every: float = 5.0
+    interruption_header: str = ""
+    interruption_when: str = ""
+    interruption_token_url: str = ""
     cpus: int | None = None
     master_port_range: tuple[int, int] = (20000, 29999)
     work_dir: Path | None = None
@@ -82,9 +92,26 @@ class Settings:
         )
 
     @property
+    def interruption(self) -> notices.Question | None:
+        """Where the provider says that it takes the machine back; None: nowhere."""
+        if not self.interruption_url:
+            return None
+        asked = (self.interruption_every, self.interruption_header, self.interruption_when, self.interruption_token_url)
+        return notices.Question(self.interruption_url, *asked)
+
+    @property
     def peer_address(self) -> tuple[str, int]:
         """Host and port of ``peer_listen``."""
         return split_address(self.peer_listen)
+
+
+def usual_state_dir() -> Path:
+    """The state directory of the installation that this program belongs to; without one, this user's."""
+    own = Path(sys.prefix).resolve().parent
+    if own.name == "versions":
+        with contextlib.suppress(installation.NotInstalled, installation.InstallationDamaged):
+            return installation.load(own.parent).state_dir
+    return default_state_dir()
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Settings:
@@ -95,7 +122,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     """
     given = {key: value for key, value in flags.items() if value not in (None, (), {}, "")}
     state = given.get("state_dir") or environ.get(PREFIX + "STATE_DIR")
-    state_dir = Path(state) if state else default_state_dir()
+    state_dir = Path(state) if state else usual_state_dir()
     values: dict[str, Any] = {}
     joined = _from_file(state_dir / JOINED_FILE_NAME, required=False)
     joined_file = joined.pop(_JOINED_CONFIG, None)
@@ -308,4 +335,9 @@ _CONVERT: dict[str, Any] = {
     "log_rate": _size,
     "disk_reserve": _size,
     "archive_keep": _size,
+    "leave_within": notices.seconds,
+    "interruption_every": notices.seconds,
+    "interruption_url": notices.url,
+    "interruption_token_url": notices.url,
+    "interruption_header": notices.header,
 }

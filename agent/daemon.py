@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -20,12 +19,15 @@ from agent.archive import ArchiveCache
 from agent.check.quick import failures
 from agent.containment import Containment, containment
 from agent.core.outflow import Limits
+from agent.departure import Departure, Left, is_leaving, unmark_leaving
 from agent.disks import Disks
 from agent.distances import Meter
+from agent.ending import Ending, either, first_of
 from agent.endpoint import peer_addresses
 from agent.hardware import NvmlProbe, read_hardware
 from agent.health.station import Station
 from agent.identity import load_identity, load_pems, needs_renewal, save_record
+from agent.interruption import Watcher
 from agent.lock import StateLock
 from agent.logs import LogPublisher
 from agent.mpi import Launcher, write_launcher
@@ -34,6 +36,7 @@ from agent.peer import PeerPort
 from agent.places import Places
 from agent.ports import PortKeeper
 from agent.renewal import RenewalFailed, renewal_request, renewal_result
+from agent.restarting import restarted
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
@@ -113,6 +116,7 @@ class Daemon:
         self._peer.launch = self._launcher.launch
         coordinators = settings.coordinator or identity.coordinators
         self._session = Session(coordinators, self, self._work, self._health.watch, self._opened, SessionTimes())
+        self._departure = Departure(settings.state_dir, self._session, self._work, self._facts.ephemeral)
         limits = Limits(settings.log_keep, settings.log_keep_all, settings.log_rate, self._disks.reserve())
         self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done, limits)
 
@@ -129,9 +133,10 @@ class Daemon:
 
     async def run(self) -> Outcome:
         """Start everything, wait for the end, leave tidily."""
-        stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        ending = Ending(self._settings.state_dir)
+        ending.listen()
+        restarted(self._settings.state_dir)
+        unmark_leaving(self._settings.state_dir)
         write_launcher(self._places.launcher)
         await self._listen()
         mpi = await self._launcher.listen(self._settings.state_dir)
@@ -141,24 +146,27 @@ class Daemon:
             # Ready without any contact yet: a coordinator that is away must not make systemd end this agent.
             notify("READY=1", "STATUS=looking for the coordinator")
             parts += [asyncio.create_task(part) for part in (self._session.run(), self._logs.run(), *self._chores())]
-            return await self._until_end(stopping, parts)
+            return await self._until_end(ending, parts)
         finally:
             notify("STOPPING=1")
             mpi.close()
             await self._leave(parts)
 
-    async def _until_end(self, stopping: asyncio.Event, parts: list[asyncio.Task[None]]) -> Outcome:
-        stop = asyncio.create_task(stopping.wait())
+    async def _until_end(self, ending: Ending, parts: list[asyncio.Task[None]]) -> Outcome:
         try:
-            done, _ = await asyncio.wait([stop, *parts], return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
+            await first_of(ending.told.wait(), parts)
+            if ending.for_good and (self._facts.ephemeral or self._facts.spot):
+                departing = self._departure.depart("its agent was told to end", self._settings.leave_within)
+                await first_of(either(departing, ending.hurried.wait()), parts)
+        except Left as left:
+            return Outcome(refused=str(left))
         except Refused as refusal:
-            log.error("host.refused", reason=str(refusal))
-            await self._stop_everything(str(refusal))
-            return Outcome(refused=str(refusal))
-        finally:
-            stop.cancel()
+            if not self._departure.left:
+                log.error("host.refused", reason=str(refusal))
+                await self._stop_everything(str(refusal))
+                return Outcome(refused=str(refusal))
+        if self._departure.left:
+            return Outcome()
         log.info("agent.stopping", hint="tasks go on; they are found again at the next start")
         await self._session.goodbye()
         return Outcome()
@@ -232,7 +240,8 @@ class Daemon:
         hardware = self._known_hardware()
         addresses = peer_addresses(hardware.interfaces, self._settings.peer_address[0])
         queues, cpus = self._work.queues, self._settings.cpus
-        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, cpus, queues)
+        leaving = is_leaving(self._settings.state_dir)
+        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, cpus, queues, leaving)
 
     def connect(self, address: str) -> Link:
         """A new link with the certificate that is on disk now."""
@@ -263,6 +272,8 @@ class Daemon:
 
     def _chores(self) -> list[Coroutine[None, None, None]]:
         chores = [self._watch_gpus(), self._health.keep(), self._watch_disks(), self._renew(), self._prune()]
+        if self._settings.interruption is not None:
+            chores.append(self._watch_interruption(Watcher(self._settings.interruption)))
         seconds = watchdog_seconds()
         return [*chores, _feed_watchdog(seconds)] if seconds is not None else chores
 
@@ -285,6 +296,16 @@ class Daemon:
             self._places.prune_work(self._work.working_names())
             self._places.prune_logs(set(self._work.observed), time.time() - PRUNE_SECONDS)
             await asyncio.sleep(PRUNE_SECONDS)
+
+    async def _watch_interruption(self, watcher: Watcher) -> None:
+        """Have the host go when its provider takes it back. Raises Left once it is forgotten."""
+        while True:
+            await watcher.until_noticed()
+            if await self._departure.depart("its provider takes it back", self._settings.leave_within):
+                raise Left("this host has left its cluster: its provider takes it back")
+            await watcher.until_withdrawn()
+            log.info("interruption.withdrawn", hint="the host gets work again")
+            self._departure.stay()
 
     async def _renew(self) -> None:
         while True:

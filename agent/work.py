@@ -383,22 +383,35 @@ class Work:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def stop_everything(self, reason: str) -> None:
-        """This host is not to work any more: forget what is wanted, stop what runs."""
+    def stop_everything(self, reason: str, grace: float = 10.0) -> None:
+        """This host is not to work any more: forget what is wanted, stop what runs within ``grace`` seconds."""
         self.desired.clear()
         for key, seen in list(self.observed.items()):
             if seen.phase in (Phase.RUNNING, Phase.STARTING):
-                self._stop(key, rules.DEFAULT_SIGNAL, 10.0, Cause.HOST, reason)
+                self._stop(key, rules.DEFAULT_SIGNAL, grace, Cause.HOST, reason)
 
     async def until_idle(self, seconds: float) -> None:
         """Wait until nothing runs any more, at most ``seconds``."""
+        await self._until(self.is_idle, seconds)
+
+    def is_idle(self) -> bool:
+        """Whether nothing runs here."""
+        live = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
+        return not any(seen.phase in live for seen in self.observed.values())
+
+    async def until_empty(self, seconds: float) -> bool:
+        """Wait until nothing is wanted here and all that was is known, at most ``seconds``; whether it is so."""
+        return await self._until(lambda: not self.desired and not self.observed, seconds)
+
+    async def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                while any(seen.phase in (Phase.RUNNING, Phase.STOPPING) for seen in self.observed.values()):
+                while not reached():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            return
+            return reached()
+        return True
 
     async def close(self) -> None:
         """Stop preparing; what runs goes on without this process."""

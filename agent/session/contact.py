@@ -161,6 +161,18 @@ class Session:
             raise ContactLost("no session is open")
         return await self._link.renew(csr_pem)
 
+    async def vacate(self, seconds: float, reason: str) -> None:
+        """Ask for this host's own drain. Raises ContactLost."""
+        if self._link is None:
+            raise ContactLost("no session is open")
+        await self._link.vacate(seconds, reason)
+
+    async def leave(self, reason: str) -> None:
+        """Leave the cluster: nothing runs here, nor will. Raises ContactLost."""
+        if self._link is None:
+            raise ContactLost("no session is open")
+        await self._link.leave(reason, idle=True)
+
     def reconnect(self) -> None:
         """Leave the session that is open and open a new one, with the certificate that is on disk now."""
         self._again.set()

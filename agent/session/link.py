@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 20.0
 RENEW_SECONDS = 20.0
+LEAVE_SECONDS = 5.0
 
 
 class Refused(Exception):
@@ -42,6 +43,10 @@ class Refused(Exception):
 
 class ContactLost(Exception):
     """A call failed in a way that a new session may mend: the message says how."""
+
+
+class StillHeld(Exception):
+    """The host may not leave: the message says what it still runs."""
 
 
 class StandsBy(ContactLost):
@@ -56,7 +61,7 @@ class StandsBy(ContactLost):
 class Introduction:
     """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint.
 
-    ``queues``: it can begin one node right behind another.
+    ``queues``: it can begin one node right behind another. ``leaving``: the drain that it asked for holds on.
     """
 
     instance_id: str
@@ -66,6 +71,7 @@ class Introduction:
     port: int
     cpus: int | None = None
     queues: bool = False
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,7 @@ class Link:
             peer=pb.PeerEndpoint(addresses=intro.addresses, port=intro.port),
             instance_id=intro.instance_id,
             queues=intro.queues,
+            leaving=intro.leaving,
         )
         call = self._stub.OpenSession(request)
         try:
@@ -192,6 +199,26 @@ class Link:
         except grpc.aio.AioRpcError as error:
             raise _as_ours(error) from None
         return answer.certificate_pem
+
+    async def vacate(self, seconds: float, reason: str) -> list[str]:
+        """Ask for this host's drain within ``seconds``; what the coordinator still holds there."""
+        request = pb.VacateRequest(after_seconds=seconds, reason=reason)
+        try:
+            with _closed_is(ContactLost):
+                answer = await self._stub.Vacate(request, timeout=LEAVE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from None
+        return list(answer.allocation_ids)
+
+    async def leave(self, reason: str, *, idle: bool) -> None:
+        """Leave the cluster; not ``idle``: only if the coordinator holds nothing there, else raises StillHeld."""
+        try:
+            with _closed_is(ContactLost):
+                await self._stub.Leave(pb.LeaveRequest(reason=reason, idle=idle), timeout=LEAVE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if reason_of(error).reason == Reason.CONFLICT:
+                raise StillHeld(reason_of(error).message) from None
+            raise _as_ours(error) from None
 
     async def close(self) -> None:
         """End all calls."""

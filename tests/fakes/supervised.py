@@ -88,6 +88,8 @@ class SupervisedHost:
 
     def close(self) -> None:
         """End whatever is left of it."""
+        if not self.state.exists():
+            return
         self.agent("stop")
         kill_spawner(self.state)
         end_marked(self.state)
