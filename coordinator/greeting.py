@@ -28,7 +28,8 @@ _ANY = ("", "0.0.0.0", "[::]", "::")  # noqa: S104 -- compared, not bound
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses as configured (``HOST:PORT``) and the ports that were bound. ``http_port`` 0: no web page.
+    """Addresses as configured (``HOST:PORT``) and the ports that were bound. ``http_port`` 0: no web page,
+    ``install_port`` 0: no installer.
 
     ``advertised_agent_port``: agents' port as hosts see it.
     """
@@ -41,6 +42,8 @@ class Endpoints:
     http: str | None
     http_port: int
     advertised_agent_port: int
+    install_listen: str | None = None
+    install_port: int = 0
 
     def member(self) -> Member:
         """Where others find this coordinator."""
@@ -58,6 +61,15 @@ class Endpoints:
             return f"{self.advertise[0]}:{self.api_port}"
         host = self.listen.rpartition(":")[0]
         return f"{_own_address() if host in _ANY else host}:{self.api_port}"
+
+    def install(self) -> str:
+        """Where hosts find the installer, like ``public``; empty without one."""
+        if self.install_listen is None or not self.install_port:
+            return ""
+        if self.advertise:
+            return f"{self.advertise[0]}:{self.install_port}"
+        host = self.install_listen.rpartition(":")[0]
+        return f"{_own_address() if host in _ANY else host}:{self.install_port}"
 
     def web(self) -> str:
         """The page's address; empty without one."""
@@ -80,6 +92,7 @@ def write_endpoints(data_dir: Path, endpoints: Endpoints) -> None:
         "join": endpoints.public(),
         "agents": f"{'127.0.0.1' if agent_host in _ANY else agent_host}:{endpoints.agent_port}",
         "web": endpoints.web(),
+        "install": endpoints.install(),
     }
     write_private(data_dir / ENDPOINTS_FILE, (json.dumps(content, indent=1) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""The three ports of a coordinator: opened in order, closed when the stack that owns them unwinds."""
+"""The ports of a coordinator: opened in order, closed when the stack that owns them unwinds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import grpc.aio
+import structlog
 from aiohttp import web
 
 from coordinator import ports
 from coordinator.access.server_identity import ServerIdentity
 from coordinator.access.server_tls import agent_credentials, api_credentials
 from coordinator.greeting import Endpoints
+from coordinator.install.site import InstallSite
 from coordinator.settings import Origin, Settings
 
 CERTIFICATE_CHECK = 3600.0
+
+log = structlog.get_logger(__name__)
 
 
 class CannotServe(Exception):
@@ -35,6 +39,7 @@ class Fronts:
     agents: grpc.aio.Server
     api: grpc.aio.Server
     site: Callable[[int], web.Application]
+    install: InstallSite
     on_agent_port: Callable[[int], None] = lambda port: None
     release: Callable[[], None] = lambda: None
 
@@ -53,8 +58,9 @@ async def open_ports(
     api_port = _bind(fronts.api, settings.listen, settings.origins["listen"], api_credentials(identity, time.time))
     await fronts.api.start()
     stack.push_async_callback(_stop, fronts, grace)
-    http = await _start_http(fronts.site(api_port), settings, identity, stack, grace) if settings.http else 0
-    return Endpoints(
+    doors = _Doors(settings, identity, stack, grace)
+    http = await doors.open(fronts.site(api_port), "http") if settings.http else 0
+    endpoints = Endpoints(
         advertise=settings.advertise,
         listen=settings.listen,
         api_port=api_port,
@@ -63,7 +69,11 @@ async def open_ports(
         http=settings.http,
         http_port=http,
         advertised_agent_port=settings.advertise_agent_port or agent_port,
+        install_listen=settings.install_listen,
+        install_port=await _install_port(fronts.install, settings, doors),
     )
+    fronts.install.address = endpoints.install()
+    return endpoints
 
 
 async def _stop(fronts: Fronts, grace: float) -> None:
@@ -87,25 +97,48 @@ def _cannot_listen(address: str, origin: Origin) -> CannotServe:
     return CannotServe(f"can't listen on {address}{given}: {ports.why_not(address)}; choose another with {origin.way}")
 
 
-async def _start_http(
-    app: web.Application, settings: Settings, identity: ServerIdentity, stack: AsyncExitStack, grace: float
-) -> int:
-    """Serve the web page; its port."""
-    assert settings.http is not None
-    host, _, port = settings.http.rpartition(":")
-    context = identity.http_context(time.time())
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=grace)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context)
+async def _install_port(site: InstallSite, settings: Settings, doors: _Doors) -> int:
+    """Serve the installer; its port, 0 where it is off. Nobody who has not asked for it has to give it a port."""
+    if settings.install_listen is None:
+        return 0
     try:
-        await site.start()
-    except OSError:
-        raise _cannot_listen(settings.http, settings.origins["http"]) from None
-    refresher = asyncio.create_task(_refresh(identity, context))
-    stack.callback(refresher.cancel)
-    bound: int = runner.addresses[0][1]
-    return bound
+        return await doors.open(site.app(), "install_listen", hosts=True)
+    except CannotServe as error:
+        if settings.origins["install_listen"].given:
+            raise
+        log.warning("install.off", reason=str(error))
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """Opens ports of HTTPS; each is closed when the stack unwinds."""
+
+    settings: Settings
+    identity: ServerIdentity
+    stack: AsyncExitStack
+    grace: float
+
+    async def open(self, app: web.Application, name: str, *, hosts: bool = False) -> int:
+        """Serve at the setting's address; the port. ``hosts``: callers may show a host's certificate."""
+        address: str = getattr(self.settings, name)
+        host, _, port = address.rpartition(":")
+        context = self.identity.http_context(time.time())
+        if hosts:
+            context.load_verify_locations(cadata=self.identity.ca_pem.decode())
+            context.verify_mode = ssl.CERT_OPTIONAL
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=self.grace)
+        await runner.setup()
+        self.stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context)
+        try:
+            await site.start()
+        except OSError:
+            raise _cannot_listen(address, self.settings.origins[name]) from None
+        refresher = asyncio.create_task(_refresh(self.identity, context))
+        self.stack.callback(refresher.cancel)
+        bound: int = runner.addresses[0][1]
+        return bound
 
 
 async def _refresh(identity: ServerIdentity, context: ssl.SSLContext) -> None:

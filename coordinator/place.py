@@ -43,6 +43,10 @@ class Place:
         """Where coordinators answer agents; empty when there is but one."""
         return () if self.seat is None else tuple(member.agents for member in self.seat.members)
 
+    def api_addresses(self) -> tuple[str, ...]:
+        """Where coordinators answer commands and those who join; empty when there is but one."""
+        return () if self.seat is None else tuple(member.api for member in self.seat.members)
+
     def leads(self) -> bool:
         """Whether calls may be answered. With SQLite the directory's lock is proof enough."""
         return self.seat is None or self.seat.leads()

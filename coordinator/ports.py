@@ -17,7 +17,7 @@ from coordinator.greeting import ENDPOINTS_FILE
 if TYPE_CHECKING:
     from coordinator.settings import Settings
 
-_FIELDS = {"listen": "api", "agent_listen": "agents", "http": "web"}
+_FIELDS = {"listen": "api", "agent_listen": "agents", "http": "web", "install_listen": "install"}
 """Setting -> where ``endpoints.json`` has the port that was taken for it."""
 
 
@@ -27,6 +27,7 @@ def settle(settings: Settings) -> Settings:
     Agents and contexts know them: on other ports nobody would find a coordinator that was started anew.
     """
     wanted = {"listen": settings.listen, "agent_listen": settings.agent_listen, "http": settings.http}
+    wanted["install_listen"] = settings.install_listen
     addresses = {name: parse_address(text) for name, text in wanted.items() if text}
     used = {address.port for address in addresses.values()}
     chosen: dict[str, str] = {}
@@ -37,7 +38,7 @@ def settle(settings: Settings) -> Settings:
         if not address.port and port and port not in used and _failure(again) is None:
             used.add(port)
             chosen[name] = str(again)
-    return replace(settings, **chosen)  # type: ignore[arg-type]  # All three are text.
+    return replace(settings, **chosen)  # type: ignore[arg-type]  # All are text.
 
 
 def why_not(text: str) -> str:

@@ -37,8 +37,11 @@ from coordinator.access.server_identity import ServerIdentity, server_names  # n
 from coordinator.accounts import Accounts  # noqa: E402
 from coordinator.archives import ArchiveStore  # noqa: E402
 from coordinator.backup import Mark  # noqa: E402
+from coordinator.core.ids import HostId  # noqa: E402
 from coordinator.engine import Engine  # noqa: E402
 from coordinator.greeting import Endpoints, admin_context, greet, write_endpoints  # noqa: E402
+from coordinator.install.shelf import Shelf  # noqa: E402
+from coordinator.install.site import InstallSite  # noqa: E402
 from coordinator.listeners import CannotServe, Fronts, open_ports  # noqa: E402
 from coordinator.logstore import LogStore  # noqa: E402
 from coordinator.outputs import Outputs, Reading  # noqa: E402
@@ -179,7 +182,8 @@ async def _leading(place: Place, stop: asyncio.Event, out: TextIO) -> bool:
     known = await place.in_writer(seat.ca_pem)
     authority = ca.load_shared(data_dir / "ca", known, time.time(), may_create=False)
     identity = ServerIdentity(authority, data_dir / "ca", server_names(place.settings.advertise))
-    return await Standby(place.settings, seat, identity, place.in_writer).until_leading(stop, out)
+    install = InstallSite(Shelf(data_dir), authority.certificate_pem, authority.cluster_id, join=place.api_addresses)
+    return await Standby(place.settings, seat, identity, place.in_writer, install).until_leading(stop, out)
 
 
 @asynccontextmanager
@@ -226,14 +230,30 @@ async def _listen(core: _Core, stack: AsyncExitStack) -> tuple[Endpoints, grpc.a
     """Start the API port and HTTP, and bind the agent port, whose server is still to be started. Each stops by itself
     when the stack unwinds."""
     access = AccessParts(core.accounts, core.authority, core.settings.certificate_life, core.place.agent_addresses)
+    install = _install_site(core)
+    access.install_line = install.line
     fronts = Fronts(
         agents=_agent_server(core),
         api=_api_server(core, access),
         site=lambda api_port: _site(core, api_port),
+        install=install,
         on_agent_port=functools.partial(setattr, access, "agent_port"),
         release=functools.partial(_release, core),
     )
-    return await open_ports(fronts, core.settings, core.identity, stack, STOP_GRACE), fronts.agents
+    endpoints = await open_ports(fronts, core.settings, core.identity, stack, STOP_GRACE)
+    others = core.place.api_addresses
+    install.join = lambda: tuple(dict.fromkeys((endpoints.public(), *others())))
+    return endpoints, fronts.agents
+
+
+def _install_site(core: _Core) -> InstallSite:
+    async def standing(host_id: str) -> dict[str, str] | None:
+        host = await core.engine.read(lambda state: state.hosts.get(HostId(host_id)))
+        return None if host is None else {"id": host.id, "name": host.name, "state": host.state.value}
+
+    authority = core.authority
+    shelf = Shelf(core.settings.data_dir)
+    return InstallSite(shelf, authority.certificate_pem, authority.cluster_id, standing)
 
 
 def _release(core: _Core) -> None:

@@ -39,14 +39,15 @@ class Origin(NamedTuple):
 class Settings:
     """Checked settings; addresses are ``HOST:PORT``, durations seconds, sizes bytes.
 
-    ``http=None`` means no web page; ``advertise_agent_port=None`` the port that is bound; ``database_url=None`` SQLite
-    in the data directory. ``origins`` has who chose ``listen``, ``agent_listen`` and ``http``.
+    ``http=None`` means no web page, ``install_listen=None`` no installer; ``advertise_agent_port=None`` the port that
+    is bound; ``database_url=None`` SQLite in the data directory. ``origins`` has who chose the addresses.
     """
 
     data_dir: Path
     listen: str
     agent_listen: str
     http: str | None
+    install_listen: str | None
     advertise: tuple[str, ...]
     advertise_agent_port: int | None
     database_url: str | None
@@ -71,6 +72,7 @@ DEFAULTS: dict[str, str] = {
     "listen": "0.0.0.0:7443",
     "agent_listen": "",
     "http": "127.0.0.1:7480",
+    "install_listen": "",
     "advertise": "",
     "advertise_agent_port": "",
     "database_url": "",
@@ -155,8 +157,9 @@ class _Reader:
         return Settings(
             data_dir=(data_dir or (_path(in_file) if in_file.text else default_data_dir())).absolute(),
             listen=str(listen),
-            agent_listen=str(self._agent_listen(listen)),
+            agent_listen=str(agents := self._agent_listen(listen)),
             http=None if self._values["http"].text.lower() in ("off", "") else str(self._address("http")),
+            install_listen=self._install_listen(agents),
             advertise=tuple(name.strip() for name in self._values["advertise"].text.split(",") if name.strip()),
             advertise_agent_port=self._port("advertise_agent_port"),
             database_url=self._database_url(),
@@ -165,7 +168,7 @@ class _Reader:
             log_limit=self._size("log_limit", 1 << 20),
             archive_keep=self._size("archive_keep", 1 << 20),
             log_level=self._log_level(),
-            origins={name: self._origin(name) for name in ("listen", "agent_listen", "http")},
+            origins={name: self._origin(name) for name in ("listen", "agent_listen", "http", "install_listen")},
         )
 
     def _database_url(self) -> str | None:
@@ -256,6 +259,14 @@ class _Reader:
             raise SettingsError(f"{self._values['listen'].source}: no port after 65535 for agents; give --agent-listen")
         return Address(listen.host, listen.port + 1 if listen.port else 0)
 
+    def _install_listen(self, agents: Address) -> str | None:
+        text = self._values["install_listen"].text
+        if text:
+            return None if text.lower() == "off" else str(self._address("install_listen"))
+        if agents.port == 65535:
+            return None
+        return str(Address(agents.host, agents.port + 1 if agents.port else 0))
+
     def _log_level(self) -> str:
         source, text = self._values["log_level"]
         if text.lower() not in LOG_LEVELS:
@@ -278,8 +289,9 @@ def _has_password(url: str) -> bool:
 
 
 def _check(settings: Settings) -> Settings:
-    addresses = [address for address in (settings.listen, settings.agent_listen, settings.http) if address]
+    given = settings.install_listen if settings.origins["install_listen"].given else None
+    addresses = [address for address in (settings.listen, settings.agent_listen, settings.http, given) if address]
     fixed = [address for address in addresses if not address.endswith(":0")]
     if len(set(fixed)) < len(fixed):
-        raise SettingsError("listen, agent_listen and http need ports of their own; change one of them")
+        raise SettingsError("listen, agent_listen, http and install_listen need ports of their own; change one of them")
     return settings

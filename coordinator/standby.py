@@ -12,6 +12,7 @@ from rallypoint import systemd
 
 from coordinator.access.server_identity import ServerIdentity
 from coordinator.greeting import Endpoints, write_endpoints
+from coordinator.install.site import InstallSite
 from coordinator.listeners import Fronts, open_ports
 from coordinator.rpc.standby import standby_server
 from coordinator.settings import Settings
@@ -30,12 +31,18 @@ class Standby:
     """Holds the ports of one that stands by; ``in_writer`` runs a call in the thread that the seat belongs to."""
 
     def __init__(
-        self, settings: Settings, seat: Leadership, identity: ServerIdentity, in_writer: InWriter[object]
+        self,
+        settings: Settings,
+        seat: Leadership,
+        identity: ServerIdentity,
+        in_writer: InWriter[object],
+        install: InstallSite,
     ) -> None:
         self._settings = settings
         self._seat = seat
         self._identity = identity
         self._in_writer = in_writer
+        self._install = install
         self._leader: Member | None = None
         self._away = ""
 
@@ -46,6 +53,7 @@ class Standby:
                 agents=standby_server(lambda: self._leader.agents if self._leader else ""),
                 api=standby_server(self._leads_at),
                 site=lambda port: standby_app(self._leads_at),
+                install=self._install,
             )
             endpoints = await open_ports(fronts, self._settings, self._identity, stack, 0.0)
             await fronts.agents.start()

@@ -22,6 +22,7 @@ than the file."""
 @click.option("--listen", metavar="HOST:PORT", help="For commands and joining; port 0: any.  [default: 0.0.0.0:7443]")
 @click.option("--agent-listen", metavar="HOST:PORT", help="For agents.  [default: the port after --listen]")
 @click.option("--http", metavar="HOST:PORT|off", help="For the web page.  [default: 127.0.0.1:7480]")
+@click.option("--install-listen", metavar="HOST:PORT|off", help="For new hosts.  [default: the port after the agents']")
 @click.option("--advertise", metavar="NAME,…", help="Names or addresses by which hosts reach this machine.")
 @click.option("--advertise-agent-port", metavar="PORT", help="Agents' port as hosts see it, behind a tunnel or NAT.")
 @click.option("--database-url", metavar="URL", help="PostgreSQL, without a password here.  [default: SQLite]")

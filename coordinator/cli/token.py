@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from coordinator.cli import exits
 from coordinator.cli.common import client_options, connect, document, say
 from coordinator.cli.durations import DURATION
+from coordinator.cli.reporting import CommandFailed
 
 
 @click.group("token")
@@ -17,15 +19,39 @@ def command() -> None:
 @click.option("--ttl", type=DURATION, default="1h", show_default=True, help="How long hosts may join with it.")
 @click.option("--uses", type=click.IntRange(0), default=1, show_default=True, help="How many hosts; 0: any number.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="For every host that joins with it. Repeatable.")
+@click.option("--show-install", is_flag=True, help="Print the line that makes a machine a host, and the token.")
 @client_options
-def create(ttl: float, uses: int, labels: tuple[str, ...], context: str | None, as_json: bool) -> None:
+def create(
+    ttl: float, uses: int, labels: tuple[str, ...], show_install: bool, context: str | None, as_json: bool
+) -> None:
     """Print a new join token, alone. It is a secret, and is shown this once.
 
     On the host:  agent join HOST:PORT --token-file FILE  (or '-' to read it from standard input)
+
+    With --show-install there is a line before it: paste that on a machine with nothing but Python. It installs the
+    agent, asks for the token (or reads it from standard input), joins and starts. The line itself holds no secret.
     """
     with connect(context) as client:
         answer = client.create_token(ttl=ttl, uses=uses, labels=dict(_label(label) for label in labels))
-    click.echo(document(token=answer.token, info=answer.info) if as_json else answer.token)
+        if show_install and not answer.install_line:
+            client.revoke_token(answer.info.id)
+            raise CommandFailed(_NO_INSTALLER, exits.REFUSED)
+    if as_json:
+        line = {"install_line": answer.install_line} if show_install else {}
+        click.echo(document(token=answer.token, info=answer.info, **line))
+    elif show_install:
+        say("On the machine that is to be a host, as root or as the user who shall own it, paste this line:")
+        click.echo(answer.install_line)
+        say("and this token when it asks for it:")
+        click.echo(answer.token)
+    else:
+        click.echo(answer.token)
+
+
+_NO_INSTALLER = (
+    "this coordinator serves no installer: start it with --install-listen HOST:PORT (its log says why it has none, if"
+    " it was not switched off), or install by hand and use 'agent join'"
+)
 
 
 def _label(text: str) -> tuple[str, str]:

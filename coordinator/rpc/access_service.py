@@ -35,7 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 class AccessParts:
     """What the service works with. ``agent_port`` is set once the agent port is bound; life in seconds.
 
-    ``coordinators`` are the addresses for agents where there are several coordinators.
+    ``coordinators`` are the addresses for agents where there are several coordinators; ``install_line`` gives what to
+    paste on a host, empty where the installer is off.
     """
 
     accounts: Accounts
@@ -43,6 +44,7 @@ class AccessParts:
     certificate_life: float
     coordinators: Callable[[], Sequence[str]] = tuple
     agent_port: int = 0
+    install_line: Callable[[], str] = str
 
 
 class AccessService(pb_grpc.AccessServiceServicer):
@@ -80,7 +82,8 @@ class AccessService(pb_grpc.AccessServiceServicer):
         """A join token; its text is told this once."""
         order = TokenOrder(request.ttl_seconds, request.uses or None, dict(request.labels))
         new = await self._parts.accounts.create_token(order, calling_user().name)
-        return pb.CreateTokenResponse(token=new.text, info=token_to_proto(new.record))
+        line = self._parts.install_line()
+        return pb.CreateTokenResponse(token=new.text, info=token_to_proto(new.record), install_line=line)
 
     async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
         """Every join token, without its secret."""

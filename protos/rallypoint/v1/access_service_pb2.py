@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rallypoint/v1/access_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\xa5\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\'\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x18.rallypoint.v1.HostFacts\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\thost_time\x18\x05 \x01(\x01\x12\x18\n\x10protocol_version\x18\x06 \x01(\t\x12\x12\n\nmachine_id\x18\x07 \x01(\t\"\x99\x01\n\x0cJoinResponse\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x12\n\ncluster_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\x12\n\nagent_port\x18\x06 \x01(\r\x12\x14\n\x0c\x63oordinators\x18\x07 \x03(\t\"\xef\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncreated_at\x18\x02 \x01(\x01\x12\x12\n\nexpires_at\x18\x03 \x01(\x01\x12\x11\n\tuses_left\x18\x04 \x01(\r\x12\x11\n\tunlimited\x18\x05 \x01(\x08\x12\x34\n\x06labels\x18\x06 \x03(\x0b\x32$.rallypoint.v1.JoinToken.LabelsEntry\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\x0f\n\x07revoked\x18\x08 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x12\x43reateTokenRequest\x12\x13\n\x0bttl_seconds\x18\x01 \x01(\x01\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12=\n\x06labels\x18\x03 \x03(\x0b\x32-.rallypoint.v1.CreateTokenRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x04info\x18\x02 \x01(\x0b\x32\x18.rallypoint.v1.JoinToken\"\x13\n\x11ListTokensRequest\">\n\x12ListTokensResponse\x12(\n\x06tokens\x18\x01 \x03(\x0b\x32\x18.rallypoint.v1.JoinToken\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13RevokeTokenResponse\"K\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.rallypoint.v1.Role\x12\x12\n\ncreated_at\x18\x03 \x01(\x01\"D\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.rallypoint.v1.Role\"F\n\x12\x43reateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.User\x12\r\n\x05token\x18\x02 \x01(\t\"\x12\n\x10ListUsersRequest\"7\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.User\"!\n\x11RemoveUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12RemoveUserResponse\"\x0f\n\rWhoAmIRequest\"d\n\x0eWhoAmIResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.User\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_version\x18\x03 \x01(\t*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\x8c\x05\n\rAccessService\x12?\n\x04Join\x12\x1a.rallypoint.v1.JoinRequest\x1a\x1b.rallypoint.v1.JoinResponse\x12T\n\x0b\x43reateToken\x12!.rallypoint.v1.CreateTokenRequest\x1a\".rallypoint.v1.CreateTokenResponse\x12Q\n\nListTokens\x12 .rallypoint.v1.ListTokensRequest\x1a!.rallypoint.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.rallypoint.v1.RevokeTokenRequest\x1a\".rallypoint.v1.RevokeTokenResponse\x12Q\n\nCreateUser\x12 .rallypoint.v1.CreateUserRequest\x1a!.rallypoint.v1.CreateUserResponse\x12N\n\tListUsers\x12\x1f.rallypoint.v1.ListUsersRequest\x1a .rallypoint.v1.ListUsersResponse\x12Q\n\nRemoveUser\x12 .rallypoint.v1.RemoveUserRequest\x1a!.rallypoint.v1.RemoveUserResponse\x12\x45\n\x06WhoAmI\x12\x1c.rallypoint.v1.WhoAmIRequest\x1a\x1d.rallypoint.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"rallypoint/v1/access_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\xa5\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\'\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x18.rallypoint.v1.HostFacts\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\thost_time\x18\x05 \x01(\x01\x12\x18\n\x10protocol_version\x18\x06 \x01(\t\x12\x12\n\nmachine_id\x18\x07 \x01(\t\"\x99\x01\n\x0cJoinResponse\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x12\n\ncluster_id\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63\x61_pem\x18\x05 \x01(\x0c\x12\x12\n\nagent_port\x18\x06 \x01(\r\x12\x14\n\x0c\x63oordinators\x18\x07 \x03(\t\"\xef\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncreated_at\x18\x02 \x01(\x01\x12\x12\n\nexpires_at\x18\x03 \x01(\x01\x12\x11\n\tuses_left\x18\x04 \x01(\r\x12\x11\n\tunlimited\x18\x05 \x01(\x08\x12\x34\n\x06labels\x18\x06 \x03(\x0b\x32$.rallypoint.v1.JoinToken.LabelsEntry\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\x0f\n\x07revoked\x18\x08 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa5\x01\n\x12\x43reateTokenRequest\x12\x13\n\x0bttl_seconds\x18\x01 \x01(\x01\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12=\n\x06labels\x18\x03 \x03(\x0b\x32-.rallypoint.v1.CreateTokenRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"b\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x04info\x18\x02 \x01(\x0b\x32\x18.rallypoint.v1.JoinToken\x12\x14\n\x0cinstall_line\x18\x03 \x01(\t\"\x13\n\x11ListTokensRequest\">\n\x12ListTokensResponse\x12(\n\x06tokens\x18\x01 \x03(\x0b\x32\x18.rallypoint.v1.JoinToken\" \n\x12RevokeTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x15\n\x13RevokeTokenResponse\"K\n\x04User\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.rallypoint.v1.Role\x12\x12\n\ncreated_at\x18\x03 \x01(\x01\"D\n\x11\x43reateUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.rallypoint.v1.Role\"F\n\x12\x43reateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.User\x12\r\n\x05token\x18\x02 \x01(\t\"\x12\n\x10ListUsersRequest\"7\n\x11ListUsersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.User\"!\n\x11RemoveUserRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12RemoveUserResponse\"\x0f\n\rWhoAmIRequest\"d\n\x0eWhoAmIResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.User\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x1b\n\x13\x63oordinator_version\x18\x03 \x01(\t*L\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\x8c\x05\n\rAccessService\x12?\n\x04Join\x12\x1a.rallypoint.v1.JoinRequest\x1a\x1b.rallypoint.v1.JoinResponse\x12T\n\x0b\x43reateToken\x12!.rallypoint.v1.CreateTokenRequest\x1a\".rallypoint.v1.CreateTokenResponse\x12Q\n\nListTokens\x12 .rallypoint.v1.ListTokensRequest\x1a!.rallypoint.v1.ListTokensResponse\x12T\n\x0bRevokeToken\x12!.rallypoint.v1.RevokeTokenRequest\x1a\".rallypoint.v1.RevokeTokenResponse\x12Q\n\nCreateUser\x12 .rallypoint.v1.CreateUserRequest\x1a!.rallypoint.v1.CreateUserResponse\x12N\n\tListUsers\x12\x1f.rallypoint.v1.ListUsersRequest\x1a .rallypoint.v1.ListUsersResponse\x12Q\n\nRemoveUser\x12 .rallypoint.v1.RemoveUserRequest\x1a!.rallypoint.v1.RemoveUserResponse\x12\x45\n\x06WhoAmI\x12\x1c.rallypoint.v1.WhoAmIRequest\x1a\x1d.rallypoint.v1.WhoAmIResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINTOKEN_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATETOKENREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATETOKENREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=1506
-  _globals['_ROLE']._serialized_end=1582
+  _globals['_ROLE']._serialized_start=1528
+  _globals['_ROLE']._serialized_end=1604
   _globals['_JOINREQUEST']._serialized_start=81
   _globals['_JOINREQUEST']._serialized_end=246
   _globals['_JOINRESPONSE']._serialized_start=249
@@ -51,33 +51,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETOKENREQUEST_LABELSENTRY']._serialized_start=599
   _globals['_CREATETOKENREQUEST_LABELSENTRY']._serialized_end=644
   _globals['_CREATETOKENRESPONSE']._serialized_start=814
-  _globals['_CREATETOKENRESPONSE']._serialized_end=890
-  _globals['_LISTTOKENSREQUEST']._serialized_start=892
-  _globals['_LISTTOKENSREQUEST']._serialized_end=911
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=913
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=975
-  _globals['_REVOKETOKENREQUEST']._serialized_start=977
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1009
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1011
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1032
-  _globals['_USER']._serialized_start=1034
-  _globals['_USER']._serialized_end=1109
-  _globals['_CREATEUSERREQUEST']._serialized_start=1111
-  _globals['_CREATEUSERREQUEST']._serialized_end=1179
-  _globals['_CREATEUSERRESPONSE']._serialized_start=1181
-  _globals['_CREATEUSERRESPONSE']._serialized_end=1251
-  _globals['_LISTUSERSREQUEST']._serialized_start=1253
-  _globals['_LISTUSERSREQUEST']._serialized_end=1271
-  _globals['_LISTUSERSRESPONSE']._serialized_start=1273
-  _globals['_LISTUSERSRESPONSE']._serialized_end=1328
-  _globals['_REMOVEUSERREQUEST']._serialized_start=1330
-  _globals['_REMOVEUSERREQUEST']._serialized_end=1363
-  _globals['_REMOVEUSERRESPONSE']._serialized_start=1365
-  _globals['_REMOVEUSERRESPONSE']._serialized_end=1385
-  _globals['_WHOAMIREQUEST']._serialized_start=1387
-  _globals['_WHOAMIREQUEST']._serialized_end=1402
-  _globals['_WHOAMIRESPONSE']._serialized_start=1404
-  _globals['_WHOAMIRESPONSE']._serialized_end=1504
-  _globals['_ACCESSSERVICE']._serialized_start=1585
-  _globals['_ACCESSSERVICE']._serialized_end=2237
+  _globals['_CREATETOKENRESPONSE']._serialized_end=912
+  _globals['_LISTTOKENSREQUEST']._serialized_start=914
+  _globals['_LISTTOKENSREQUEST']._serialized_end=933
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=935
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=997
+  _globals['_REVOKETOKENREQUEST']._serialized_start=999
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1031
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1033
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1054
+  _globals['_USER']._serialized_start=1056
+  _globals['_USER']._serialized_end=1131
+  _globals['_CREATEUSERREQUEST']._serialized_start=1133
+  _globals['_CREATEUSERREQUEST']._serialized_end=1201
+  _globals['_CREATEUSERRESPONSE']._serialized_start=1203
+  _globals['_CREATEUSERRESPONSE']._serialized_end=1273
+  _globals['_LISTUSERSREQUEST']._serialized_start=1275
+  _globals['_LISTUSERSREQUEST']._serialized_end=1293
+  _globals['_LISTUSERSRESPONSE']._serialized_start=1295
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1350
+  _globals['_REMOVEUSERREQUEST']._serialized_start=1352
+  _globals['_REMOVEUSERREQUEST']._serialized_end=1385
+  _globals['_REMOVEUSERRESPONSE']._serialized_start=1387
+  _globals['_REMOVEUSERRESPONSE']._serialized_end=1407
+  _globals['_WHOAMIREQUEST']._serialized_start=1409
+  _globals['_WHOAMIREQUEST']._serialized_end=1424
+  _globals['_WHOAMIRESPONSE']._serialized_start=1426
+  _globals['_WHOAMIRESPONSE']._serialized_end=1526
+  _globals['_ACCESSSERVICE']._serialized_start=1607
+  _globals['_ACCESSSERVICE']._serialized_end=2259
 # @@protoc_insertion_point(module_scope)

@@ -243,8 +243,13 @@ class CreateTokenResponse(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     INFO_FIELD_NUMBER: _builtins.int
+    INSTALL_LINE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Shown this once; only its hash is stored."""
+    install_line: _builtins.str
+    """What to paste on a host to install and join it; it asks for the token, and holds no secret. Empty: the coordinator's
+    installer is off.
+    """
     @_builtins.property
     def info(self) -> Global___JoinToken: ...
     def __init__(
@@ -252,10 +257,11 @@ class CreateTokenResponse(_message.Message):
         *,
         token: _builtins.str = ...,
         info: Global___JoinToken | None = ...,
+        install_line: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "install_line", b"install_line", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
