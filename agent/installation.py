@@ -59,13 +59,15 @@ class Packages(StrEnum):
 class Created:
     """What was not there before and must go again: absolute paths and names, in the order in which they were made.
 
-    ``dirs`` with all that is in them; ``users`` are system users, their groups with them.
+    ``dirs`` with all that is in them; ``parents`` are directories above them, to go when nothing else is in them;
+    ``users`` are system users, their groups with them.
     """
 
     users: tuple[str, ...] = ()
     dirs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
 
     def plus(self, other: Created) -> Created:
         """Both, each thing once: a second run finds what the first one made, and it stays ours."""
@@ -74,9 +76,9 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One installation. ``unit`` is the systemd unit's name, ``user`` the system user that was made for it; both empty
-    where there is none. ``coordinator`` is where the host joined (``HOST:PORT``, with commas), ``install_url`` and
-    ``pin`` are what the installer's line named, ``python`` the interpreter that the environments are made from.
+    """One installation. ``unit`` is the systemd unit's name, ``user`` the system user that the agent runs as; both
+    empty where there is none. ``coordinator`` is where the host joined (``HOST:PORT``, with commas), ``install_url``
+    and ``pin`` are what the installer's line named, ``python`` the interpreter that the environments are made from.
     """
 
     prefix: Path

@@ -34,6 +34,7 @@ COMMANDS: dict[str, _Entry] = {
     "user": _Entry("user", "Create, list and remove users."),
     "web": _Entry("web", "Print the web page's address."),
     "serve": _Entry("serve", "Run a coordinator."),
+    "wheelhouse": _Entry("wheelhouse", "Get packages for hosts that reach no package index."),
     "backup": _Entry("backup", "Write a backup of the coordinator on this machine."),
     "restore": _Entry("restore", "Make a data directory from a backup."),
 }

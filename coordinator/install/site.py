@@ -69,7 +69,8 @@ class InstallSite:
             manifest = await asyncio.to_thread(self.shelf.manifest)
         except (CannotPack, OSError) as error:
             return _refusal(f"this coordinator can't make its wheel: {error}", 503)
-        return web.json_response({**manifest, "coordinator": __version__, "join": self.join()}, headers=_HEADERS)
+        about = {"coordinator": __version__, "cluster": self.cluster_id, "join": self.join()}
+        return web.json_response({**manifest, **about}, headers=_HEADERS)
 
     async def _wheel(self, request: web.Request) -> web.StreamResponse:
         asked = request.match_info

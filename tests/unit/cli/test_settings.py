@@ -85,7 +85,7 @@ def test_another_file(tmp_path: Path) -> None:
         ),
         ("", {}, {"listen": "a:65535"}, "--listen: no port after 65535 for agents; give --agent-listen"),
         ("", {}, {"advertise_agent_port": "0"}, "--advertise-agent-port: '0' is not a port; write a number from 1 to"),
-        ("", {}, {"http": "0.0.0.0:7443"}, "listen, agent_listen, http and install_listen need ports of their own; change one of them"),
+        ("", {}, {"http": "0.0.0.0:7443"}, "listen, agent_listen, http and install_listen need ports of their own"),
         (
             "lease = 3",
             {"RALLYPOINT_HEARTBEAT": "5"},

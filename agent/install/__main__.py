@@ -1,0 +1,45 @@
+"""The second half of the installer; the seed runs it out of the wheel."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import sys
+
+from agent.install.errors import CannotInstall, because
+from agent.install.order import parse
+from agent.install.steps import install
+
+
+def main() -> int:
+    """Install; the exit code."""
+    order = parse(sys.argv[1:])
+    # What root installs, other users have to read; what is nobody's business is closed by its own mode.
+    os.umask(0o022)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    try:
+        install(order, os.environ)
+        return 0
+    except CannotInstall as error:
+        text = " ".join(str(error).split())
+    except KeyboardInterrupt:
+        text = "interrupted; everything is as it was before"
+    except OSError as error:
+        text = f"it can't be installed: {because(error)}"
+    finally:
+        shutil.rmtree(order.folder, ignore_errors=True)
+    print(f"rallypoint: {text}", file=sys.stderr)
+    return 1
+
+
+def _interrupted(number: int, _: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

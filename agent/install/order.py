@@ -1,0 +1,120 @@
+"""What the installer was asked for, and the join token, which never is an argument."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rallypoint.files import readable_by_others
+from rallypoint.token import TokenDamaged, TokenText, parse_token
+
+from agent.install.errors import CannotInstall
+from agent.installation import Packages
+
+_MAX_TOKEN = 4096
+_EPILOG = """Everything else is for 'agent join': --name, --backend, --region, --price, --label, --spot and so on. The
+join token is asked for; without a terminal it is read from standard input, or from --token-file, which only you may
+read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run: ``address`` and ``pin`` from the line, ``folder`` with what the seed fetched (removed at the end).
+
+    ``None`` means what is there already, or usual; ``join`` are options for ``agent join``.
+    """
+
+    address: str
+    pin: str
+    folder: Path
+    wheel: Path
+    prefix: Path | None
+    state_dir: Path | None
+    packages: Packages | None
+    token_file: str | None
+    coordinator: str | None
+    uv: bool
+    join: tuple[str, ...]
+
+
+def parse(words: Sequence[str]) -> Order:
+    """Read the options; wrong ones end the program, with code 2."""
+    parser = argparse.ArgumentParser(
+        prog="rallypoint", epilog=_EPILOG, allow_abbrev=False, usage="LINE [options] [options of 'agent join']"
+    )
+    for name in ("--from", "--pin", "--folder", "--wheel"):
+        parser.add_argument(
+            name, required=True, help=argparse.SUPPRESS, dest=name.strip("-").replace("from", "address")
+        )
+    parser.add_argument(
+        "--prefix", metavar="DIR", help="where to  [default: /opt/rallypoint, ~/.local/share/rallypoint]"
+    )
+    parser.add_argument("--state-dir", metavar="DIR", help="where the agent keeps its state")
+    parser.add_argument("--token-file", metavar="F", help="file with the join token; '-' for standard input")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where to join  [default: as the coordinator says]")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--wheelhouse", action="store_const", dest="packages", const=Packages.WHEELHOUSE)
+    source.add_argument("--index", action="store_const", dest="packages", const=Packages.INDEX)
+    parser.add_argument("--uv", action="store_true", help="Python and packages by uv")
+    given, join = parser.parse_known_args(words)
+    return Order(
+        address=given.address,
+        pin=given.pin,
+        folder=Path(given.folder),
+        wheel=Path(given.wheel),
+        prefix=_path(given.prefix),
+        state_dir=_path(given.state_dir),
+        packages=given.packages,
+        token_file=given.token_file,
+        coordinator=given.coordinator,
+        uv=given.uv,
+        join=tuple(join),
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None
+
+
+def read_token(file: str | None, cluster: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The join token for this cluster, checked as far as that is possible here. Raises ``CannotInstall``."""
+    text = _token_text(file, environ).strip()
+    if not text:
+        raise CannotInstall(
+            "no join token was given: paste it when it is asked for, pipe it in, or name its file with --token-file"
+        )
+    try:
+        token: TokenText = parse_token(text)
+    except TokenDamaged as error:
+        raise CannotInstall(str(error)) from None
+    if token.cluster_id != cluster:
+        raise CannotInstall(
+            f"the token is for cluster {token.cluster_id}, the line for cluster {cluster}: make both anew"
+        )
+    return text
+
+
+def _token_text(file: str | None, environ: Mapping[str, str]) -> str:
+    if file and file != "-":
+        return _from_file(Path(file))
+    if environ.get("RALLYPOINT_JOIN_TOKEN") and not file:
+        return environ["RALLYPOINT_JOIN_TOKEN"]
+    if sys.stdin is None:
+        return ""
+    return getpass.getpass("join token: ") if sys.stdin.isatty() else sys.stdin.read(_MAX_TOKEN)
+
+
+def _from_file(path: Path) -> str:
+    try:
+        if readable_by_others(path):
+            raise CannotInstall(f"token file {path} may be read by other users: run 'chmod 600 {path}'")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_TOKEN)
+    except OSError as error:
+        text = f"token file {path} can't be read ({error.strerror}): give the right one with --token-file"
+        raise CannotInstall(text) from None

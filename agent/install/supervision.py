@@ -1,0 +1,65 @@
+"""What is to keep the agent running: systemd where it runs here, else our own supervisor."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+from agent.installation import Installation, Mode, Supervisor
+
+UNIT = "rallypoint-agent.service"
+
+
+def choose(mode: Mode) -> Supervisor:
+    """Who can keep an agent running on this machine."""
+    if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
+        return Supervisor.BACKGROUND
+    if mode is Mode.ROOT:
+        return Supervisor.SYSTEMD
+    asked = subprocess.run(["systemctl", "--user", "show-environment"], capture_output=True, check=False)
+    return Supervisor.BACKGROUND if asked.returncode else Supervisor.SYSTEMD_USER
+
+
+def unit_text() -> str:
+    """The unit as it is delivered."""
+    return resources.files("agent.install").joinpath(UNIT).read_text(encoding="utf-8")
+
+
+def agents_user() -> str:
+    """Whom the unit has the agent run as; empty: root."""
+    match = re.search(r"^User=(\S+)$", unit_text(), re.MULTILINE)
+    return match[1] if match and match[1] != "root" else ""
+
+
+def unit_for(installation: Installation) -> str:
+    """The unit for this installation: its places in it, and without what only root's systemd can do for a user's."""
+    run = f"{installation.agent} run --state-dir {installation.state_dir}"
+    text = re.sub(r"^ExecStart=\S+ run .*$", lambda _: f"ExecStart={run}", unit_text(), flags=re.MULTILINE)
+    if installation.mode is Mode.USER:
+        text = re.sub(r"^(User|StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)
+        return text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
+    if str(installation.state_dir) != "/var/lib/rallypoint/agent":
+        text = re.sub(r"^(StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)
+    return text
+
+
+def enable(supervisor: Supervisor) -> str:
+    """Have systemd know the unit and start it with the machine; why not, else empty."""
+    own = ["--user"] if supervisor is Supervisor.SYSTEMD_USER else []
+    for words in (["daemon-reload"], ["enable", UNIT]):
+        done = subprocess.run(["systemctl", *own, *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"systemctl {' '.join([*own, *words])}: {' '.join(done.stderr.split())}"
+    if own:
+        # Without it a user's services end when they log out. It may need rights that they have not.
+        subprocess.run(["loginctl", "enable-linger"], capture_output=True, check=False)
+    return ""
+
+
+def disable(supervisor: Supervisor) -> None:
+    """The reverse of ``enable``, for an installation that failed; the unit's file may be gone."""
+    own = ["--user"] if supervisor is Supervisor.SYSTEMD_USER else []
+    subprocess.run(["systemctl", *own, "disable", "--now", UNIT], capture_output=True, check=False)

@@ -1,0 +1,159 @@
+"""A host with nothing but Debian's Python: a file system, users and processes of its own, in a namespace of a site."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.multihost.net import Host
+from tests.support import eventually, missing
+
+# The machine's /usr to read, without what this project's own set-up put beside Debian's Python (/usr/local, packages,
+# pip and what `venv` would install it from); all else is empty and belongs to the host alone.
+_MAKE = """
+set -e
+root=$1
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 none "$root"
+cd "$root"
+mkdir -p usr etc proc sys dev run root opt srv home/ann var/lib var/tmp var/log tmp
+chmod 1777 tmp var/tmp; chmod 700 root home/ann
+for name in bin sbin lib lib64; do [ -L "/$name" ] && cp -P "/$name" .; done
+mount --bind /usr usr; mount -o remount,bind,ro usr
+for hidden in local lib/python3/dist-packages lib/python3.11/ensurepip share/python-wheels; do
+  [ -d "usr/$hidden" ] && mount -t tmpfs -o mode=755 none "usr/$hidden"
+done
+mkdir -p usr/local/bin
+cp -a /etc/. etc/
+rm -rf etc/pip.conf etc/resolv.conf etc/hosts
+printf '127.0.0.1 localhost\\n' >etc/hosts
+mount -t proc none proc
+mount --rbind /dev dev
+mount --bind /sys sys; mount -o remount,bind,ro sys
+hostname bare
+printf 'ann:x:4711:4711::/home/ann:/bin/sh\\n' >>etc/passwd
+printf 'ann:x:4711:\\n' >>etc/group
+chown 4711:4711 home/ann
+echo ready
+exec sleep infinity
+"""
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Mounted by the test or the kernel, or what running programs write and leave anywhere.
+_NOT_LISTED = ("proc", "sys", "dev", "usr", "run")
+
+
+@dataclass(slots=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(slots=True)
+class Bare:
+    """The host. Its processes end with it."""
+
+    root: Path
+    holder: int
+    _before: list[str] = field(default_factory=list)
+
+    def command(self, *words: str, user: str = "root", env: Mapping[str, str] | None = None) -> list[str]:
+        """The command line that runs ``words`` there as a login of ``user`` would."""
+        home = "/root" if user == "root" else f"/home/{user}"
+        space = [f"--{kind}=/proc/{self.holder}/ns/{name}" for kind, name in _SPACES]
+        variables = {"PATH": _PATH, "HOME": home, "LANG": "C.UTF-8", "LOGNAME": user, **(env or {})}
+        login = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        enter = ["nsenter", *space, "chroot", str(self.root)]
+        return [*enter, "env", "-i", "-C", home, *(f"{k}={v}" for k, v in variables.items()), *login, *words]
+
+    def run(
+        self,
+        *words: str,
+        user: str = "root",
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        seconds: float = 90,
+    ) -> Done:
+        """Run it to its end."""
+        command = self.command(*words, user=user, env=env)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def listing(self) -> list[str]:
+        """Every file there that is the host's own, with owner, mode, and the target of a link; accounts too."""
+        find = ["find", "/", *(w for n in _NOT_LISTED for w in ("-path", f"/{n}", "-prune", "-o")), "-printf"]
+        files = self.run(*find, "%p %u:%g %m %y %l\\n").out.splitlines()
+        local = self.run("find", "/usr/local", "-printf", "%p %u:%g %m %y %l\\n").out.splitlines()
+        accounts = self.run("cat", "/etc/passwd", "/etc/group").out.splitlines()
+        # Their backups are written by useradd itself.
+        return sorted(
+            line
+            for line in [*files, *local, *accounts]
+            if not line.startswith(
+                (
+                    "/etc/passwd",
+                    "/etc/group",
+                    "/etc/shadow",
+                    "/etc/gshadow",
+                    "/etc/subuid",
+                    "/etc/subgid",
+                    "/etc/.pwd.lock",
+                    "/etc ",
+                )
+            )
+        )
+
+    def processes(self) -> list[str]:
+        """The command lines of what runs there, but for the holder."""
+        lines = self.run("ps", "-eo", "pid,args", "--no-headers").out.splitlines()
+        return [line.split(None, 1)[1] for line in lines if "ps -eo" not in line and "sleep infinity" not in line]
+
+
+_SPACES = (("mount", "mnt"), ("pid", "pid"), ("net", "net"), ("uts", "uts"))
+
+
+@contextmanager
+def bare_host(host: Host, folder: Path) -> Iterator[Bare]:
+    """A bare machine at the place of ``host``."""
+    for program in ("nsenter", "unshare", "setpriv"):
+        if shutil.which(program) is None:
+            missing(f"the program {program}", "install it with: apt-get install util-linux")
+    folder.mkdir(parents=True, exist_ok=True)
+    space = ["nsenter", f"--net=/run/netns/{host.namespace}", "unshare", "--mount", "--uts", "--pid", "--fork"]
+    with subprocess.Popen(
+        [*space, "--kill-child", "sh", "-c", _MAKE, "make", str(folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "ready\n":
+                pytest.fail("the bare host could not be made")
+            yield Bare(folder, _child(process.pid))
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def _child(pid: int) -> int:
+    """The one process that this one waits for: `unshare --fork` stays as the parent of the namespace's first."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return int(eventually(lambda: children.read_text().split(), what="the host's first process")[0])
+
+
+def wait_gone(pid: int) -> None:
+    """Wait until a process of this machine has ended."""
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), what=f"the end of process {pid}")
+
+
+def quoted(line: str) -> Sequence[str]:
+    """How a login shell runs a line that is pasted into it."""
+    return ("sh", "-c", line)
