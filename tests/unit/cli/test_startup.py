@@ -70,7 +70,7 @@ def test_the_table_and_the_commands_agree() -> None:
 def test_without_a_command_the_help_is_shown(command: Command) -> None:
     result = command()
     assert result.code == 2
-    assert "submit   Submit a job, follow its output, end with its exit code." in result.out + result.err
+    assert "submit      Submit a job, follow its output, end with its exit code." in result.out + result.err
 
 
 def test_an_unknown_command(command: Command) -> None:
