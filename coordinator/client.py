@@ -301,6 +301,35 @@ class Client:
         """Work for the host again."""
         return self._lines.ask(lambda to: to.hosts.ResumeHost, host_pb.ResumeHostRequest(host=host)).host
 
+    def quarantine(self, host: str, gpu: str, reason: str) -> pb.Host:
+        """No work for one of the host's GPUs (its uuid or number) until it is released; what runs there goes."""
+        request = host_pb.QuarantineGpuRequest(host=host, gpu=gpu, reason=reason)
+        return self._lines.ask(lambda to: to.hosts.QuarantineGpu, request).host
+
+    def release(self, host: str, gpu: str = "") -> pb.Host:
+        """Forget what is held against a GPU of the host, or (empty) against all of them, its bus and its driver."""
+        request = host_pb.ReleaseGpusRequest(host=host, gpu=gpu)
+        return self._lines.ask(lambda to: to.hosts.ReleaseGpus, request, once=True).host
+
+    def test_gpus(self, host: str, gpu: str = "") -> pb.Host:
+        """Have a GPU of the host tested, or (empty) all that nothing holds."""
+        request = host_pb.TestGpusRequest(host=host, gpu=gpu)
+        return self._lines.ask(lambda to: to.hosts.TestGpus, request, once=True).host
+
+    def events(
+        self, host: str = "", *, limit: int = 0, follow: bool = False, on_away: Callable[[], None] | None = None
+    ) -> Iterator[pb.HostEvent]:
+        """What happened to a host, or to all, the oldest first; ``limit``: only the last so many of what is kept.
+
+        With ``follow`` also what happens from then on; ``on_away`` as in ``tail``.
+        """
+        request = host_pb.ListEventsRequest(host=host, limit=limit, follow=follow)
+        for piece in self._stream(lambda to: to.hosts.ListEvents(request), on_away):
+            for event in piece.events:
+                # Where it goes on after a reconnect.
+                request.after, request.limit = event.number, 0
+                yield event
+
     def remove_host(self, host: str, *, gone: bool = False) -> None:
         """Forget a host that has no work; it has to join again.
 

@@ -6,7 +6,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from coordinator.core import absence, backends, copies, explain, ledger, nearness, network, preflight, startup
+from coordinator.core import (
+    absence,
+    backends,
+    copies,
+    explain,
+    fencing,
+    health_book,
+    ledger,
+    nearness,
+    network,
+    preflight,
+    startup,
+)
+from coordinator.core.health_records import Health
 from coordinator.core.ids import HostId, JobId, allocation_id
 from coordinator.core.jobs import find_job
 from coordinator.core.model import Allocation, Host, HostState, Job, JobState, Node, NodeState
@@ -186,13 +199,23 @@ def host_view(state: State, host_id: HostId, network_name: str) -> HostView:
         allocations=tuple(sorted(usage.allocations)),
         network=network_name,
         vacates_at=_vacates_at(state, host),
+        health=state.health.get(host_id),
         warning=_silence(state, host)
         or _draining(state, host)
+        or _unsound(state, host)
         or _closed(host)
         or network.stated_but_denied(state, host)
         or _said(host),
         round_trip=nearness.round_trip(state, host_id),
     )
+
+
+def _unsound(state: State, host: Host) -> str:
+    """What is wrong with its GPUs: the worst is what keeps work away."""
+    bad = [r for r in health_book.of_host(state, host.id).gpus if r.state is not Health.HEALTHY]
+    bad.sort(key=lambda record: not record.state.fenced)
+    told = [f"{health_book.name_of(host, r.gpu)} {r.state.value}: {r.reason}" for r in bad[:2]]
+    return "; ".join([*told, f"and {len(bad) - 2} more"] if len(bad) > 2 else told)
 
 
 def _said(host: Host) -> str:
@@ -239,4 +262,10 @@ def _closed(host: Host) -> str:
 
 def overview(state: State, *, job_limit: int = 200) -> OverviewView:
     """Hosts, networks and the newest jobs at one moment."""
-    return OverviewView(hosts(state), networks(state), jobs(state, ended=True, limit=job_limit))
+    return OverviewView(
+        hosts=hosts(state),
+        networks=networks(state),
+        jobs=jobs(state, ended=True, limit=job_limit),
+        events=tuple(state.events),
+        breaker=fencing.opens_at(state, None, state.at.served) > 0.0,
+    )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from coordinator.core.health_records import HostEvent, HostHealth
 from coordinator.core.model import Host, Job, Node, NodeState
 from coordinator.paging import NodeQuery
 
@@ -76,7 +77,7 @@ class JobView:
 class HostView:
     """A host, what is held of it, the network it was seen to belong to, and how many seconds its calls take.
 
-    ``vacates_at`` is when its work goes, or went (Unix seconds; 0: it may stay).
+    ``vacates_at`` is when its work goes, or went (Unix seconds; 0: it may stay), ``health`` what was seen of its GPUs.
     """
 
     host: Host
@@ -88,6 +89,7 @@ class HostView:
     warning: str
     round_trip: float | None = None
     vacates_at: float = 0.0
+    health: HostHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,14 @@ class NetworkView:
 
 @dataclass(frozen=True, slots=True)
 class OverviewView:
-    """Everything a page of the whole cluster shows."""
+    """Everything a page of the whole cluster shows. ``events`` are those of hosts, the oldest first; ``breaker`` is
+    whether no more hosts are fenced for now, however bad their GPUs are."""
 
     hosts: tuple[HostView, ...]
     networks: tuple[NetworkView, ...]
     jobs: tuple[JobView, ...]
+    events: tuple[HostEvent, ...] = ()
+    breaker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

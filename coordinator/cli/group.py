@@ -30,6 +30,7 @@ COMMANDS: dict[str, _Entry] = {
     "cost": _Entry("cost", "Say what was spent: by day, user, backend or job."),
     "hosts": _Entry("hosts", "List hosts."),
     "host": _Entry("host", "Cordon, drain, resume or remove a host."),
+    "events": _Entry("events", "Say what happened to hosts and their GPUs."),
     "token": _Entry("token", "Create, list and revoke join tokens."),
     "user": _Entry("user", "Create, list and remove users."),
     "web": _Entry("web", "Print the web page's address."),

@@ -68,6 +68,16 @@ def moment(unix_seconds: float) -> str:
     return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC" if unix_seconds else ""
 
 
+def second(unix_seconds: float) -> str:
+    """``2026-11-24 02:00:13 UTC``."""
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def gpu_health(health: pb.GpuHealth) -> str:
+    """``quarantined``."""
+    return _state(pb.GpuHealthState.Name(health.state), "GPU_HEALTH_STATE_")
+
+
 def size(amount: int) -> str:
     """Bytes as people say them: ``512MB``, ``80GB``, ``1.5GB``."""
     if amount < _GIB:

@@ -35,6 +35,22 @@ def _why(record: GpuHealth) -> str:
     return f"{subject} {record.state.value}: {record.reason}"
 
 
+def standings(host: Host, health: HostHealth | None) -> tuple[GpuHealth, ...]:
+    """How each card of the host stands, for people; before them, if there is something to say, its driver and bus."""
+    own = () if health is None or health.of("").state is Health.HEALTHY else (health.of(""),)
+    cards: dict[str, Gpu] = {}
+    for gpu in () if host.hardware is None else host.hardware.gpus:
+        cards.setdefault(gpu.device, gpu)
+    return (*own, *(standing(host, health, gpu) for gpu in cards.values()), *_missing(host, health))
+
+
+def _missing(host: Host, health: HostHealth | None) -> tuple[GpuHealth, ...]:
+    """What is held against cards that the host does not show any more."""
+    shown = {""} | ({gpu.device for gpu in host.hardware.gpus} if host.hardware is not None else set())
+    records = () if health is None else health.gpus
+    return tuple(r for r in records if r.gpu not in shown and r.state is not Health.HEALTHY)
+
+
 def standing(host: Host, health: HostHealth | None, gpu: Gpu) -> GpuHealth:
     """How a GPU stands, for people. A MIG instance stands as its card does.
 

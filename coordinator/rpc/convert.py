@@ -12,11 +12,12 @@ from coordinator.access.tokens import JoinToken
 from coordinator.access.users import User
 from coordinator.core import model
 from coordinator.core.explain import Offer
+from coordinator.core.health_marks import standings
 from coordinator.core.score import Terms
 from coordinator.core.usage import Usage
 from coordinator.paging import PAGE, NodeQuery
 from coordinator.rpc.convert_policy import limits_from_proto, limits_to_proto, users_from_proto, users_to_proto
-from coordinator.rpc.health import conditions_from_proto, conditions_to_proto
+from coordinator.rpc.health import conditions_from_proto, conditions_to_proto, health_to_proto
 from coordinator.rpc.measured import report_to_proto
 from coordinator.rpc.runtimes import containers_from_proto, containers_to_proto
 from coordinator.views import HostView, JobView, NetworkView, NodeView
@@ -132,6 +133,7 @@ def host_to_proto(view: HostView) -> pb.Host:
         warning=view.warning,
         agent_version=host.agent_version,
         agent_build=host.build,
+        gpu_health=[health_to_proto(record) for record in standings(host, view.health)],
         allocations=view.allocations,
         joined_at=host.joined_at,
         last_seen_at=host.last_seen_at,

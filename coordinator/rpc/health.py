@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.core.evidence import Condition, Evidence, Sign
+from coordinator.core.health_records import GpuHealth, Health
 
 # Of what an agent says about a sign, so many characters are kept.
 MAX_DETAIL = 300
@@ -14,6 +15,7 @@ MAX_DETAIL = 300
 _NUMBER: dict[Sign, pb.HealthSign.ValueType] = {
     sign: pb.HealthSign.Value(f"HEALTH_SIGN_{sign.name}") for sign in Sign if sign is not Sign.OTHER
 }
+_STATE = {state: pb.GpuHealthState.Value(f"GPU_HEALTH_STATE_{state.name}") for state in Health}
 _SIGN: dict[int, Sign] = {number: sign for sign, number in _NUMBER.items()}
 
 
@@ -47,6 +49,17 @@ def conditions_to_proto(conditions: Iterable[Condition]) -> list[pb.HealthEviden
 def _number(sign: Sign) -> pb.HealthSign.ValueType:
     # What a newer agent said has no name here.
     return _NUMBER.get(sign, pb.HEALTH_SIGN_UNSPECIFIED)
+
+
+def health_to_proto(record: GpuHealth) -> pb.GpuHealth:
+    """How a GPU stands."""
+    return pb.GpuHealth(
+        gpu_uuid=record.gpu,
+        state=_STATE[record.state],
+        reason=record.reason,
+        evidence=record.evidence,
+        changed_at=record.changed_at,
+    )
 
 
 def _sign(message: pb.HealthEvidence) -> Sign:

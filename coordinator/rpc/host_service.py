@@ -11,13 +11,22 @@ from rallypoint.v1 import types_pb2
 from rallypoint.version import __version__
 
 from coordinator import snapshots
-from coordinator.core.events import CordonRequested, DrainRequested, RemovalRequested, UpgradeCancelRequested
+from coordinator.core.events import (
+    CordonRequested,
+    DrainRequested,
+    QuarantineRequested,
+    ReleaseRequested,
+    RemovalRequested,
+    TestRequested,
+    UpgradeCancelRequested,
+)
 from coordinator.core.sessions import find_host
 from coordinator.core.state import State
 from coordinator.engine import Engine
 from coordinator.own_wheel import OwnWheel
-from coordinator.rpc import upgrades
+from coordinator.rpc import events, upgrades
 from coordinator.rpc.convert import host_to_proto, network_to_proto
+from coordinator.rpc.health import MAX_DETAIL
 from coordinator.rpc.identity import calling_user
 from coordinator.rpc.limits import check_drain_seconds
 from coordinator.views import HostView
@@ -61,6 +70,27 @@ class HostService(pb_grpc.HostServiceServicer):
         """Let work in again."""
         await self._engine.post(CordonRequested(request.host, cordoned=False))
         return pb.ResumeHostResponse(host=await self._host(request.host))
+
+    async def QuarantineGpu(self, request: pb.QuarantineGpuRequest, context: Any) -> pb.QuarantineGpuResponse:
+        """Take a GPU out of service."""
+        user = calling_user().name
+        await self._engine.post(QuarantineRequested(request.host, request.gpu, request.reason[:MAX_DETAIL], user))
+        return pb.QuarantineGpuResponse(host=await self._host(request.host))
+
+    async def ReleaseGpus(self, request: pb.ReleaseGpusRequest, context: Any) -> pb.ReleaseGpusResponse:
+        """Vouch for a GPU, or for all of a host."""
+        await self._engine.post(ReleaseRequested(request.host, request.gpu, calling_user().name))
+        return pb.ReleaseGpusResponse(host=await self._host(request.host))
+
+    async def TestGpus(self, request: pb.TestGpusRequest, context: Any) -> pb.TestGpusResponse:
+        """Have GPUs tested."""
+        await self._engine.post(TestRequested(request.host, request.gpu, calling_user().name))
+        return pb.TestGpusResponse(host=await self._host(request.host))
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Any) -> AsyncIterator[pb.ListEventsResponse]:
+        """What happened to hosts."""
+        async for answer in events.listed(self._engine, request):
+            yield answer
 
     async def RemoveHost(self, request: pb.RemoveHostRequest, context: Any) -> pb.RemoveHostResponse:
         """Forget a host that holds nothing, or that is gone for good with what it held."""

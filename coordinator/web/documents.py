@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.core.errors import Invalid
+from coordinator.core.ids import HostId
 from coordinator.core.model import NodeState
 from coordinator.paging import NodeQuery
 from coordinator.views import HostView, JobDetail, JobView, OverviewView
@@ -20,6 +21,7 @@ VERSION = 1
 MAX_LIMIT = 500
 MAX_BROKEN_LINKS = 50
 MAX_NETWORK_HOSTS = 200
+MAX_HOST_EVENTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def overview(view: OverviewView, page: Page) -> Document:
     hosts = [host for host in view.hosts if _host_matches(host, page.query)] if page.query else list(view.hosts)
     jobs = [job for job in view.jobs if _job_matches(job, page.query)] if page.query else list(view.jobs)
     hosts_shown = heapq.nsmallest(page.hosts_from + page.limit, hosts, key=_host_order)[page.hosts_from :]
+    events = _events(view, {host.host.id for host in hosts_shown})
     jobs_shown = heapq.nsmallest(page.jobs_from + page.limit, jobs, key=_job_order)[page.jobs_from :]
     return {
         "version": VERSION,
@@ -71,7 +74,7 @@ def overview(view: OverviewView, page: Page) -> Document:
         "gpu_models": [_model_fields(model) for model in summary.gpu_models],
         "networks": [_cut_network(shape.network(network)) for network in view.networks[: page.limit]],
         "networks_total": len(view.networks),
-        "hosts": [shape.host(host) for host in hosts_shown],
+        "hosts": [{**shape.host(host), "events": events.get(host.host.id, [])} for host in hosts_shown],
         "hosts_total": len(hosts),
         "hosts_from": page.hosts_from,
         "jobs": [shape.job(job) for job in jobs_shown],
@@ -79,6 +82,16 @@ def overview(view: OverviewView, page: Page) -> Document:
         "jobs_from": page.jobs_from,
         "limit": page.limit,
     }
+
+
+def _events(view: OverviewView, hosts: set[HostId]) -> dict[HostId, list[Any]]:
+    """The last few events of each host that is shown, the newest first."""
+    found: dict[HostId, list[Any]] = {}
+    for event in reversed(view.events):
+        known = found.setdefault(event.host_id, []) if event.host_id in hosts else []
+        if event.host_id in hosts and len(known) < MAX_HOST_EVENTS:
+            known.append(shape.event(event))
+    return found
 
 
 def job(detail: JobDetail, page: Page) -> Document:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from coordinator.core.health_marks import standings
 from coordinator.core.model import Gpu
 from coordinator.views import HostView, OverviewView, Reader
 from coordinator.web.auth import Auth
@@ -82,6 +83,8 @@ class _Cluster(Collector):
         yield from _totals(summary)
         yield _round_trips(self._view.hosts)
         yield from _gpu_gauges(self._view.hosts)
+        yield _health(self._view.hosts)
+        yield _gauge("rallypoint_gpu_breaker", "1 while no more hosts are fenced for bad GPUs.", self._view.breaker)
 
 
 def _totals(summary: Summary) -> Iterator[GaugeMetricFamily]:
@@ -114,7 +117,7 @@ def _gpu_gauges(hosts: tuple[HostView, ...]) -> Iterator[GaugeMetricFamily]:
         "temperature_celsius": "Temperature.",
         "power_watts": "Power drawn.",
         "power_limit_watts": "Power limit.",
-        "usable": "1 if jobs can use it, 0 if it has a problem.",
+        "usable": "1 if jobs can use it, 0 if it has a problem or is fenced.",
     }
     families = {
         name: GaugeMetricFamily(f"rallypoint_gpu_{name}", help_, labels=_GPU_LABELS) for name, help_ in names.items()
@@ -130,6 +133,16 @@ def _gpu_gauges(hosts: tuple[HostView, ...]) -> Iterator[GaugeMetricFamily]:
     yield from families.values()
 
 
+def _health(hosts: tuple[HostView, ...]) -> GaugeMetricFamily:
+    """Of all hosts: one that was lost may have been for its GPUs."""
+    help_ = "1 for the state that a GPU is in; without a uuid: the host's GPU driver and bus."
+    family = GaugeMetricFamily("rallypoint_gpu_health", help_, labels=["host", "gpu", "state"])
+    for host in hosts:
+        for record in standings(host.host, host.health):
+            family.add_metric([host.host.name, record.gpu, record.state.value], 1)
+    return family
+
+
 def _values(gpu: Gpu) -> dict[str, float | None]:
     return {
         "utilization_ratio": None if gpu.utilization_percent is None else gpu.utilization_percent / 100,
@@ -138,7 +151,7 @@ def _values(gpu: Gpu) -> dict[str, float | None]:
         "temperature_celsius": gpu.temperature_celsius,
         "power_watts": gpu.power_watts,
         "power_limit_watts": gpu.power_limit_watts,
-        "usable": 0 if gpu.problem is not None else 1,
+        "usable": 0 if gpu.problem is not None or gpu.fenced else 1,
     }
 
 

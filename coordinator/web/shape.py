@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from coordinator.core.evidence import Condition, Sign
+from coordinator.core.health_marks import standings
+from coordinator.core.health_records import GpuHealth, HostEvent
 from coordinator.core.measured import PreflightReport
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, UserPolicy
 from coordinator.views import HostView, JobView, NetworkView, NodeView
@@ -40,6 +43,33 @@ def host(view: HostView) -> Json:
             "last_seen_at": record.last_seen_at,
             "peer_endpoint": record.peer.text() or None,
             "round_trip_seconds": view.round_trip,
+            "gpu_health": [_health(record) for record in standings(view.host, view.health)],
+        }
+    )
+
+
+def _health(record: GpuHealth) -> Json:
+    return {
+        "gpu_uuid": record.gpu,
+        "state": record.state.value,
+        "reason": record.reason,
+        "evidence": record.evidence,
+        "changed_at": record.changed_at,
+    }
+
+
+def event(record: HostEvent) -> Json:
+    """A ``HostEvent``."""
+    return _with_nulls(
+        {
+            "number": record.number,
+            "happened_at": record.at,
+            "host_id": record.host_id,
+            "host_name": record.host,
+            "kind": record.kind,
+            "text": record.text,
+            "gpu_uuid": record.gpu,
+            "evidence": record.evidence,
         }
     )
 
@@ -181,6 +211,7 @@ def _hardware(hardware: Hardware) -> Json:
         "isolation": hardware.isolation,
         "warnings": list(hardware.warnings),
         "disk_problem": hardware.disk_problem,
+        "conditions": [_condition(condition) for condition in hardware.conditions],
         "rdma": [asdict(port) for port in hardware.rdma],
         "containers": {**asdict(hardware.containers), "limits": list(hardware.containers.limits)},
         "uv": hardware.uv,
@@ -206,6 +237,13 @@ def _interface(interface: Interface) -> Json:
     }
 
 
+def _condition(condition: Condition) -> Json:
+    # What only evidence of a moment has is not known of what holds.
+    nothing = {"gpu_uuid": None, "seconds_ago": 0.0, "allocation_id": None, "sequence": 0}
+    sign = "unspecified" if condition.sign is Sign.OTHER else condition.sign.value
+    return {**nothing, "sign": sign, "code": condition.code, "detail": condition.detail}
+
+
 def _gpu(gpu: Gpu) -> Json:
     return {
         "uuid": gpu.uuid,
@@ -223,4 +261,6 @@ def _gpu(gpu: Gpu) -> Json:
         "vendor": gpu.vendor,
         "parent": gpu.parent,
         "nvlinks": gpu.nvlinks,
+        "conditions": [_condition(condition) for condition in gpu.conditions],
+        "health_watched": gpu.watched,
     }

@@ -36,7 +36,7 @@ class GpuModel:
         """Count one more GPU."""
         self.total += 1
         self.used += used
-        self.broken += gpu.problem is not None
+        self.broken += gpu.problem is not None or bool(gpu.fenced)
         if gpu.memory_bytes is not None:
             self.memory_bytes = (self.memory_bytes or 0) + gpu.memory_bytes
         if gpu.utilization_percent is not None:

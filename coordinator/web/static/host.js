@@ -14,6 +14,7 @@ export function hostCard(host) {
     host.hardware ? machine(host, inContact) : el("p", { class: "hint" }, "Joined; its agent has not called yet. Start it with “agent run”."),
     host.hardware ? gpus(host, inContact) : null,
     held(host),
+    events(host),
     facts(host),
   );
 }
@@ -42,17 +43,28 @@ function machine(host, inContact) {
 function gpus(host, inContact) {
   const { gpus: list, gpu_problem: problem } = host.hardware;
   const used = new Set(host.gpu_uuids_used);
-  const rows = list.map((gpu) => gpuRow(gpu, used.has(gpu.uuid), inContact));
+  const health = new Map(host.gpu_health.map((record) => [record.gpu_uuid, record]));
+  const rows = list.map((gpu) => gpuRow(gpu, used.has(gpu.uuid), inContact, health.get(gpu.parent ?? gpu.uuid)));
+  const own = health.get(null);
+  if (own) rows.unshift(el("li", { "data-gpu": "" }, el("div", { class: "row" }, el("span", { class: "gpu-name" }, "GPU driver and bus"), healthBadge(own)), el("p", { class: "reason" }, own.reason)));
   if (problem) rows.unshift(el("li", { class: "reason" }, problem));
   return rows.length ? el("ul", { class: "gpus" }, rows) : el("p", { class: "hint" }, "No GPU");
 }
 
-function gpuRow(gpu, used, inContact) {
+const HEALTH = { suspect: "suspect", draining: "stopping", quarantined: "failed", testing: "starting", unknown: "offline" };
+
+// Nothing for a healthy one: most are.
+function healthBadge(record) {
+  return record && HEALTH[record.state] ? badge(HEALTH[record.state], record.state === "unknown" ? "health unknown" : record.state) : null;
+}
+
+function gpuRow(gpu, used, inContact, health) {
   const state = gpu.problem ? badge("failed", "broken") : used ? badge("running", "in use") : inContact ? badge("done", "free") : badge("offline", "away");
   const name = el("span", { class: "gpu-name", title: `${gpu.name ?? "GPU"} ${gpu.uuid}` }, `${gpu.index}: ${(gpu.name ?? "GPU").replace(/^NVIDIA /, "")}`);
-  const title = el("div", { class: "row" }, name, state);
+  const title = el("div", { class: "row" }, name, state, healthBadge(health));
+  const unsound = health && health.reason && health.state !== "unknown" && health.state !== "healthy" ? el("p", { class: "reason" }, health.reason) : null;
   if (gpu.problem) return el("li", { "data-gpu": gpu.uuid }, title, el("p", { class: "reason" }, gpu.problem));
-  if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title);
+  if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title, unsound);
   const known = gpu.memory_used_bytes !== null && gpu.memory_bytes !== null;
   const memory = known ? bytesOf(gpu.memory_used_bytes, gpu.memory_bytes) : gpu.memory_bytes === null ? "unknown" : `? of ${bytes(gpu.memory_bytes)}`;
   const heat = gpu.temperature_celsius === null ? "temperature unknown" : `${Math.round(gpu.temperature_celsius)} °C`;
@@ -62,6 +74,7 @@ function gpuRow(gpu, used, inContact) {
     "li",
     { "data-gpu": gpu.uuid },
     title,
+    unsound,
     el(
       "div",
       { class: "readings" },
@@ -82,6 +95,12 @@ function held(host) {
   });
   if (host.allocations.length > shown.length) shown.push(el("li", { class: "hint" }, `and ${host.allocations.length - shown.length} more`));
   return el("ul", { class: "chips", "aria-label": "Runs here" }, shown);
+}
+
+function events(host) {
+  if (!host.events?.length) return null;
+  const lines = host.events.map((event) => el("li", { "data-event": event.number }, ago(event.happened_at), ` ${event.text}`, event.evidence && !event.text.includes(event.evidence) ? el("span", { class: "hint" }, ` seen: ${event.evidence}`) : null));
+  return el("details", {}, el("summary", {}, "Events"), el("ul", { class: "events" }, lines));
 }
 
 function facts(host) {

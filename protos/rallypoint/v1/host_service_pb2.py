@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rallypoint.v1 import types_pb2 as rallypoint_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rallypoint/v1/host_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\x12\n\x10ListHostsRequest\"\x99\x01\n\x11ListHostsResponse\x12\"\n\x05hosts\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.Host\x12(\n\x08networks\x18\x02 \x03(\x0b\x32\x16.rallypoint.v1.Network\x12\x1b\n\x13\x63oordinator_version\x18\x14 \x01(\t\x12\x19\n\x11\x63oordinator_build\x18\x15 \x01(\t\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"4\n\x0fGetHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11\x43ordonHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12\x43ordonHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"7\n\x10\x44rainHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x15\n\rafter_seconds\x18\x02 \x01(\x01\"6\n\x11\x44rainHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11ResumeHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12ResumeHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"/\n\x11RemoveHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\"\x14\n\x12RemoveHostResponse\"\x86\x01\n\x13StartUpgradeRequest\x12\r\n\x05hosts\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\r\x12\x15\n\rbatch_percent\x18\x04 \x01(\x01\x12\x14\n\x0cmax_failures\x18\x05 \x01(\r\x12\x17\n\x0finstall_seconds\x18\x06 \x01(\x01\"?\n\x14StartUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x13\n\x11GetUpgradeRequest\"=\n\x12GetUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x16\n\x14\x43\x61ncelUpgradeRequest\"@\n\x15\x43\x61ncelUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x15\n\x13WatchUpgradeRequest\"?\n\x14WatchUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade2\xd3\x06\n\x0bHostService\x12N\n\tListHosts\x12\x1f.rallypoint.v1.ListHostsRequest\x1a .rallypoint.v1.ListHostsResponse\x12H\n\x07GetHost\x12\x1d.rallypoint.v1.GetHostRequest\x1a\x1e.rallypoint.v1.GetHostResponse\x12Q\n\nCordonHost\x12 .rallypoint.v1.CordonHostRequest\x1a!.rallypoint.v1.CordonHostResponse\x12Q\n\nResumeHost\x12 .rallypoint.v1.ResumeHostRequest\x1a!.rallypoint.v1.ResumeHostResponse\x12N\n\tDrainHost\x12\x1f.rallypoint.v1.DrainHostRequest\x1a .rallypoint.v1.DrainHostResponse\x12Q\n\nRemoveHost\x12 .rallypoint.v1.RemoveHostRequest\x1a!.rallypoint.v1.RemoveHostResponse\x12W\n\x0cStartUpgrade\x12\".rallypoint.v1.StartUpgradeRequest\x1a#.rallypoint.v1.StartUpgradeResponse\x12Q\n\nGetUpgrade\x12 .rallypoint.v1.GetUpgradeRequest\x1a!.rallypoint.v1.GetUpgradeResponse\x12Z\n\rCancelUpgrade\x12#.rallypoint.v1.CancelUpgradeRequest\x1a$.rallypoint.v1.CancelUpgradeResponse\x12Y\n\x0cWatchUpgrade\x12\".rallypoint.v1.WatchUpgradeRequest\x1a#.rallypoint.v1.WatchUpgradeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n rallypoint/v1/host_service.proto\x12\rrallypoint.v1\x1a\x19rallypoint/v1/types.proto\"\x12\n\x10ListHostsRequest\"\x99\x01\n\x11ListHostsResponse\x12\"\n\x05hosts\x18\x01 \x03(\x0b\x32\x13.rallypoint.v1.Host\x12(\n\x08networks\x18\x02 \x03(\x0b\x32\x16.rallypoint.v1.Network\x12\x1b\n\x13\x63oordinator_version\x18\x14 \x01(\t\x12\x19\n\x11\x63oordinator_build\x18\x15 \x01(\t\"\x1e\n\x0eGetHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"4\n\x0fGetHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11\x43ordonHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12\x43ordonHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"7\n\x10\x44rainHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x15\n\rafter_seconds\x18\x02 \x01(\x01\"6\n\x11\x44rainHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"!\n\x11ResumeHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\"7\n\x12ResumeHostResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"A\n\x14QuarantineGpuRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03gpu\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\":\n\x15QuarantineGpuResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"/\n\x12ReleaseGpusRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03gpu\x18\x02 \x01(\t\"8\n\x13ReleaseGpusResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\",\n\x0fTestGpusRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03gpu\x18\x02 \x01(\t\"5\n\x10TestGpusResponse\x12!\n\x04host\x18\x01 \x01(\x0b\x32\x13.rallypoint.v1.Host\"O\n\x11ListEventsRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\">\n\x12ListEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.rallypoint.v1.HostEvent\"/\n\x11RemoveHostRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04gone\x18\x02 \x01(\x08\"\x14\n\x12RemoveHostResponse\"\x86\x01\n\x13StartUpgradeRequest\x12\r\n\x05hosts\x18\x01 \x03(\t\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\r\x12\x15\n\rbatch_percent\x18\x04 \x01(\x01\x12\x14\n\x0cmax_failures\x18\x05 \x01(\r\x12\x17\n\x0finstall_seconds\x18\x06 \x01(\x01\"?\n\x14StartUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x13\n\x11GetUpgradeRequest\"=\n\x12GetUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x16\n\x14\x43\x61ncelUpgradeRequest\"@\n\x15\x43\x61ncelUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade\"\x15\n\x13WatchUpgradeRequest\"?\n\x14WatchUpgradeResponse\x12\'\n\x07upgrade\x18\x01 \x01(\x0b\x32\x16.rallypoint.v1.Upgrade2\xa7\t\n\x0bHostService\x12N\n\tListHosts\x12\x1f.rallypoint.v1.ListHostsRequest\x1a .rallypoint.v1.ListHostsResponse\x12H\n\x07GetHost\x12\x1d.rallypoint.v1.GetHostRequest\x1a\x1e.rallypoint.v1.GetHostResponse\x12Q\n\nCordonHost\x12 .rallypoint.v1.CordonHostRequest\x1a!.rallypoint.v1.CordonHostResponse\x12Q\n\nResumeHost\x12 .rallypoint.v1.ResumeHostRequest\x1a!.rallypoint.v1.ResumeHostResponse\x12N\n\tDrainHost\x12\x1f.rallypoint.v1.DrainHostRequest\x1a .rallypoint.v1.DrainHostResponse\x12Z\n\rQuarantineGpu\x12#.rallypoint.v1.QuarantineGpuRequest\x1a$.rallypoint.v1.QuarantineGpuResponse\x12T\n\x0bReleaseGpus\x12!.rallypoint.v1.ReleaseGpusRequest\x1a\".rallypoint.v1.ReleaseGpusResponse\x12K\n\x08TestGpus\x12\x1e.rallypoint.v1.TestGpusRequest\x1a\x1f.rallypoint.v1.TestGpusResponse\x12S\n\nListEvents\x12 .rallypoint.v1.ListEventsRequest\x1a!.rallypoint.v1.ListEventsResponse0\x01\x12Q\n\nRemoveHost\x12 .rallypoint.v1.RemoveHostRequest\x1a!.rallypoint.v1.RemoveHostResponse\x12W\n\x0cStartUpgrade\x12\".rallypoint.v1.StartUpgradeRequest\x1a#.rallypoint.v1.StartUpgradeResponse\x12Q\n\nGetUpgrade\x12 .rallypoint.v1.GetUpgradeRequest\x1a!.rallypoint.v1.GetUpgradeResponse\x12Z\n\rCancelUpgrade\x12#.rallypoint.v1.CancelUpgradeRequest\x1a$.rallypoint.v1.CancelUpgradeResponse\x12Y\n\x0cWatchUpgrade\x12\".rallypoint.v1.WatchUpgradeRequest\x1a#.rallypoint.v1.WatchUpgradeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,26 +52,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMEHOSTREQUEST']._serialized_end=578
   _globals['_RESUMEHOSTRESPONSE']._serialized_start=580
   _globals['_RESUMEHOSTRESPONSE']._serialized_end=635
-  _globals['_REMOVEHOSTREQUEST']._serialized_start=637
-  _globals['_REMOVEHOSTREQUEST']._serialized_end=684
-  _globals['_REMOVEHOSTRESPONSE']._serialized_start=686
-  _globals['_REMOVEHOSTRESPONSE']._serialized_end=706
-  _globals['_STARTUPGRADEREQUEST']._serialized_start=709
-  _globals['_STARTUPGRADEREQUEST']._serialized_end=843
-  _globals['_STARTUPGRADERESPONSE']._serialized_start=845
-  _globals['_STARTUPGRADERESPONSE']._serialized_end=908
-  _globals['_GETUPGRADEREQUEST']._serialized_start=910
-  _globals['_GETUPGRADEREQUEST']._serialized_end=929
-  _globals['_GETUPGRADERESPONSE']._serialized_start=931
-  _globals['_GETUPGRADERESPONSE']._serialized_end=992
-  _globals['_CANCELUPGRADEREQUEST']._serialized_start=994
-  _globals['_CANCELUPGRADEREQUEST']._serialized_end=1016
-  _globals['_CANCELUPGRADERESPONSE']._serialized_start=1018
-  _globals['_CANCELUPGRADERESPONSE']._serialized_end=1082
-  _globals['_WATCHUPGRADEREQUEST']._serialized_start=1084
-  _globals['_WATCHUPGRADEREQUEST']._serialized_end=1105
-  _globals['_WATCHUPGRADERESPONSE']._serialized_start=1107
-  _globals['_WATCHUPGRADERESPONSE']._serialized_end=1170
-  _globals['_HOSTSERVICE']._serialized_start=1173
-  _globals['_HOSTSERVICE']._serialized_end=2024
+  _globals['_QUARANTINEGPUREQUEST']._serialized_start=637
+  _globals['_QUARANTINEGPUREQUEST']._serialized_end=702
+  _globals['_QUARANTINEGPURESPONSE']._serialized_start=704
+  _globals['_QUARANTINEGPURESPONSE']._serialized_end=762
+  _globals['_RELEASEGPUSREQUEST']._serialized_start=764
+  _globals['_RELEASEGPUSREQUEST']._serialized_end=811
+  _globals['_RELEASEGPUSRESPONSE']._serialized_start=813
+  _globals['_RELEASEGPUSRESPONSE']._serialized_end=869
+  _globals['_TESTGPUSREQUEST']._serialized_start=871
+  _globals['_TESTGPUSREQUEST']._serialized_end=915
+  _globals['_TESTGPUSRESPONSE']._serialized_start=917
+  _globals['_TESTGPUSRESPONSE']._serialized_end=970
+  _globals['_LISTEVENTSREQUEST']._serialized_start=972
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1051
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1053
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1115
+  _globals['_REMOVEHOSTREQUEST']._serialized_start=1117
+  _globals['_REMOVEHOSTREQUEST']._serialized_end=1164
+  _globals['_REMOVEHOSTRESPONSE']._serialized_start=1166
+  _globals['_REMOVEHOSTRESPONSE']._serialized_end=1186
+  _globals['_STARTUPGRADEREQUEST']._serialized_start=1189
+  _globals['_STARTUPGRADEREQUEST']._serialized_end=1323
+  _globals['_STARTUPGRADERESPONSE']._serialized_start=1325
+  _globals['_STARTUPGRADERESPONSE']._serialized_end=1388
+  _globals['_GETUPGRADEREQUEST']._serialized_start=1390
+  _globals['_GETUPGRADEREQUEST']._serialized_end=1409
+  _globals['_GETUPGRADERESPONSE']._serialized_start=1411
+  _globals['_GETUPGRADERESPONSE']._serialized_end=1472
+  _globals['_CANCELUPGRADEREQUEST']._serialized_start=1474
+  _globals['_CANCELUPGRADEREQUEST']._serialized_end=1496
+  _globals['_CANCELUPGRADERESPONSE']._serialized_start=1498
+  _globals['_CANCELUPGRADERESPONSE']._serialized_end=1562
+  _globals['_WATCHUPGRADEREQUEST']._serialized_start=1564
+  _globals['_WATCHUPGRADEREQUEST']._serialized_end=1585
+  _globals['_WATCHUPGRADERESPONSE']._serialized_start=1587
+  _globals['_WATCHUPGRADERESPONSE']._serialized_end=1650
+  _globals['_HOSTSERVICE']._serialized_start=1653
+  _globals['_HOSTSERVICE']._serialized_end=2844
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,26 @@ class HostServiceStub:
                 request_serializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.SerializeToString,
                 response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.FromString,
                 _registered_method=True)
+        self.QuarantineGpu = channel.unary_unary(
+                '/rallypoint.v1.HostService/QuarantineGpu',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuResponse.FromString,
+                _registered_method=True)
+        self.ReleaseGpus = channel.unary_unary(
+                '/rallypoint.v1.HostService/ReleaseGpus',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusResponse.FromString,
+                _registered_method=True)
+        self.TestGpus = channel.unary_unary(
+                '/rallypoint.v1.HostService/TestGpus',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.TestGpusRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.TestGpusResponse.FromString,
+                _registered_method=True)
+        self.ListEvents = channel.unary_stream(
+                '/rallypoint.v1.HostService/ListEvents',
+                request_serializer=rallypoint_dot_v1_dot_host__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
         self.RemoveHost = channel.unary_unary(
                 '/rallypoint.v1.HostService/RemoveHost',
                 request_serializer=rallypoint_dot_v1_dot_host__service__pb2.RemoveHostRequest.SerializeToString,
@@ -116,6 +136,34 @@ class HostServiceServicer:
 
     def DrainHost(self, request, context):
         """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuarantineGpu(self, request, context):
+        """No new work for one of its GPUs until it is released; what runs there is stopped and placed elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseGpus(self, request, context):
+        """Forgets what was held against a GPU, or all GPUs of a host, its bus and its driver.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestGpus(self, request, context):
+        """Has GPUs tested that nothing holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """What happened to hosts: what is kept of it, and what follows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,6 +231,26 @@ def add_HostServiceServicer_to_server(servicer, server):
                     servicer.DrainHost,
                     request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.FromString,
                     response_serializer=rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.SerializeToString,
+            ),
+            'QuarantineGpu': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuarantineGpu,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuResponse.SerializeToString,
+            ),
+            'ReleaseGpus': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseGpus,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusResponse.SerializeToString,
+            ),
+            'TestGpus': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestGpus,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.TestGpusRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.TestGpusResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=rallypoint_dot_v1_dot_host__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=rallypoint_dot_v1_dot_host__service__pb2.ListEventsResponse.SerializeToString,
             ),
             'RemoveHost': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveHost,
@@ -345,6 +413,114 @@ class HostService:
             '/rallypoint.v1.HostService/DrainHost',
             rallypoint_dot_v1_dot_host__service__pb2.DrainHostRequest.SerializeToString,
             rallypoint_dot_v1_dot_host__service__pb2.DrainHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuarantineGpu(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/QuarantineGpu',
+            rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.QuarantineGpuResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseGpus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/ReleaseGpus',
+            rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.ReleaseGpusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestGpus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rallypoint.v1.HostService/TestGpus',
+            rallypoint_dot_v1_dot_host__service__pb2.TestGpusRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.TestGpusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rallypoint.v1.HostService/ListEvents',
+            rallypoint_dot_v1_dot_host__service__pb2.ListEventsRequest.SerializeToString,
+            rallypoint_dot_v1_dot_host__service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

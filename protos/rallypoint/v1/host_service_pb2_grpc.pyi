@@ -38,6 +38,14 @@ class HostServiceStub:
     ResumeHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]
     DrainHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.DrainHostRequest, _host_service_pb2.DrainHostResponse]
     """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
+    QuarantineGpu: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.QuarantineGpuRequest, _host_service_pb2.QuarantineGpuResponse]
+    """No new work for one of its GPUs until it is released; what runs there is stopped and placed elsewhere."""
+    ReleaseGpus: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.ReleaseGpusRequest, _host_service_pb2.ReleaseGpusResponse]
+    """Forgets what was held against a GPU, or all GPUs of a host, its bus and its driver."""
+    TestGpus: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.TestGpusRequest, _host_service_pb2.TestGpusResponse]
+    """Has GPUs tested that nothing holds."""
+    ListEvents: _grpc.UnaryStreamMultiCallable[_host_service_pb2.ListEventsRequest, _host_service_pb2.ListEventsResponse]
+    """What happened to hosts: what is kept of it, and what follows."""
     RemoveHost: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
     StartUpgrade: _grpc.UnaryUnaryMultiCallable[_host_service_pb2.StartUpgradeRequest, _host_service_pb2.StartUpgradeResponse]
@@ -59,6 +67,14 @@ class HostServiceAsyncStub(HostServiceStub):
     ResumeHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.ResumeHostRequest, _host_service_pb2.ResumeHostResponse]  # type: ignore[assignment]
     DrainHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.DrainHostRequest, _host_service_pb2.DrainHostResponse]  # type: ignore[assignment]
     """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
+    QuarantineGpu: _aio.UnaryUnaryMultiCallable[_host_service_pb2.QuarantineGpuRequest, _host_service_pb2.QuarantineGpuResponse]  # type: ignore[assignment]
+    """No new work for one of its GPUs until it is released; what runs there is stopped and placed elsewhere."""
+    ReleaseGpus: _aio.UnaryUnaryMultiCallable[_host_service_pb2.ReleaseGpusRequest, _host_service_pb2.ReleaseGpusResponse]  # type: ignore[assignment]
+    """Forgets what was held against a GPU, or all GPUs of a host, its bus and its driver."""
+    TestGpus: _aio.UnaryUnaryMultiCallable[_host_service_pb2.TestGpusRequest, _host_service_pb2.TestGpusResponse]  # type: ignore[assignment]
+    """Has GPUs tested that nothing holds."""
+    ListEvents: _aio.UnaryStreamMultiCallable[_host_service_pb2.ListEventsRequest, _host_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """What happened to hosts: what is kept of it, and what follows."""
     RemoveHost: _aio.UnaryUnaryMultiCallable[_host_service_pb2.RemoveHostRequest, _host_service_pb2.RemoveHostResponse]  # type: ignore[assignment]
     """Forgets a host that has no work, or is gone for good; its certificate is refused from then on."""
     StartUpgrade: _aio.UnaryUnaryMultiCallable[_host_service_pb2.StartUpgradeRequest, _host_service_pb2.StartUpgradeResponse]  # type: ignore[assignment]
@@ -107,6 +123,38 @@ class HostServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_host_service_pb2.DrainHostResponse, _abc.Awaitable[_host_service_pb2.DrainHostResponse]]:
         """No new work for the host, and what runs goes: it is stopped and placed elsewhere. Resuming the host ends it."""
+
+    @_abc_1.abstractmethod
+    def QuarantineGpu(
+        self,
+        request: _host_service_pb2.QuarantineGpuRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.QuarantineGpuResponse, _abc.Awaitable[_host_service_pb2.QuarantineGpuResponse]]:
+        """No new work for one of its GPUs until it is released; what runs there is stopped and placed elsewhere."""
+
+    @_abc_1.abstractmethod
+    def ReleaseGpus(
+        self,
+        request: _host_service_pb2.ReleaseGpusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.ReleaseGpusResponse, _abc.Awaitable[_host_service_pb2.ReleaseGpusResponse]]:
+        """Forgets what was held against a GPU, or all GPUs of a host, its bus and its driver."""
+
+    @_abc_1.abstractmethod
+    def TestGpus(
+        self,
+        request: _host_service_pb2.TestGpusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_host_service_pb2.TestGpusResponse, _abc.Awaitable[_host_service_pb2.TestGpusResponse]]:
+        """Has GPUs tested that nothing holds."""
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _host_service_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_host_service_pb2.ListEventsResponse], _abc.AsyncIterator[_host_service_pb2.ListEventsResponse]]:
+        """What happened to hosts: what is kept of it, and what follows."""
 
     @_abc_1.abstractmethod
     def RemoveHost(

@@ -470,6 +470,38 @@ HOST_STATE_LOST: HostState.ValueType  # 4
 """Its lease and the grace after it have ended."""
 Global___HostState: _TypeAlias = HostState  # noqa: Y015
 
+class _GpuHealthState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GpuHealthStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GpuHealthState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GPU_HEALTH_STATE_UNSPECIFIED: _GpuHealthState.ValueType  # 0
+    GPU_HEALTH_STATE_UNKNOWN: _GpuHealthState.ValueType  # 1
+    """Nobody looks after it, or nobody has been heard of who would."""
+    GPU_HEALTH_STATE_HEALTHY: _GpuHealthState.ValueType  # 2
+    GPU_HEALTH_STATE_SUSPECT: _GpuHealthState.ValueType  # 3
+    """Something was seen; it gets work."""
+    GPU_HEALTH_STATE_DRAINING: _GpuHealthState.ValueType  # 4
+    """It gets no new work, and what holds it goes."""
+    GPU_HEALTH_STATE_QUARANTINED: _GpuHealthState.ValueType  # 5
+    GPU_HEALTH_STATE_TESTING: _GpuHealthState.ValueType  # 6
+
+class GpuHealthState(_GpuHealthState, metaclass=_GpuHealthStateEnumTypeWrapper):
+    """How a GPU stands, as the coordinator sees it."""
+
+GPU_HEALTH_STATE_UNSPECIFIED: GpuHealthState.ValueType  # 0
+GPU_HEALTH_STATE_UNKNOWN: GpuHealthState.ValueType  # 1
+"""Nobody looks after it, or nobody has been heard of who would."""
+GPU_HEALTH_STATE_HEALTHY: GpuHealthState.ValueType  # 2
+GPU_HEALTH_STATE_SUSPECT: GpuHealthState.ValueType  # 3
+"""Something was seen; it gets work."""
+GPU_HEALTH_STATE_DRAINING: GpuHealthState.ValueType  # 4
+"""It gets no new work, and what holds it goes."""
+GPU_HEALTH_STATE_QUARANTINED: GpuHealthState.ValueType  # 5
+GPU_HEALTH_STATE_TESTING: GpuHealthState.ValueType  # 6
+Global___GpuHealthState: _TypeAlias = GpuHealthState  # noqa: Y015
+
 class _UpgradeStep:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -2438,6 +2470,87 @@ class Hardware(_message.Message):
 Global___Hardware: _TypeAlias = Hardware  # noqa: Y015
 
 @_typing.final
+class GpuHealth(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_UUID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    gpu_uuid: _builtins.str
+    """A card; empty: the host's GPU driver and bus."""
+    state: Global___GpuHealthState.ValueType
+    reason: _builtins.str
+    """Why it is not healthy."""
+    evidence: _builtins.str
+    """What was seen last."""
+    changed_at: _builtins.float
+    """When it came into this state; 0: it never changed."""
+    def __init__(
+        self,
+        *,
+        gpu_uuid: _builtins.str = ...,
+        state: Global___GpuHealthState.ValueType = ...,
+        reason: _builtins.str = ...,
+        evidence: _builtins.str = ...,
+        changed_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "evidence", b"evidence", "gpu_uuid", b"gpu_uuid", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuHealth: _TypeAlias = GpuHealth  # noqa: Y015
+
+@_typing.final
+class HostEvent(_message.Message):
+    """Something that happened to a host."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HAPPENED_AT_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    GPU_UUID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts all events; later ones have higher numbers."""
+    happened_at: _builtins.float
+    """Unix seconds."""
+    host_id: _builtins.str
+    host_name: _builtins.str
+    kind: _builtins.str
+    """One word: "health", "breaker", "joined", …"""
+    text: _builtins.str
+    gpu_uuid: _builtins.str
+    evidence: _builtins.str
+    """What was seen."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        happened_at: _builtins.float = ...,
+        host_id: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        text: _builtins.str = ...,
+        gpu_uuid: _builtins.str = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "gpu_uuid", b"gpu_uuid", "happened_at", b"happened_at", "host_id", b"host_id", "host_name", b"host_name", "kind", b"kind", "number", b"number", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostEvent: _TypeAlias = HostEvent  # noqa: Y015
+
+@_typing.final
 class Host(_message.Message):
     """A host, as users see it."""
 
@@ -2461,6 +2574,7 @@ class Host(_message.Message):
     PEER_ENDPOINT_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_SECONDS_FIELD_NUMBER: _builtins.int
     VACATES_AT_FIELD_NUMBER: _builtins.int
+    GPU_HEALTH_FIELD_NUMBER: _builtins.int
     AGENT_BUILD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
@@ -2490,6 +2604,10 @@ class Host(_message.Message):
     def gpu_uuids_used(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def allocations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gpu_health(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuHealth]:
+        """Of each card; before them, if there is something to say, of the host's GPU driver and bus."""
+
     def __init__(
         self,
         *,
@@ -2511,11 +2629,12 @@ class Host(_message.Message):
         peer_endpoint: _builtins.str = ...,
         round_trip_seconds: _builtins.float | None = ...,
         vacates_at: _builtins.float = ...,
+        gpu_health: _abc.Iterable[Global___GpuHealth] | None = ...,
         agent_build: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "facts", b"facts", "hardware", b"hardware", "round_trip_seconds", b"round_trip_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_build", b"agent_build", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "vacates_at", b"vacates_at", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds", "agent_build", b"agent_build", "agent_version", b"agent_version", "allocations", b"allocations", "cordoned", b"cordoned", "cpus_used", b"cpus_used", "facts", b"facts", "gpu_health", b"gpu_health", "gpu_uuids_used", b"gpu_uuids_used", "hardware", b"hardware", "id", b"id", "joined_at", b"joined_at", "last_seen_at", b"last_seen_at", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "network", b"network", "peer_endpoint", b"peer_endpoint", "round_trip_seconds", b"round_trip_seconds", "state", b"state", "vacates_at", b"vacates_at", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__round_trip_seconds: _TypeAlias = _typing.Literal["round_trip_seconds"]  # noqa: Y015
     _WhichOneofArgType__round_trip_seconds: _TypeAlias = _typing.Literal["_round_trip_seconds", b"_round_trip_seconds"]  # noqa: Y015

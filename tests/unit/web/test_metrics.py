@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from coordinator.core.health_records import GpuHealth, Health, HostHealth
 from coordinator.core.model import HostState, JobState
 from tests.fakes.reader import gpu, host, job
 from tests.fakes.site import AUTHORIZED, Site
@@ -46,6 +47,21 @@ def test_counts_of_the_cluster(tmp_path: Path) -> None:
         assert (_value(samples, "gpus"), _value(samples, "gpus_used")) == (2, 1)
         assert _value(samples, "jobs", state="queued") == 1
         assert _value(samples, "nodes", state="pending") == 7
+
+    visit(tmp_path, use)
+
+
+def test_the_health_of_gpus(tmp_path: Path) -> None:
+    async def use(site: Site, client: ClientSession) -> None:
+        cards = (gpu(0, watched=True, fenced="is quarantined"), gpu(1, watched=True), gpu(2))
+        bad = GpuHealth(gpu(0).uuid, Health.QUARANTINED, "it is old")
+        view = host(1, gpus=cards)
+        await site.reader.put_host(replace(view, health=HostHealth(view.host.id, gpus=(bad,))))
+        samples = await _scrape(client)
+        for card, state in zip(cards, ("quarantined", "healthy", "unknown"), strict=True):
+            assert _value(samples, "gpu_health", host="node-1", gpu=card.uuid, state=state) == 1
+        assert len([name for name, _ in samples if name == "rallypoint_gpu_health"]) == 3
+        assert (_value(samples, "gpu_breaker"), _value(samples, "gpus_broken")) == (0, 1)
 
     visit(tmp_path, use)
 

@@ -9,13 +9,16 @@ from typing import Any
 from rallypoint.v1 import types_pb2
 
 from coordinator.cli.shape import plain
+from coordinator.core.evidence import Condition, Sign
+from coordinator.core.health_records import GpuHealth, Health, HostEvent, HostHealth
 from coordinator.core.matrix import Axis, Matrix
 from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
 from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, Resources, Variant
 from coordinator.rpc.convert import HIDDEN, host_to_proto, job_to_proto, network_to_proto, node_to_proto
+from coordinator.rpc.events import event_to_proto
 from coordinator.views import NetworkView
 from coordinator.web import shape
-from tests.fakes.reader import gpu, host, job, node
+from tests.fakes.reader import NOW, gpu, host, job, node
 
 
 def _names(message: Any) -> set[str]:
@@ -79,8 +82,12 @@ def test_the_commands_json_and_the_pages_json_are_one() -> None:
     bare = host(2)
     assert bare.host.hardware is not None
     facts = replace(bare.host.facts, network=None, labels={"empty": "", "a": "b"})
+    bad = Condition(Sign.REMAP_FAILED, 1, "one bank")
+    sick = host(1, gpus=(gpu(0, conditions=(bad, Condition(Sign.OTHER)), watched=True), gpu(1)))
+    record = GpuHealth(gpu(0).uuid, Health.QUARANTINED, "it is old", "seen", NOW, conditions=(bad,))
     hosts = [
         host(1, gpus=(gpu(0), unknown)),
+        replace(sick, health=HostHealth(sick.host.id, gpus=(GpuHealth("", Health.SUSPECT, "no driver"), record))),
         replace(bare, network="", host=replace(bare.host, facts=facts, peer=PeerEndpoint((), 0))),
         replace(bare, host=replace(bare.host, hardware=None)),
     ]
@@ -97,6 +104,8 @@ def test_the_commands_json_and_the_pages_json_are_one() -> None:
     for state in NodeState:
         each_node = node(view, 0, state)
         assert _strictly(plain(node_to_proto(each_node))) == _strictly(shape.node(each_node))
+    event = HostEvent(7, NOW, host(1).host.id, "node-1", "health", "GPU 0: healthy -> suspect")
+    assert _strictly(plain(event_to_proto(event))) == _strictly(shape.event(event))
     seen = NetworkView("", ("x", ""), ())
     assert _strictly(plain(network_to_proto(seen))) == _strictly(shape.network(seen))
 
