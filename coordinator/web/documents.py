@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.core.errors import Invalid
+from coordinator.core.health_records import Health
 from coordinator.core.ids import HostId
 from coordinator.core.model import NodeState
 from coordinator.paging import NodeQuery
@@ -74,7 +75,7 @@ def overview(view: OverviewView, page: Page) -> Document:
         "gpu_models": [_model_fields(model) for model in summary.gpu_models],
         "networks": [_cut_network(shape.network(network)) for network in view.networks[: page.limit]],
         "networks_total": len(view.networks),
-        "hosts": [{**shape.host(host), "events": events.get(host.host.id, [])} for host in hosts_shown],
+        "hosts": [_host(host, events.get(host.host.id, [])) for host in hosts_shown],
         "hosts_total": len(hosts),
         "hosts_from": page.hosts_from,
         "jobs": [shape.job(job) for job in jobs_shown],
@@ -82,6 +83,17 @@ def overview(view: OverviewView, page: Page) -> Document:
         "jobs_from": page.jobs_from,
         "limit": page.limit,
     }
+
+
+def _host(view: HostView, events: list[Any]) -> dict[str, Any]:
+    """A host with its events; of its GPUs' health only what there is to say, for most are healthy: the reasons, without
+    what holds."""
+    told = shape.host(view)
+    for gpu in told["hardware"]["gpus"] if told["hardware"] else ():
+        del gpu["conditions"]
+    ordinary = (Health.HEALTHY.value, Health.UNKNOWN.value)
+    bad = [record for record in told["gpu_health"] if record["state"] not in ordinary]
+    return {**told, "gpu_health": bad, "events": events}
 
 
 def _events(view: OverviewView, hosts: set[HostId]) -> dict[HostId, list[Any]]:

@@ -134,10 +134,11 @@ def _gpu_gauges(hosts: tuple[HostView, ...]) -> Iterator[GaugeMetricFamily]:
 
 
 def _health(hosts: tuple[HostView, ...]) -> GaugeMetricFamily:
-    """Of all hosts: one that was lost may have been for its GPUs."""
     help_ = "1 for the state that a GPU is in; without a uuid: the host's GPU driver and bus."
     family = GaugeMetricFamily("rallypoint_gpu_health", help_, labels=["host", "gpu", "state"])
     for host in hosts:
+        if host.host.state not in IN_CONTACT:
+            continue
         for record in standings(host.host, host.health):
             family.add_metric([host.host.name, record.gpu, record.state.value], 1)
     return family

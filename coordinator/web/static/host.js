@@ -51,18 +51,19 @@ function gpus(host, inContact) {
   return rows.length ? el("ul", { class: "gpus" }, rows) : el("p", { class: "hint" }, "No GPU");
 }
 
-const HEALTH = { suspect: "suspect", draining: "stopping", quarantined: "failed", testing: "starting", unknown: "offline" };
+const HEALTH = { suspect: "suspect", draining: "stopping", quarantined: "failed", testing: "starting" };
 
-// Nothing for a healthy one: most are.
-function healthBadge(record) {
-  return record && HEALTH[record.state] ? badge(HEALTH[record.state], record.state === "unknown" ? "health unknown" : record.state) : null;
+// Nothing for a healthy one: most are. What nobody looks after is not healthy, but unknown.
+function healthBadge(record, watched = true) {
+  if (record) return badge(HEALTH[record.state] ?? "suspect", record.state);
+  return watched ? null : badge("offline", "health unknown");
 }
 
 function gpuRow(gpu, used, inContact, health) {
   const state = gpu.problem ? badge("failed", "broken") : used ? badge("running", "in use") : inContact ? badge("done", "free") : badge("offline", "away");
   const name = el("span", { class: "gpu-name", title: `${gpu.name ?? "GPU"} ${gpu.uuid}` }, `${gpu.index}: ${(gpu.name ?? "GPU").replace(/^NVIDIA /, "")}`);
-  const title = el("div", { class: "row" }, name, state, healthBadge(health));
-  const unsound = health && health.reason && health.state !== "unknown" && health.state !== "healthy" ? el("p", { class: "reason" }, health.reason) : null;
+  const title = el("div", { class: "row" }, name, state, healthBadge(health, gpu.health_watched));
+  const unsound = health ? el("p", { class: "reason" }, health.reason) : null;
   if (gpu.problem) return el("li", { "data-gpu": gpu.uuid }, title, el("p", { class: "reason" }, gpu.problem));
   if (!inContact) return el("li", { "data-gpu": gpu.uuid }, title, unsound);
   const known = gpu.memory_used_bytes !== null && gpu.memory_bytes !== null;
