@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from agent import cli_running
+from agent import cli_running, cli_uninstall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,7 +234,7 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     sys.exit(run_doctor([examine_containment(settings.cgroups), membership], as_json))
 
 
-for _command in cli_running.COMMANDS:
+for _command in (*cli_running.COMMANDS, cli_uninstall.uninstall_command):
     main.add_command(_command)
 
 
