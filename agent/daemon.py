@@ -35,6 +35,7 @@ from agent.nodes import NodeMaker
 from agent.peer import PeerPort
 from agent.places import Places
 from agent.ports import PortKeeper
+from agent.preflight import Preflight
 from agent.renewal import RenewalFailed, renewal_request, renewal_result
 from agent.restarting import restarted
 from agent.runner import Runner
@@ -109,9 +110,17 @@ class Daemon:
             self._places.archives, lambda sha256: self._session.archive(sha256), settings.archive_keep
         )
         tools = Tools(
-            self._places, nodes, PortKeeper(*settings.master_port_range), archives, self._runner.send, self._start_probe
+            self._places,
+            nodes,
+            PortKeeper(*settings.master_port_range),
+            archives,
+            self._runner.send,
+            self._start_probe,
+            lambda desired: self._preflight.measure(desired),
         )
         self._work = Work(tools, self._changed)
+        self._preflight = Preflight(self._peer, self._work)
+        self._peer.measure = self._preflight.answer
         self._launcher = Launcher(self._work, nodes, self._peer)
         self._peer.launch = self._launcher.launch
         coordinators = settings.coordinator or identity.coordinators

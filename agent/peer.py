@@ -45,7 +45,8 @@ class PeerError(Exception):
 
 
 class PeerPort:
-    """This host's end: answers probes and, through ``launch``, requests to start a process in a shared group."""
+    """This host's end: answers probes and, through ``launch`` and ``measure``, requests to start a process in a shared
+    group, and to measure with a member of one."""
 
     def __init__(self, identity: PeerIdentity, files: PeerFiles) -> None:
         self.identity = identity
@@ -56,6 +57,7 @@ class PeerPort:
         self._connections = 0
         self._server: asyncio.Server | None = None
         self.launch: Callable[[PeerIdentity, Frame], Awaitable[Frame]] | None = None
+        self.measure: Callable[[PeerIdentity, Frame], Awaitable[Frame]] | None = None
 
     async def listen(self, host: str, port: int) -> int:
         """Listen on ``host``:``port`` (0: any free) and return the port.
@@ -108,8 +110,10 @@ class PeerPort:
             return
         async with asyncio.timeout(REQUEST_SECONDS):
             request = await _read(reader)
-        if request.get("op") == "launch" and self.launch is not None:
-            _write(writer, await self.launch(caller, request))
+        answers = {"launch": self.launch, "measure": self.measure}
+        answer = answers.get(str(request.get("op")))
+        if answer is not None:
+            _write(writer, await answer(caller, request))
         else:
             _write(writer, {"host_id": self.identity.host_id})
         await writer.drain()

@@ -16,16 +16,17 @@ from agent.core import reconcile as rules
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
 from agent.extras import Extras
 from agent.fence import Fence
+from agent.measuring import Measuring
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
 from agent.readiness import Readiness
 from agent.spawner.wire import now as boot_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from agent.archive import ArchiveCache
-    from agent.core.model import Member
+    from agent.core.model import Measured, Member
     from agent.nodes import NodeMaker
     from agent.places import Places
     from agent.ports import PortKeeper
@@ -36,7 +37,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order.
+    """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order,
+    ``measure`` carries out what a prepared member is to measure.
 
     ``now`` is the clock that the spawner shares, ``wall`` the one that people see (Unix seconds).
     """
@@ -47,6 +49,7 @@ class Tools:
     archives: ArchiveCache
     send: Callable[[Message], None]
     probe: Callable[[Sequence[Member]], asyncio.Future[list[Probe]] | asyncio.Task[list[Probe]]]
+    measure: Callable[[Desired], Awaitable[Measured]]
     now: Callable[[], float] = boot_clock
     wall: Callable[[], float] = time.time
 
@@ -74,6 +77,7 @@ class Work:
         self._fence = Fence(tools.send, tools.now, self._lease_ended)
         self._extras = Extras(tools.send, tools.nodes.order_extra)
         self._readiness = Readiness(self._announced)
+        self._measuring = Measuring(tools.measure, self._found)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -200,6 +204,7 @@ class Work:
             pending = [key for action in actions if (key := self._carry_out(action)) is not None]
         self._changed.set()
         self._await_announcements(touched)
+        self._follow_measurements(touched)
         if self._unreported:
             self._on_change(self.urgent())
 
@@ -211,6 +216,24 @@ class Work:
                 self._readiness.drop(key)
             elif not self.observed[key].ready:
                 self._readiness.look_for(key, self._tools.places.ready_file_of(key))
+
+    def _follow_measurements(self, keys: Iterable[AllocationId]) -> None:
+        """Measure what is wanted of those that are prepared, and nothing any more where that is over."""
+        for key in keys:
+            desired, seen = self.desired.get(key), self.observed.get(key)
+            order = desired.measures if desired is not None else None
+            prepared = seen is not None and seen.phase is Phase.PREPARED
+            if order is None or not prepared or (order.peer is not None and not order.calls):
+                self._measuring.follow(key, None)
+            elif seen is None or seen.measured is None or seen.measured.number != order.number:
+                self._measuring.follow(key, desired)
+
+    def _found(self, key: AllocationId, outcome: Measured) -> None:
+        seen = self.observed.get(key)
+        if seen is not None and seen.phase is Phase.PREPARED:
+            log.info("preflight.measured", allocation=key, number=outcome.number, problem=outcome.problem)
+            self._observe(replace(seen, measured=outcome))
+            self._on_change(True)
 
     def _announced(self, key: AllocationId) -> None:
         if self.is_running(key):
@@ -289,7 +312,7 @@ class Work:
             self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {_said(error)}")
             return None
         self._tools.ports.release(desired.id)
-        starting = replace(self.observed[desired.id], phase=Phase.STARTING, after=desired.spec.after)
+        starting = replace(self.observed[desired.id], phase=Phase.STARTING, after=desired.spec.after, measured=None)
         self._observe(starting, news=False)
         self._tools.send(order)
         return self._next.get(desired.id)
@@ -417,6 +440,7 @@ class Work:
         """Stop preparing; what runs goes on without this process."""
         self._fence.close()
         await self._readiness.close()
+        await self._measuring.close()
         tasks = list(self._preparing.values())
         for task in tasks:
             task.cancel()

@@ -109,6 +109,52 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a prepared member is to measure before its group starts, for ``seconds`` in each direction.
+
+    With ``peer``, which it ``calls`` or waits for at its own ``address``; without one with all of ``group``.
+    """
+
+    number: int
+    seconds: float
+    address: str = ""
+    peer: GroupMember | None = None
+    calls: bool = False
+    group: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairSpeed:
+    """The least round trip in seconds, and bits a second to the other host and from it."""
+
+    latency: float
+    sent: float
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpeed:
+    """Floating-point operations a second of one GPU, or of the CPU (no uuid)."""
+
+    gpu: str
+    name: str
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The outcome of measurement ``number``; ``problem`` says why it is not whole. ``all_reduce`` in bits a second of
+    the bus. ``unable``: this host can't measure that, which says nothing against it."""
+
+    number: int
+    problem: str = ""
+    pair: PairSpeed | None = None
+    devices: tuple[DeviceSpeed, ...] = ()
+    all_reduce: float | None = None
+    unable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What this host shall do for one node's attempt. ``started``: the coordinator has seen it run.
 
@@ -131,6 +177,7 @@ class Desired:
     stop_signal: str = ""
     behind: AllocationId | None = None
     behind_seconds: float = 0.0
+    measures: Measurement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +225,7 @@ class Observed:
     after: float | None = 0.0
     ready: bool = False
     rebooted: bool = False
+    measured: Measured | None = None
     acknowledged: bool = False
     log_done: bool = False
 

@@ -15,6 +15,8 @@ from agent.core.model import (
     Distance,
     Group,
     GroupMember,
+    Measured,
+    Measurement,
     Member,
     Observed,
     Phase,
@@ -62,6 +64,7 @@ def _desired(a: pb.DesiredAllocation, job_spec: Spec | None) -> Desired:
         stop_signal=a.stop_signal,
         behind=AllocationId(a.behind_allocation_id) if a.behind_allocation_id else None,
         behind_seconds=a.behind_seconds,
+        measures=_measurement(a.preflight) if a.HasField("preflight") else None,
     )
 
 
@@ -109,8 +112,36 @@ def members(found: Iterable[pb.GangMember]) -> tuple[Member, ...]:
 
 
 def _group(g: pb.Group) -> Group:
-    found = (GroupMember(m.rank, m.host_id, m.host_name, m.address, m.peer_port, m.slots, m.gpus) for m in g.members)
-    return Group(g.generation, g.master_address, g.master_port, tuple(found))
+    return Group(g.generation, g.master_address, g.master_port, tuple(_group_member(m) for m in g.members))
+
+
+def _group_member(m: pb.GroupMember) -> GroupMember:
+    return GroupMember(m.rank, m.host_id, m.host_name, m.address, m.peer_port, m.slots, m.gpus)
+
+
+def _measurement(order: pb.PreflightOrder) -> Measurement:
+    return Measurement(
+        number=order.number,
+        seconds=order.seconds,
+        address=order.address,
+        peer=_group_member(order.peer) if order.HasField("peer") else None,
+        calls=order.calls,
+        group=_group(order.group) if order.HasField("group") else None,
+    )
+
+
+def _measured(found: Measured) -> pb.PreflightResult:
+    pair = found.pair
+    return pb.PreflightResult(
+        number=found.number,
+        problem=found.problem,
+        round_trip_seconds=None if pair is None else pair.latency,
+        sent=None if pair is None else pair.sent,
+        received=None if pair is None else pair.received,
+        devices=[pb.DeviceSpeed(gpu_uuid=each.gpu, name=each.name, flops=each.flops) for each in found.devices],
+        all_reduce=found.all_reduce,
+        unable=found.unable,
+    )
 
 
 def status(seen: Observed, at: float, wall: float, any_phase: Phase = Phase.PREPARING) -> pb.AllocationStatus:
@@ -131,6 +162,8 @@ def status(seen: Observed, at: float, wall: float, any_phase: Phase = Phase.PREP
         ready=seen.ready,
         probes=[probe(result) for result in seen.probes],
     )
+    if seen.measured is not None:
+        message.preflight.CopyFrom(_measured(seen.measured))
     if seen.started_at:
         message.started_seconds_ago = max(0.0, at - seen.started_at)
         message.started_at = wall - message.started_seconds_ago

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rallypoint.v1 import agent_service_pb2 as pb
 
-from agent.core.model import Member, Observed, Phase, Probe
+from agent.core.model import Desired, Measured, Measurement, Member, Observed, PairSpeed, Phase, Probe
 from agent.session import convert
 from agent.session.contact import SessionTimes, report_limit
 from agent.work import Tools, Work
@@ -65,7 +65,8 @@ class Agent:
         places, nodes, ports, archives = (
             cast(Any, part) for part in (Places(self.host.files), Nodes(), Ports(), self.archives)
         )
-        return Tools(places, nodes, ports, archives, self._send, self._probe, self.host.now, self.host.wall)
+        send, probe, measure = self._send, self._probe, self._measure
+        return Tools(places, nodes, ports, archives, send, probe, measure, self.host.now, self.host.wall)
 
     def _after(self, seconds: float, call: Any, *args: Any) -> Timer:
         return self.world.clock.after(seconds, self.process, call, *args)
@@ -306,6 +307,26 @@ class Agent:
     def _look_around(self, members: Sequence[Member], done: asyncio.Future[list[Probe]]) -> None:
         if not done.done():
             done.set_result([self.world.reach(self.host, member) for member in members])
+
+    def _measure(self, desired: Desired) -> asyncio.Future[Measured]:
+        """Takes a while, as on a network; of hosts that do not reach each other it says so."""
+        assert self.process.loop is not None
+        order = desired.measures
+        assert order is not None
+        done = self.process.loop.create_future()
+        self._after(2 * order.seconds, self._find, order, done)
+        return done
+
+    def _find(self, order: Measurement, done: asyncio.Future[Measured]) -> None:
+        if done.done():
+            return
+        if order.peer is None:
+            done.set_result(Measured(order.number, "no torch", unable=True))
+            return
+        peer = Member(order.peer.host_id, order.peer.host_name, 0, (order.peer.address,), order.peer.peer_port)
+        probe = self.world.reach(self.host, peer)
+        pair = PairSpeed(0.0001, 1e10, 1e10) if probe.reached else None
+        done.set_result(Measured(order.number, probe.reason, pair))
 
     def _probed(self, probes: list[Probe]) -> None:
         self._probes += probes

@@ -19,6 +19,8 @@ from coordinator.core.spec import (
     OnDisconnect,
     OnNodeFailure,
     Placement,
+    PreflightKind,
+    PreflightPolicy,
     Range,
     Resources,
     RetryEvent,
@@ -123,6 +125,12 @@ def _join_hosts(world: World, count: int) -> None:
         world.join_host(cpus, gpus, facts)
 
 
+def _preflight(number: int) -> PreflightPolicy | None:
+    """Every third group measures first, and is formed anew if need be; of some all members measure together."""
+    kind = PreflightKind.COLLECTIVES if number % 2 else PreflightKind.NETWORK
+    return PreflightPolicy(kind, seconds=0.5) if number % 3 == 1 else None
+
+
 def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -> None:
     random, name = world.random, f"job{number}"
     placement = random.choice([Placement.ANY, Placement.CLUSTER])
@@ -153,6 +161,7 @@ def _plan_job(world: World, user: User, number: int, until: float, skip: bool) -
         redundancy=random.choice([1, 1, 1, 2, 3]) if placement is Placement.ANY else 1,
         files=_upload(world, name) if random.random() < 0.25 else None,
         budget=random.choice([None, None, None, 1.0, 5.0]),
+        preflight=_preflight(number) if placement is Placement.CLUSTER else None,
     )
     world.programs[name] = Program(
         seconds=random.choice([0.0, 0.1, 2.0, 8.0, 20.0, 1e9]),

@@ -30,7 +30,8 @@ def test_a_node_that_could_not_be_prepared_ends_with_the_reason(tmp_path: Path) 
         archives: Any = None
         nodes = NodeMaker(places, environ.Host("h-1", "one", "local", "local"), {}, lambda: ())
         ports = PortKeeper(20000, 29999)
-        tools = Tools(places, nodes, ports, archives, lambda _: None, lambda m: asyncio.create_task(probe(m)))
+        measure: Any = None
+        tools = Tools(places, nodes, ports, archives, lambda _: None, lambda m: asyncio.create_task(probe(m)), measure)
         changed = asyncio.Event()
         work = Work(tools, lambda urgent: changed.set())
         work.renew(tools.now(), 30.0, 5.0)
