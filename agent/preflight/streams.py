@@ -34,6 +34,9 @@ SLACK_SECONDS = 4.0
 # The first part of the time is not counted: TCP finds out then how much fits.
 WARM_UP = 0.25
 
+# So often is looked whether data has begun to come.
+BEGIN_SECONDS = 0.005
+
 _CONTROL, _UP, _DOWN = b"c", b"u", b"d"
 _PING = b"p"
 _RATE = struct.Struct("!d")
@@ -52,13 +55,13 @@ class Sockets:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._over = False
+        self._over = threading.Event()
 
     def add(self, new: socket.socket, seconds: float) -> socket.socket:
         """Take care of a socket, whose calls take at most ``seconds``. Raises StreamError once it is over."""
         new.settimeout(seconds)
         with self._lock:
-            if not self._over:
+            if not self._over.is_set():
                 self._open.add(new)
                 return new
         new.close()
@@ -70,6 +73,11 @@ class Sockets:
             thread = threading.Thread(target=work, args=(stream, number), name="preflight", daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long. Raises StreamError as soon as it is over."""
+        if self._over.wait(seconds):
+            raise StreamError("ended")
 
     def drop(self, old: Sequence[socket.socket]) -> None:
         """Close these with whatever they still carry, so that it is in nobody's way."""
@@ -87,13 +95,15 @@ class Sockets:
     def end(self) -> None:
         """End all calls that are under way, and begin no more."""
         with self._lock:
-            self._over, found = True, list(self._open)
+            self._over.set()
+            found = list(self._open)
         _shut(found)
 
     def close(self) -> None:
         """Close what is left."""
         with self._lock:
-            self._over, found = True, list(self._open)
+            self._over.set()
+            found = list(self._open)
         self.drop(found)
 
 
@@ -255,7 +265,7 @@ def fill(sockets: Sockets, streams: Sequence[socket.socket]) -> None:
 
 
 def drain(sockets: Sockets, streams: Sequence[socket.socket], seconds: float) -> float:
-    """What arrives on all of these together, in bits a second, seen for ``seconds``."""
+    """What arrives on all of these together, in bits a second, seen for ``seconds``. Raises StreamError when ended."""
     counts, begun = [0] * len(streams), threading.Event()
 
     def count(stream: socket.socket, number: int) -> None:
@@ -266,9 +276,11 @@ def drain(sockets: Sockets, streams: Sequence[socket.socket], seconds: float) ->
                 begun.set()
 
     sockets.run(count, streams)
-    begun.wait(seconds)
-    time.sleep(WARM_UP * seconds)
+    began = time.monotonic()
+    while not begun.is_set() and time.monotonic() - began < seconds:
+        sockets.wait(BEGIN_SECONDS)
+    sockets.wait(WARM_UP * seconds)
     first, began = sum(counts), time.monotonic()
-    time.sleep((1 - WARM_UP) * seconds)
+    sockets.wait((1 - WARM_UP) * seconds)
     last, ended = sum(counts), time.monotonic()
     return 8 * (last - first) / (ended - began)
