@@ -12,6 +12,9 @@ from coordinator.gaps import amount_text
 if TYPE_CHECKING:
     from rallypoint.v1 import types_pb2 as pb
 
+# So much of what is slow in a group is shown; all of it is in the JSON.
+SLOW_SHOWN = 10
+
 
 @click.command("show")
 @click.argument("job")
@@ -70,10 +73,13 @@ def print_job(job: pb.Job) -> None:
         ("age", words.age(job.submitted_at)),
         ("ran for", words.age(job.started_at, job.ended_at)),
         ("cost", _cost(job)),
+        ("preflight", words.preflight(job.preflight) if job.HasField("preflight") else ""),
     ]
     for name, value in lines:
         if value:
             click.echo(f"{name + ':':<11}{value}")
+    for line in job.preflight.slow[:SLOW_SHOWN]:
+        click.echo(f"{'slow:':<11}{line}")
 
 
 def _cost(job: pb.Job) -> str:

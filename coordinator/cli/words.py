@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from rallypoint.v1 import types_pb2 as pb
 
-from coordinator.core.words import format_duration
+from coordinator.core.words import bits, format_duration, milliseconds
 
 _GIB = 1024**3
 _KINDS = ("running", "stopping", "placed", "pending", "done", "failed", "stopped")
@@ -127,3 +127,15 @@ def ranks(numbers: Iterable[int]) -> str:
         else:
             parts.append([number, number])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def preflight(report: pb.PreflightReport) -> str:
+    """``6 links, the median 9.4 Gbit/s and 0.2 ms, 8 GPUs, all-reduce 80 Gbit/s``: what a group measured."""
+    median = [bits(report.bandwidth)] if report.HasField("bandwidth") else []
+    median += [milliseconds(report.round_trip_seconds)] if report.HasField("round_trip_seconds") else []
+    links = f"{len(report.links)} links" + (f", the median {' and '.join(median)}" if median else "")
+    gpus = sum(bool(device.gpu_uuid) for device in report.devices)
+    parts = [links if report.links else "", f"{gpus} GPUs" if gpus else ""]
+    parts += [f"all-reduce {bits(report.all_reduce)}"] if report.HasField("all_reduce") else []
+    parts += [f"{len(report.slow)} slow"] if report.slow else []
+    return ", ".join(part for part in parts if part) or "nothing to measure"

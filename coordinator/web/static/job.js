@@ -54,7 +54,7 @@ function head(record) {
   );
 }
 
-function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, started_at: started, ended_at: ended, spent, price_per_hour: hourly }) {
+function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, started_at: started, ended_at: ended, spent, price_per_hour: hourly, preflight }) {
   const { resources } = spec;
   const gpu = resources.gpu;
   return [
@@ -70,7 +70,24 @@ function facts({ id, user, spec, spare_hosts: spares, submitted_at: submitted, s
     ["Submitted", ago(submitted)],
     ["Time", since(started, ended)],
     ...(spent || spec.budget !== null ? [["Cost", cost(spent, hourly, spec.budget)]] : []),
+    ...(preflight ? [["Preflight", measured(preflight)]] : []),
   ];
+}
+
+// What the group measured before it started: the middle of it, and what is slow.
+function measured({ bandwidth, round_trip_seconds: latency, all_reduce: together, slow }) {
+  const parts = [
+    bandwidth === null ? null : bits(bandwidth),
+    latency === null ? null : `${(latency * 1000).toPrecision(2)} ms`,
+    together === null ? null : `all-reduce ${bits(together)}`,
+    slow.length ? `slow: ${slow[0]}${slow.length > 1 ? ` and ${slow.length - 1} more` : ""}` : "nothing slow",
+  ];
+  return parts.filter(Boolean).join(", ");
+}
+
+function bits(rate) {
+  const [unit, name] = rate >= 1e9 ? [1e9, "Gbit/s"] : [1e6, "Mbit/s"];
+  return `${(rate / unit).toPrecision(3)} ${name}`;
 }
 
 function cost(spent, hourly, budget) {
