@@ -118,7 +118,8 @@ class Gangs(RuleBasedStateMachine):
             if job.generation == generation + 1 and len(members) == job.spec.nodes:
                 moved = [host for rank, host in before.items() if members[rank] != host]
                 assert not [h for h in moved if h in members.values()], "a host changed its rank"
-                strays = [h for h in moved if h not in job.avoids and self._usable(h)]
+                # A gang that could not be formed for a while has given its places up: others may have taken them.
+                strays = [h for h in moved if h not in job.avoids and self._usable(h) and not self._taken(h, job.spec)]
                 assert not strays or not self._all_probed(), f"{job.id}: {before} -> {members}, strays: {strays}"
 
     @invariant()
@@ -133,6 +134,10 @@ class Gangs(RuleBasedStateMachine):
     def _with_room(self, spec: JobSpec) -> list[HostId]:
         usage, hosts, need = self.world.state.usage, self.world.state.hosts.values(), fit.Need.of(spec.resources)
         return [h.id for h in hosts if self._usable(h.id) and fit.not_now(h, usage[h.id], need) is None]
+
+    def _taken(self, host: HostId, spec: JobSpec) -> bool:
+        state = self.world.state
+        return fit.not_now(state.hosts[host], state.usage[host], fit.Need.of(spec.resources)) is not None
 
     def _usable(self, host: HostId) -> bool:
         return fit.unusable(self.world.state.hosts[host]) is None
