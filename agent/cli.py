@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from agent import cli_running, cli_uninstall
+from agent.check.command import check_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,7 +235,7 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     sys.exit(run_doctor([examine_containment(settings.cgroups), membership], as_json))
 
 
-for _command in (*cli_running.COMMANDS, cli_uninstall.uninstall_command):
+for _command in (*cli_running.COMMANDS, cli_uninstall.uninstall_command, check_command):
     main.add_command(_command)
 
 

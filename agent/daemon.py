@@ -16,7 +16,7 @@ from rallypoint.tls import PeerIdentity
 
 from agent import environ
 from agent.archive import ArchiveCache
-from agent.check.quick import failures
+from agent.check.order import carry_out
 from agent.containment import Containment, containment
 from agent.core.outflow import Limits
 from agent.departure import Departure, Left, is_leaving, unmark_leaving
@@ -274,8 +274,8 @@ class Daemon:
         return self._hardware
 
     async def _test_gpus(self, gpu_uuids: Sequence[str]) -> dict[str, str]:
-        """What a quick look at them finds."""
-        return failures(await self._read_hardware(), gpu_uuids)
+        """What is wrong with them; nothing holds them now."""
+        return await carry_out(await self._read_hardware(), gpu_uuids, self._probe)
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

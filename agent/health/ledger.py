@@ -59,6 +59,8 @@ class Ledger:
         self._path = folder / _FILE
         self.book = Book()
         self.changed = False
+        # Who holds which GPU, by uuid: for other programs of this host that want to know, such as `agent check`.
+        self.held: Mapping[str, str] = {}
         self._pending: list[Evidence] = []
         self._last = 0
         self._numbering = False
@@ -110,6 +112,7 @@ class Ledger:
             "known": {uuid: _kept(known) for uuid, known in self.book.known.items()},
             "memory": {uuid: asdict(memory) for uuid, memory in self.book.memory.items()},
             "told": sorted(self.book.told),
+            "held": dict(self.held),
         }
         return json.dumps(told).encode()
 
@@ -143,6 +146,16 @@ class Ledger:
             memory={uuid: Memory(**memory) for uuid, memory in said["memory"].items()},
             told={(uuid, sign) for uuid, sign in said["told"]},
         )
+
+
+def read_held(folder: Path) -> dict[str, str]:
+    """Which allocation holds which GPU, as the agent of this state directory last wrote down."""
+    try:
+        held = json.loads((folder / _FILE).read_bytes())["held"]
+        return {str(uuid): str(allocation) for uuid, allocation in held.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        # No agent has been here, or it knew of no GPUs: nothing is known to be held.
+        return {}
 
 
 _NOT_KEPT = ("links_told", "narrow")

@@ -62,7 +62,11 @@ class HealthWatch:
 
     def see_work(self, desired: Mapping[AllocationId, Desired], observed: Mapping[AllocationId, Observed]) -> bool:
         """Take in who holds which GPU; whether that has changed."""
-        return self.holders.see(desired, observed, self._now())
+        changed = self.holders.see(desired, observed, self._now())
+        if changed:
+            self._ledger.held, self._ledger.changed = self.holders.held, True
+            self._settle()
+        return changed
 
     def look(self, report: HardwareReport) -> HardwareReport:
         """``report`` with the conditions that hold now; what has happened since the last one becomes evidence."""
