@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from agent.core.model import AllocationId, Desired, Observed
-    from agent.hardware.model import Gpu, GpuEvent, GpuProcess, HardwareReport
+    from agent.hardware.model import Gpu, GpuEvent, GpuProcess, HardwareReport, Problem
     from agent.health.ledger import Ledger
 
 log = structlog.get_logger()
@@ -31,6 +31,10 @@ XID = 8
 _TOLD_AT_ONCE = frozenset({Sign.OFF_THE_BUS, Sign.DRIVER, Sign.GPU_COUNT})
 # A kernel that faults in every thread lets the driver say the same XID thousands of times.
 _REPEAT_SECONDS = 10.0
+# One answer that did not come may be a busy machine's fault, one worker that ended somebody's kill. The probe asks
+# again after half a minute; what then still is so, is the driver's.
+_MAY_PASS = frozenset({"nvml-hung", "nvml-crashed"})
+_PASSED_SECONDS = 60.0
 # A node's processes are gone when it has ended; the driver gives their memory back a moment later.
 _MEMORY_GRACE = 20.0
 # What the driver itself may take or give back meanwhile; more where it was never read while nobody had the GPU.
@@ -55,6 +59,8 @@ class HealthWatch:
         self._gpus: tuple[Gpu, ...] = ()
         self._since: dict[tuple[str, Sign, int], float] = {}
         self._xids: dict[tuple[str, int, str], float] = {}
+        # Since when a problem that may pass is there, by GPU (or host) and code.
+        self._problems: dict[tuple[str, str], float] = {}
         # GPUs whose memory was found free since a node last had them: whoever uses it now came from elsewhere.
         self._clean: set[str] = set()
 
@@ -74,6 +80,9 @@ class HealthWatch:
         self._gpus = report.gpus or self._gpus
         self._begin_boot(report)
         self._count_errors(report.gpus, now)
+        found = [("", report.gpu_problem), *((gpu.uuid, gpu.problem) for gpu in report.gpus)]
+        there = [(uuid, problem.code) for uuid, problem in found if problem is not None]
+        self._problems = {key: self._problems.get(key, now) for key in there}
         held = {gpu.uuid: tuple(self._holding(gpu)) for gpu in report.gpus}
         of_host = tuple(self._of_host(report))
         self._begin_and_end({**held, "": of_host}, now)
@@ -182,7 +191,8 @@ class HealthWatch:
         return next((holder for part in parts if (holder := self.holders.of(part, now))), "")
 
     def _holding(self, gpu: Gpu) -> Iterable[Seen]:
-        yield from rules.holding(gpu, self._ledger.book.known.get(card(gpu), Known()))
+        holding = rules.holding(gpu, self._ledger.book.known.get(card(gpu), Known()))
+        yield from (seen for seen in holding if seen.sign is not Sign.DRIVER or self._lasts(gpu.uuid, gpu.problem))
         memory = self._memory(gpu)
         if memory is not None:
             yield memory
@@ -191,7 +201,7 @@ class HealthWatch:
         """What is wrong with the driver, or with how many GPUs there are."""
         book, cards = self._ledger.book, _cards(report.gpus)
         problem = rules.driver_problem(report.gpu_problem, had_gpus=bool(book.gpus))
-        if problem is not None:
+        if problem is not None and self._lasts("", report.gpu_problem):
             yield problem
         nameless = any(gpu.uuid == placeholder(gpu.index) for gpu in report.gpus)
         if report.gpu_problem is not None or nameless or book.boot_id != (report.boot_id or ""):
@@ -200,6 +210,12 @@ class HealthWatch:
         if missing:
             left = len(book.gpus) - len(missing)
             yield Seen(Sign.GPU_COUNT, left, f"{left} of the {len(book.gpus)} GPUs that this boot had are left")
+
+    def _lasts(self, uuid: str, problem: Problem | None) -> bool:
+        """Whether a problem is one that does not pass by itself, or has not for long enough."""
+        if problem is None or problem.code not in _MAY_PASS:
+            return True
+        return self._now() - self._problems[uuid, problem.code] >= _PASSED_SECONDS
 
     def _begin_and_end(self, held: Mapping[str, Iterable[Seen]], now: float) -> None:
         """Keep since when signs hold, and tell of those that just began."""

@@ -237,11 +237,31 @@ def test_more_gpus_than_before_are_no_fault(host: Host) -> None:
 
 def test_a_driver_that_hangs_is_a_sign_and_says_nothing_of_how_many_gpus_there_are(host: Host) -> None:
     host.look(gpu(0), gpu(1))
+    assert host.look(gpu(0, problem=HUNG), problem=HUNG).conditions == ()
+    host.now += 60
     found = host.look(gpu(0, problem=HUNG), problem=HUNG)
     assert [c.sign.name for c in found.conditions] == ["DRIVER"]
     assert [sign for _, sign, _, _ in host.said()] == ["DRIVER", "DRIVER"]
     host.look(problem=HUNG)
     assert len(host.said()) == 2
+
+
+@pytest.mark.parametrize("passing", [HUNG, Problem("nvml-crashed", "it ended with signal 9", "")])
+def test_an_answer_that_failed_once_and_came_at_the_next_try_is_no_sign(host: Host, passing: Problem) -> None:
+    for _ in range(3):
+        host.look(gpu(0), gpu(1))
+        for _ in range(3):
+            host.now += 15
+            assert conditions(host.look(gpu(0), gpu(1, problem=passing)), 1) == []
+    assert host.said() == []
+    host.now += 30
+    assert conditions(host.look(gpu(0), gpu(1, problem=passing)), 1) == [("DRIVER", 0)]
+
+
+def test_a_driver_that_holds_its_caller_for_ever_is_a_sign_at_once(host: Host) -> None:
+    host.look(gpu(0))
+    stuck = Problem("nvml-stuck", "the NVIDIA driver holds process 7", "reboot")
+    assert [c.sign.name for c in host.look(gpu(0, problem=stuck), problem=stuck).conditions] == ["DRIVER"]
 
 
 def test_a_host_that_never_had_a_gpu_needs_no_driver(host: Host) -> None:
