@@ -116,8 +116,19 @@ def run_command(config: Path | None, verbose: bool, **flags: Any) -> None:
     from rallypoint.console import configure
 
     configure("debug" if verbose else "info")
+    _have_trial_watched(settings)
     _arm()
     _run(settings)
+
+
+def _have_trial_watched(settings: Settings) -> None:
+    """First of all: should this be a new version that can't run, then there is who brings the old one back."""
+    import contextlib
+
+    from agent.upgrade.trial import watch_trial
+
+    with contextlib.suppress(OSError):
+        watch_trial(settings.state_dir)
 
 
 def _arm() -> None:
@@ -217,6 +228,19 @@ def _run_line(flags: dict[str, Any]) -> str:
 
     state_dir = flags.get("state_dir")
     return shlex.join(["agent", "run", *(["--state-dir", str(state_dir)] if state_dir else [])])
+
+
+@main.command("self-check", hidden=True)
+@_STATE_DIR
+def self_check_command(state_dir: Path | None) -> None:
+    """Say in one line why this version could not run here, if it couldn't; an upgrade asks before it starts it."""
+    settings = _settings({"state_dir": state_dir}, None)
+    from agent.upgrade.check import CheckFailed, check
+
+    try:
+        check(settings)
+    except CheckFailed as error:
+        _fail(str(error), EXIT_CONFIG)
 
 
 @main.command("doctor")

@@ -42,6 +42,7 @@ from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
 from agent.supervisor.standing import IN_CONTACT
+from agent.upgrade.upgrader import Upgrader
 from agent.work import Tools, Work
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from agent.hardware import HardwareReport
     from agent.identity import Identity
     from agent.spawner.wire import Message
+    from agent.upgrade.trial import Order, Progress
 
 log = structlog.get_logger()
 
@@ -126,6 +128,9 @@ class Daemon:
         coordinators = settings.coordinator or identity.coordinators
         self._session = Session(coordinators, self, self._work, self._health.watch, self._opened, SessionTimes())
         self._departure = Departure(settings.state_dir, self._session, self._work, self._facts.ephemeral)
+        self._upgrader = Upgrader(
+            settings.state_dir, self._session.wheel, self._session.tell_upgrade, self._session.is_answered
+        )
         limits = Limits(settings.log_keep, settings.log_keep_all, settings.log_rate, self._disks.reserve())
         self._logs = LogPublisher(self._places, self._work.observed, self._session.publish, self._work.log_done, limits)
 
@@ -146,6 +151,7 @@ class Daemon:
         ending.listen()
         restarted(self._settings.state_dir)
         unmark_leaving(self._settings.state_dir)
+        self._upgrader.begin()
         write_launcher(self._places.launcher)
         await self._listen()
         mpi = await self._launcher.listen(self._settings.state_dir)
@@ -193,6 +199,7 @@ class Daemon:
         await self._work.until_idle(STOP_WAIT_SECONDS)
 
     async def _leave(self, parts: Sequence[asyncio.Task[None]]) -> None:
+        await self._upgrader.close()
         await self._work.close()
         for part in parts:
             part.cancel()
@@ -250,7 +257,16 @@ class Daemon:
         addresses = peer_addresses(hardware.interfaces, self._settings.peer_address[0])
         queues, cpus = self._work.queues, self._settings.cpus
         leaving = is_leaving(self._settings.state_dir)
-        return Introduction(self._instance, hardware, self._facts, addresses, self._peer_port, cpus, queues, leaving)
+        build, endpoint = self._upgrader.build, (addresses, self._peer_port)
+        return Introduction(self._instance, hardware, self._facts, *endpoint, cpus, queues, leaving, build)
+
+    def upgrade(self, order: Order) -> None:
+        """Go over to another release."""
+        self._upgrader.order(order)
+
+    def upgrade_told(self, progress: Progress) -> None:
+        """The coordinator knows how far the upgrade is."""
+        self._upgrader.told(progress)
 
     def connect(self, address: str) -> Link:
         """A new link with the certificate that is on disk now."""
@@ -280,7 +296,8 @@ class Daemon:
     # --- chores ---------------------------------------------------------------------------------------------------
 
     def _chores(self) -> list[Coroutine[None, None, None]]:
-        chores = [self._watch_gpus(), self._health.keep(), self._watch_disks(), self._renew(), self._prune()]
+        looking = [self._watch_gpus(), self._health.keep(), self._watch_disks()]
+        chores = [*looking, self._renew(), self._prune(), self._prove()]
         if self._settings.interruption is not None:
             chores.append(self._watch_interruption(Watcher(self._settings.interruption)))
         seconds = watchdog_seconds()
@@ -315,6 +332,11 @@ class Daemon:
             await watcher.until_withdrawn()
             log.info("interruption.withdrawn", hint="the host gets work again")
             self._departure.stay()
+
+    async def _prove(self) -> None:
+        await self._upgrader.prove()
+        # A part that ends ends the agent.
+        await asyncio.Event().wait()
 
     async def _renew(self) -> None:
         while True:

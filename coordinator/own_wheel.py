@@ -36,7 +36,7 @@ class OwnWheel:
 def find_wheel(data_dir: Path) -> OwnWheel | None:
     """The wheel of this very release that is kept in ``data_dir``, the newest if there are several; None: there is
     none."""
-    found = sorted((data_dir / FOLDER).glob(f"rallypoint-{__version__}-*.whl"), key=lambda path: path.stat().st_mtime)
+    found = sorted((data_dir / FOLDER).rglob(f"rallypoint-{__version__}-*.whl"), key=lambda path: path.stat().st_mtime)
     if not found:
         return None
     info = found[-1].stat()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.hardware import HardwareReport
     from agent.health.watch import HealthWatch
     from agent.logs import Chunk
+    from agent.upgrade.trial import Order, Progress
     from agent.work import Work
 
 log = structlog.get_logger()
@@ -76,6 +77,14 @@ class Owner(Protocol):
         """Test these GPUs for the coordinator; the answer is evidence."""
         ...
 
+    def upgrade(self, order: Order) -> None:
+        """Go over to this release."""
+        ...
+
+    def upgrade_told(self, progress: Progress) -> None:
+        """The coordinator knows how far the upgrade is."""
+        ...
+
     def connect(self, address: str) -> Link:
         """A new link with the certificate of the day."""
         ...
@@ -121,6 +130,8 @@ class Session:
         self._distances: list[Distance] = []
         self._round_trip = RoundTrip()
         self._hardware: HardwareReport | None = None
+        self._upgrade: Progress | None = None
+        self._answered = False
         self._probing: set[asyncio.Task[None]] = set()
 
     # --- what others use ------------------------------------------------------------------------------------------
@@ -135,6 +146,15 @@ class Session:
     def tell_hardware(self, report: HardwareReport) -> None:
         """Send live values with the next report."""
         self._hardware = report
+
+    def tell_upgrade(self, progress: Progress) -> None:
+        """Say how far an upgrade is, with the next report and until one is answered."""
+        self._upgrade = progress
+        self.wake()
+
+    def is_answered(self) -> bool:
+        """Whether a session is open in which a report was answered."""
+        return self._link is not None and self._answered
 
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output. Raises PublishFailed."""
@@ -151,6 +171,16 @@ class Session:
             raise FetchCut("no session is open")
         try:
             async for data in self._link.archive(sha256):
+                yield data
+        except ContactLost as error:
+            raise FetchCut(str(error)) from None
+
+    async def wheel(self, sha256: str) -> AsyncIterator[bytes]:
+        """A wheel's bytes. Raises FetchCut, and ArchiveError when there is none."""
+        if self._link is None:
+            raise FetchCut("no session is open")
+        try:
+            async for data in self._link.wheel(sha256):
                 yield data
         except ContactLost as error:
             raise FetchCut(str(error)) from None
@@ -209,6 +239,7 @@ class Session:
         """Ends with the first failure of stream or reports: a dead link may hold a stream open for long."""
         intro = await self._owner.introduce()
         self._again.clear()
+        self._answered = False
         link = self._owner.connect(address)
         parts = [
             asyncio.create_task(self._follow(link, intro, opened)),
@@ -246,6 +277,8 @@ class Session:
                 self._measure(tuple(message.measure.targets))
             elif message.HasField("test"):
                 self._look_around(self._owner.test(tuple(message.test.gpu_uuids), message.test.number))
+            elif message.HasField("upgrade"):
+                self._owner.upgrade(convert.upgrade_order(message.upgrade))
         raise ContactLost("the coordinator ended the session")
 
     def _welcome(self, link: Link, welcome: pb.Welcome, sent_at: float) -> None:
@@ -307,6 +340,7 @@ class Session:
         distances, self._distances = self._distances, []
         hardware, self._hardware = self._hardware, None
         evidence = self._health.unreported(REPORT_EVIDENCE)
+        upgrade = self._upgrade
         reach("agent.before-report")
         sent_at = now()
         try:
@@ -319,15 +353,20 @@ class Session:
                 distances=distances,
                 round_trip=self._round_trip.seconds,
                 evidence=evidence,
+                upgrade=upgrade,
             )
             answer = await link.report(report, self._report_limit)
         except ContactLost:
             self._probes = probes + self._probes
             self._distances = distances + self._distances
             raise
-        if not (statuses or probes or distances or hardware or evidence):
+        if not (statuses or probes or distances or hardware or evidence or upgrade):
             self._round_trip.took(now() - sent_at)
         reach("agent.after-report")
+        self._answered = True
+        if upgrade is not None:
+            self._upgrade = None if self._upgrade is upgrade else self._upgrade
+            self._owner.upgrade_told(upgrade)
         self._add(answer.coordinators)
         self._owner.learn(answer.coordinators)
         if not self._work.renew(sent_at, answer.lease, self._lease_grace):
@@ -335,7 +374,7 @@ class Session:
         self._work.acknowledge(statuses)
         self._health.acknowledge(answer.evidence)
         reach("agent.after-acknowledge")
-        if self._probes or self._distances or (evidence and self._has_newer(answer.evidence)):
+        if self._probes or self._distances or self._upgrade or (evidence and self._has_newer(answer.evidence)):
             self.wake()
         elif self._work.unreported(1):
             self.wake(self._work.urgent())

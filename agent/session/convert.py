@@ -25,6 +25,7 @@ from agent.core.model import (
     Wanted,
 )
 from agent.spawner.wire import now
+from agent.upgrade.trial import Order, Progress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
 
 
 _WANTED = frozenset(int(phase) for phase in Wanted)
+
+
+_UPGRADE_STEP = {
+    Step.INSTALLING: types.UPGRADE_STEP_INSTALLING,
+    Step.RESTARTING: types.UPGRADE_STEP_RESTARTING,
+    Step.DONE: types.UPGRADE_STEP_DONE,
+    Step.ROLLED_BACK: types.UPGRADE_STEP_ROLLED_BACK,
+    Step.FAILED: types.UPGRADE_STEP_FAILED,
+}
 
 
 def desired_update(message: pb.DesiredState) -> DesiredUpdate:
@@ -190,6 +200,16 @@ def probe(result: Probe) -> pb.ProbeResult:
 def distance(result: Distance) -> pb.DistanceResult:
     """How far one target is, for a report."""
     return pb.DistanceResult(target=result.target, seconds=result.seconds, reason=result.reason)
+
+
+def upgrade_order(order: pb.UpgradeOrder) -> Order:
+    """The coordinator's order to go over to its release."""
+    return Order(order.number, order.version, order.sha256, order.size, order.seconds, order.trial_seconds)
+
+
+def upgrade_status(progress: Progress) -> pb.UpgradeStatus:
+    """How far this host is with it."""
+    return pb.UpgradeStatus(number=progress.number, step=_UPGRADE_STEP[progress.step], reason=progress.reason)
 
 
 def facts(given: HostFacts) -> types.HostFacts:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent.hardware import HardwareReport
     from agent.health.model import Evidence
     from agent.identity import Pems
+    from agent.upgrade.trial import Progress
 
 LOG_SECONDS = 20.0
 RENEW_SECONDS = 20.0
@@ -62,6 +63,7 @@ class Introduction:
     """What a host says of itself when it opens a session. ``addresses`` and ``port`` are its peer endpoint.
 
     ``queues``: it can begin one node right behind another. ``leaving``: the drain that it asked for holds on.
+    ``build``: which installed version it is.
     """
 
     instance_id: str
@@ -72,6 +74,7 @@ class Introduction:
     cpus: int | None = None
     queues: bool = False
     leaving: bool = False
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Report:
     distances: Sequence[Distance] = ()
     round_trip: float | None = None
     evidence: Sequence[Evidence] = ()
+    upgrade: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Link:
             instance_id=intro.instance_id,
             queues=intro.queues,
             leaving=intro.leaving,
+            build=intro.build,
         )
         call = self._stub.OpenSession(request)
         try:
@@ -145,6 +150,8 @@ class Link:
         )
         if report.hardware is not None:
             request.hardware.CopyFrom(convert.hardware(report.hardware, self._cpus))
+        if report.upgrade is not None:
+            request.upgrade.CopyFrom(convert.upgrade_status(report.upgrade))
         try:
             answer = await self._stub.Report(request, timeout=seconds)
         except grpc.aio.AioRpcError as error:
@@ -189,6 +196,17 @@ class Link:
                 raise _as_ours(error) from None
             reason = f"{error.code().name.lower()}: {reason_of(error).message}"
             raise ArchiveError(f"files {sha256[:12]} could not be fetched: {reason}") from None
+
+    async def wheel(self, sha256: str) -> AsyncIterator[bytes]:
+        """A wheel's bytes. Raises ArchiveError when the coordinator has it not."""
+        try:
+            with _closed_is(ContactLost):
+                async for piece in self._stub.FetchWheel(pb.FetchWheelRequest(sha256=sha256)):
+                    yield piece.data
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _CUT:
+                raise _as_ours(error) from None
+            raise ArchiveError(f"the wheel could not be fetched: {reason_of(error).message}") from None
 
     async def renew(self, csr_pem: bytes) -> bytes:
         """A new certificate (PEM) for the key of ``csr_pem``."""

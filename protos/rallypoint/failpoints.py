@@ -42,6 +42,16 @@ NAMES: dict[str, str] = {
     "spawner.before-sync": "its end is noted, but not on the disk",
     "spawner.after-sync": "its end is on the disk, the daemon does not know",
     "spawner.after-news": "the daemon is told",
+    "upgrade.before-unpack": "the environment of a new version is there, without the version",
+    "upgrade.after-unpack": "with it, but not checked",
+    "upgrade.after-complete": "it is complete",
+    "upgrade.before-switch": "the trial is written down, nothing has changed",
+    "upgrade.after-switch": "what starts next is the new version",
+    "upgrade.before-restart": "the trial's end is written down, too",
+    "upgrade.after-restart": "the new version starts",
+    "upgrade.before-switch-back": "the new version has failed",
+    "upgrade.after-switch-back": "what starts next is the old version",
+    "upgrade.after-restart-back": "it starts, and the trial is still written down",
 }
 
 _armed = ""
@@ -64,9 +74,10 @@ def arm(program: str, environ: Mapping[str, str]) -> str:
     said = environ.get(VARIABLE, "")
     name, _, times = said.partition(":")
     _armed, _left = "", 0
-    if not said or (program == "spawner" and name in NAMES and not name.startswith("spawner.")):
+    child = program in ("spawner", "upgrade")
+    if not said or (child and name in NAMES and not name.startswith(f"{program}.")):
         return ""
-    family = ("agent.", "spawner.") if program == "agent" else (f"{program}.",)
+    family = ("agent.", "spawner.", "upgrade.") if program == "agent" else (f"{program}.",)
     known = [known for known in NAMES if known.startswith(family)]
     if name not in known or not (times or "1").isdecimal() or int(times or "1") < 1:
         raise BadFailpoint(f"{VARIABLE}={said}: write NAME or NAME:TIMES, with one of {', '.join(known)}")
