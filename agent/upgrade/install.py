@@ -197,6 +197,8 @@ def _run(command: list[str], deadline: float) -> subprocess.CompletedProcess[str
 def prune(installation: Installation, keep: set[str]) -> list[str]:
     """Remove environments but those to ``keep`` and those that a process still runs from; the names of the removed."""
     removed = []
+    for left in (*installation.prefix.glob(".upgrade.*"), *installation.prefix.glob(".current.*")):
+        shutil.rmtree(left, ignore_errors=True)
     for environment in sorted(installation.versions.iterdir()):
         if environment.name not in keep and not _in_use(environment):
             shutil.rmtree(environment, ignore_errors=True)

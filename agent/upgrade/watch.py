@@ -101,6 +101,7 @@ def watch(state_dir: Path) -> None:
     if trial is None:
         return
     place = place_of(state_dir, load(Path(trial.prefix)))
+    since = _log_end(place)
     if not trial.deadline:
         _begin(trial, place)
     elif trial.boot != procs.boot_id():
@@ -108,7 +109,7 @@ def watch(state_dir: Path) -> None:
         _keep(trial, place)
     failure = _failure(place, trial)
     if failure:
-        _go_back(trial, place, failure)
+        _go_back(trial, place, f"{failure}; {trial.old} is back{_said(place, since)}")
 
 
 def _begin(trial: Trial, place: Place) -> None:
@@ -166,8 +167,7 @@ class _Ends:
         return seen.restarts
 
 
-def _go_back(trial: Trial, place: Place, failure: str) -> None:
-    reason = f"{failure}; {trial.old} is back{_said(place)}"
+def _go_back(trial: Trial, place: Place, reason: str) -> None:
     reach("upgrade.before-switch-back")
     switch(Path(trial.prefix), trial.old)
     reach("upgrade.after-switch-back")
@@ -196,18 +196,28 @@ def _restart(place: Place) -> None:
             start(place)
 
 
-def _said(place: Place) -> str:
-    """The last lines of the agent's log, for a reason; empty if there are none to be had."""
+def _log_end(place: Place) -> int:
+    try:
+        return (place.state_dir / LOG_FILE).stat().st_size
+    except OSError:
+        return 0
+
+
+def _said(place: Place, since: int) -> str:
+    """The last lines of the agent's log from the byte ``since`` on, for a reason; empty if there are none."""
     try:
         if place.kind is Supervisor.BACKGROUND:
-            text = (place.state_dir / LOG_FILE).read_bytes()[-8192:].decode(errors="replace")
+            log = (place.state_dir / LOG_FILE).read_bytes()
+            # A shorter one was begun anew meanwhile.
+            text = log[since if since <= len(log) else 0 :][-8192:].decode(errors="replace")
         else:
             words = ["--unit", place.unit, "--lines", str(_LINES), "--no-pager", "--output", "cat"]
             command = unit_of(place).command("journalctl", *words)
             text = subprocess.run(command, capture_output=True, text=True, timeout=10.0, check=False).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()][-_LINES:]
+    # A version that dies at once says the same each time.
+    lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))[-_LINES:]
     return f"; its log says: {' | '.join(lines)[-_BYTES:]}" if lines else ""
 
 

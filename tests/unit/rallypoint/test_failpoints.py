@@ -80,7 +80,8 @@ def test_every_name_stands_at_one_place_of_its_program() -> None:
     used: list[str] = []
     for program in ("coordinator", "agent"):
         for path in (ROOT / program).rglob("*.py"):
-            found = re.findall(r'"((?:coordinator|agent|spawner)\.(?:before|after)-[a-z-]+)"', path.read_text())
-            assert all(name.startswith(("agent.", "spawner.") if program == "agent" else program) for name in found)
+            found = re.findall(r'"((?:coordinator|agent|spawner|upgrade)\.(?:before|after)-[a-z-]+)"', path.read_text())
+            families = ("agent.", "spawner.", "upgrade.") if program == "agent" else (program,)
+            assert all(name.startswith(families) for name in found)
             used += found
     assert sorted(used) == sorted(NAMES)
