@@ -115,16 +115,16 @@ def forget_ended(state_dir: Path) -> None:
     (state_dir / ENDED_FILE).unlink(missing_ok=True)
 
 
-def watch_trial(state_dir: Path) -> None:
-    """Have the trial watched that is under way, if there is one and nobody does. Raises OSError.
+def watch_trial(state_dir: Path) -> subprocess.Popen[bytes] | None:
+    """Have the trial watched that is under way, if there is one and nobody does: by whom. Raises OSError.
 
     The first thing that an agent does: whatever may be wrong with it, there is someone who brings the old one back.
     """
     trial = read_trial(state_dir)
     if trial is None or holder(state_dir / LOCK_FILE) is not None:
-        return
+        return None
     with open(state_dir / LOG_FILE, "ab") as output:
-        subprocess.Popen(
+        return subprocess.Popen(
             [str(trial.python()), "-I", "-m", "agent.upgrade.watch", "--state-dir", str(state_dir)],
             stdin=subprocess.DEVNULL,
             stdout=output,
