@@ -179,7 +179,7 @@ def _check(installation: Installation, wanted: Wanted, target: Path) -> None:
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return lines[-1][:_SAID] if lines else f"exit code {done.returncode}"
+    return lines[-1].removeprefix("agent: ")[:_SAID] if lines else f"exit code {done.returncode}"
 
 
 def _run(command: list[str], deadline: float) -> subprocess.CompletedProcess[str]:
