@@ -40,12 +40,13 @@ from coordinator.backup import Mark  # noqa: E402
 from coordinator.core.ids import HostId  # noqa: E402
 from coordinator.engine import Engine  # noqa: E402
 from coordinator.greeting import Endpoints, admin_context, greet, write_endpoints  # noqa: E402
+from coordinator.install.release import own_wheel  # noqa: E402
 from coordinator.install.shelf import Shelf  # noqa: E402
 from coordinator.install.site import InstallSite  # noqa: E402
 from coordinator.listeners import CannotServe, Fronts, open_ports  # noqa: E402
 from coordinator.logstore import LogStore  # noqa: E402
 from coordinator.outputs import Outputs, Reading  # noqa: E402
-from coordinator.own_wheel import OwnWheel, find_wheel  # noqa: E402
+from coordinator.own_wheel import OwnWheel  # noqa: E402
 from coordinator.place import Place, authority_of, files_of, open_place  # noqa: E402
 from coordinator.rpc.access_service import AccessParts, AccessService  # noqa: E402
 from coordinator.rpc.agent_service import AgentParts, AgentService  # noqa: E402
@@ -106,11 +107,12 @@ class _Core:
     archives: ArchiveStore
     outputs: Outputs
     accounts: Accounts
+    shelf: Shelf
     ready: bool = False
 
-    def wheel(self) -> OwnWheel | None:
-        """What hosts are upgraded to."""
-        return find_wheel(self.settings.data_dir)
+    async def wheel(self) -> OwnWheel:
+        """What hosts are upgraded to. Raises Conflict."""
+        return await own_wheel(self.shelf)
 
     def is_ready(self) -> bool:
         """Whether it serves."""
@@ -209,7 +211,9 @@ async def _core(place: Place, end: _End) -> AsyncIterator[_Core]:
             if restored is not None:
                 hold = await engine.read(lambda state: state.timing.lost)
                 await recovery.settle(restored, data_dir, engine, logs, hold)
-            yield _Core(place, settings, authority, identity, engine, hub, logs, archives, outputs, accounts)
+            yield _Core(
+                place, settings, authority, identity, engine, hub, logs, archives, outputs, accounts, Shelf(data_dir)
+            )
             if place.seat is not None:
                 place.seat.give_up()
             running.cancel()
@@ -252,8 +256,7 @@ def _install_site(core: _Core) -> InstallSite:
         return None if host is None else {"id": host.id, "name": host.name, "state": host.state.value}
 
     authority = core.authority
-    shelf = Shelf(core.settings.data_dir)
-    return InstallSite(shelf, authority.certificate_pem, authority.cluster_id, standing)
+    return InstallSite(core.shelf, authority.certificate_pem, authority.cluster_id, standing)
 
 
 def _release(core: _Core) -> None:

@@ -7,17 +7,24 @@ marked complete; what a dead agent left half made is made again.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rallypoint.failpoints import reach
 
-from agent.installation import Installation, Packages
+from agent.identity import CA_FILE
+from agent.install import environment
+from agent.install.coordinator import Coordinator
+from agent.install.errors import CannotInstall
+from agent.installation import Installation
 from agent.upgrade.wheel import BadWheel, read_wheel, unpack
 
 COMPLETE_FILE = "complete"
@@ -51,8 +58,16 @@ def install(installation: Installation, wanted: Wanted) -> None:
     if (target / COMPLETE_FILE).exists():
         return
     try:
-        shutil.rmtree(target, ignore_errors=True)
-        _make(installation, wanted, target)
+        with _alone(installation.prefix):
+            # One that the installer made has no mark, and something may still run from it.
+            if not (target.exists() and environment.is_whole(target)):
+                shutil.rmtree(target, ignore_errors=True)
+                _make(installation, wanted, target)
+            _check(installation, wanted, target)
+            # Before the mark: after a power failure what counts as complete has to be so.
+            os.sync()
+            (target / COMPLETE_FILE).touch()
+            reach("upgrade.after-complete")
     except InstallFailed:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -62,6 +77,19 @@ def install(installation: Installation, wanted: Wanted) -> None:
     except BadWheel as error:
         shutil.rmtree(target, ignore_errors=True)
         raise InstallFailed(f"{error}; the old version runs on") from None
+
+
+@contextmanager
+def _alone(prefix: Path) -> Iterator[None]:
+    """Not beside the installer, which has the same lock."""
+    handle = os.open(prefix, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InstallFailed(f"an installer works in {prefix}: wait for its end, and order the upgrade again") from None
+    finally:
+        os.close(handle)
 
 
 def _plainly(error: OSError | shutil.Error) -> str:
@@ -75,32 +103,32 @@ def _make(installation: Installation, wanted: Wanted, target: Path) -> None:
     about = read_wheel(wanted.wheel)
     if (about.name, about.version) != (DISTRIBUTION, wanted.version):
         raise InstallFailed(f"the wheel is {about.name} {about.version}, not {DISTRIBUTION} {wanted.version}")
-    _copy(wanted.own, target)
-    site = target / site_of(wanted.own).relative_to(wanted.own)
-    if set(about.requires) != set(_own_requirements(wanted.own)):
-        _add_dependencies(installation, wanted, target, about.requires)
-    reach("upgrade.before-unpack")
-    unpack(wanted.wheel, target, site)
+    if needed(about.requires) == needed(_own_requirements(wanted.own)):
+        _copy(wanted.own, target)
+        reach("upgrade.before-unpack")
+        unpack(wanted.wheel, target, target / site_of(wanted.own).relative_to(wanted.own))
+    else:
+        _build(installation, wanted, target)
     reach("upgrade.after-unpack")
-    _check(installation, wanted, target)
-    # Before the mark: after a power failure what counts as complete has to be so.
-    os.sync()
-    (target / COMPLETE_FILE).touch()
-    reach("upgrade.after-complete")
 
 
-def site_of(environment: Path) -> Path:
+def needed(requirements: Iterable[str]) -> set[str]:
+    """What is needed in any case: requirements without those of extras."""
+    return {"".join(each.split()) for each in requirements if "extra ==" not in each}
+
+
+def site_of(place: Path) -> Path:
     """The folder of an environment in which packages are. Raises InstallFailed."""
-    found = sorted(environment.glob("lib/python3.*/site-packages"))
+    found = sorted(place.glob("lib/python3.*/site-packages"))
     if not found:
-        raise InstallFailed(f"{environment} is no virtual environment; run the installer's line again")
+        raise InstallFailed(f"{place} is no virtual environment; run the installer's line again")
     return found[0]
 
 
-def _own_requirements(environment: Path) -> tuple[str, ...]:
+def _own_requirements(own: Path) -> tuple[str, ...]:
     import email.parser
 
-    for path in site_of(environment).glob(f"{DISTRIBUTION}-*.dist-info/METADATA"):
+    for path in site_of(own).glob(f"{DISTRIBUTION}-*.dist-info/METADATA"):
         told = email.parser.Parser().parsestr(path.read_text(encoding="utf-8"))
         return tuple(told.get_all("Requires-Dist") or ())
     return ()
@@ -148,22 +176,17 @@ def _our_names(own: Path) -> set[str]:
     return names or {"agent", "coordinator", DISTRIBUTION}
 
 
-def _add_dependencies(installation: Installation, wanted: Wanted, target: Path, requires: tuple[str, ...]) -> None:
-    """What this version needs and the old one did not."""
-    if installation.packages is Packages.WHEELHOUSE:
-        raise InstallFailed(
-            "this version needs other packages than the old one, and this host has them from the coordinator's "
-            "wheelhouse: run the installer's line there again, which upgrades it ('coordinator token create "
-            "--show-install')"
-        )
-    needed = [requirement for requirement in requires if "extra ==" not in requirement]
-    options = ["--quiet", "--no-input", "--disable-pip-version-check"]
-    pip = [str(target / "bin" / "python"), "-m", "pip", "install", *options, *needed]
-    done = _run(pip, wanted.deadline)
-    if done.returncode:
-        raise InstallFailed(
-            f"its packages can't be installed: {_last(done)}; see the host's package index (pip config)"
-        )
+def _build(installation: Installation, wanted: Wanted, target: Path) -> None:
+    """Make the environment as the installer does, with packages that the old one has not. Raises InstallFailed."""
+    address = installation.install_url.removeprefix("https://")
+    coordinator = Coordinator(address, installation.state_dir / CA_FILE)
+    try:
+        manifest = coordinator.manifest()
+        folder = wanted.wheel.parent
+        python, packages = installation.python, installation.packages
+        environment.build(target, environment.Source(coordinator, manifest, wanted.wheel, python, packages, folder))
+    except CannotInstall as error:
+        raise InstallFailed(f"this version needs other packages than the old one, and {error}") from None
 
 
 def _check(installation: Installation, wanted: Wanted, target: Path) -> None:
@@ -199,15 +222,15 @@ def prune(installation: Installation, keep: set[str]) -> list[str]:
     removed = []
     for left in (*installation.prefix.glob(".upgrade.*"), *installation.prefix.glob(".current.*")):
         shutil.rmtree(left, ignore_errors=True)
-    for environment in sorted(installation.versions.iterdir()):
-        if environment.name not in keep and not _in_use(environment):
-            shutil.rmtree(environment, ignore_errors=True)
-            removed.append(environment.name)
+    for version in sorted(installation.versions.iterdir()):
+        if version.name not in keep and not _in_use(version):
+            shutil.rmtree(version, ignore_errors=True)
+            removed.append(version.name)
     return removed
 
 
-def _in_use(environment: Path) -> bool:
-    mark = f"{environment}/".encode()
+def _in_use(version: Path) -> bool:
+    mark = f"{version}/".encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if mark in path.read_bytes():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 class AgentParts:
     """What the service works with. ``certificate_life`` in seconds; ``coordinators`` are addresses for agents.
 
-    ``wheel`` is what hosts are upgraded to; None: there is none.
+    ``wheel`` is what hosts are upgraded to.
     """
 
     engine: Engine
@@ -63,8 +63,8 @@ class AgentParts:
     authority: Authority
     timing: Timing
     certificate_life: float
+    wheel: Callable[[], Awaitable[OwnWheel]]
     coordinators: Callable[[], Sequence[str]] = tuple
-    wheel: Callable[[], OwnWheel | None] = lambda: None
 
 
 class AgentService(pb_grpc.AgentServiceServicer):
@@ -227,11 +227,11 @@ class AgentService(pb_grpc.AgentServiceServicer):
 
     async def FetchWheel(self, request: pb.FetchWheelRequest, context: Any) -> AsyncIterator[pb.FetchWheelResponse]:
         """The coordinator's own wheel in pieces, by its hash."""
-        wheel = self._parts.wheel()
-        if wheel is None or wheel.release.sha256 != request.sha256:
-            has = wheel.release.build if wheel is not None else "none"
+        wheel = await self._parts.wheel()
+        if wheel.release.sha256 != request.sha256:
             raise NotFound(
-                f"this coordinator has no wheel {request.sha256[:12]!r} (it has {has}): order the upgrade again"
+                f"this coordinator has no wheel {request.sha256[:12]!r} any more, it is {wheel.release.build} now: "
+                "order the upgrade again"
             )
         async for piece in wheel.pieces():
             yield pb.FetchWheelResponse(data=piece)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rallypoint.v1 import host_service_pb2 as pb
@@ -11,6 +12,7 @@ from rallypoint.v1 import types_pb2
 from rallypoint.version import __version__
 
 from coordinator import snapshots
+from coordinator.core.errors import Conflict
 from coordinator.core.events import (
     CordonRequested,
     DrainRequested,
@@ -35,21 +37,28 @@ from coordinator.views import HostView
 class HostService(pb_grpc.HostServiceServicer):
     """What users call about hosts."""
 
-    def __init__(self, engine: Engine, wheel: Callable[[], OwnWheel | None] = lambda: None) -> None:
-        """``wheel`` is what hosts are upgraded to; None: there is none."""
+    def __init__(self, engine: Engine, wheel: Callable[[], Awaitable[OwnWheel]]) -> None:
+        """``wheel`` is what hosts are upgraded to; it raises Conflict when there is none."""
         self._engine = engine
         self._wheel = wheel
 
     async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
         """Every host and every network."""
         hosts, networks = await self._engine.read(lambda state: (snapshots.hosts(state), snapshots.networks(state)))
-        wheel = self._wheel()
         return pb.ListHostsResponse(
             hosts=[host_to_proto(view) for view in hosts],
             networks=[network_to_proto(view) for view in networks],
             coordinator_version=__version__,
-            coordinator_build=wheel.release.build if wheel is not None else "",
+            coordinator_build=await self._build(hosts),
         )
+
+    async def _build(self, hosts: Sequence[HostView]) -> str:
+        """This coordinator as hosts that were installed would be it; where none was, it is not worked out."""
+        if not any(view.host.build for view in hosts):
+            return ""
+        with suppress(Conflict):
+            return (await self._wheel()).release.build
+        return ""
 
     async def GetHost(self, request: pb.GetHostRequest, context: Any) -> pb.GetHostResponse:
         """One host by id or name."""
@@ -99,7 +108,7 @@ class HostService(pb_grpc.HostServiceServicer):
 
     async def StartUpgrade(self, request: pb.StartUpgradeRequest, context: Any) -> pb.StartUpgradeResponse:
         """Begin to upgrade hosts, some at a time."""
-        await self._engine.post(upgrades.requested(request, self._wheel(), calling_user().name))
+        await self._engine.post(upgrades.requested(request, await self._wheel(), calling_user().name))
         return pb.StartUpgradeResponse(upgrade=await self._engine.read(upgrades.last_upgrade))
 
     async def GetUpgrade(self, request: pb.GetUpgradeRequest, context: Any) -> pb.GetUpgradeResponse:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from rallypoint.v1 import host_service_pb2 as pb
 from rallypoint.v1 import types_pb2
 
-from coordinator.core.errors import Conflict, Invalid
+from coordinator.core.errors import Invalid
 from coordinator.core.events import UpgradeRequested
 from coordinator.core.rollout import BUSY, HostUpgrade, RolloutState, Step
 from coordinator.core.state import State
@@ -41,10 +41,8 @@ _STEP = {
 }
 
 
-def requested(request: pb.StartUpgradeRequest, wheel: OwnWheel | None, user: str) -> UpgradeRequested:
-    """What a request asks for. Raises Invalid, and Conflict when there is no wheel to upgrade to."""
-    if wheel is None:
-        raise Conflict("this coordinator has no wheel of its own to upgrade hosts to; see its log for why")
+def requested(request: pb.StartUpgradeRequest, wheel: OwnWheel, user: str) -> UpgradeRequested:
+    """What a request asks for. Raises Invalid."""
     seconds = request.install_seconds or DEFAULT_SECONDS
     percent = request.batch_percent or DEFAULT_PERCENT
     if not 1.0 <= seconds <= MAX_SECONDS:

@@ -12,7 +12,8 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 
@@ -28,8 +29,11 @@ _PACKAGES = {"agent": "agent", "coordinator": "coordinator", "protos/rallypoint"
 _SITE = Path(grpc.__file__).parents[1]
 
 
-def build(tree: Path, folder: Path, edits: Mapping[str, str] | None = None) -> Path:
-    """The wheel of the source ``tree``, with some files' texts replaced (by their paths in the wheel)."""
+def build(tree: Path, folder: Path, edits: Mapping[str, str] | None = None, more: Sequence[str] = ()) -> Path:
+    """The wheel of the source ``tree``, with some files' texts replaced (by their paths in the wheel).
+
+    ``more`` are packages that it needs beside those that are here.
+    """
     project = tomllib.loads((tree / "pyproject.toml").read_text())["project"]
     about = f"rallypoint-{project['version']}.dist-info"
     files = {
@@ -40,7 +44,9 @@ def build(tree: Path, folder: Path, edits: Mapping[str, str] | None = None) -> P
     }
     files |= {name: text.encode() for name, text in (edits or {}).items()}
     scripts = [f"{name} = {where}" for name, where in project["scripts"].items()]
-    requires = [f"Requires-Dist: {each}" for each in project["dependencies"]]
+    # As they are here, whatever the tree's own are: these are the packages that are here.
+    wanted = [each for each in metadata.requires("rallypoint") or () if "extra ==" not in each]
+    requires = [f"Requires-Dist: {each}" for each in (*wanted, *more)]
     told = ["Metadata-Version: 2.1", "Name: rallypoint", f"Version: {project['version']}", *requires, ""]
     files[f"{about}/METADATA"] = "\n".join(told).encode()
     files[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

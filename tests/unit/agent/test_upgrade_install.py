@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,8 +17,9 @@ import pytest
 from rallypoint.failpoints import VARIABLE
 
 from agent.identity import Identity, Pems, save
-from agent.installation import Installation, Packages, current_version, version_name
+from agent.installation import Installation, current_version, version_name
 from agent.upgrade.install import COMPLETE_FILE, InstallFailed, Wanted, install, prune
+from coordinator.access import ca
 from tests.fakes import releases
 from tests.fakes.small_disk import fill, mounted
 
@@ -146,20 +148,21 @@ def test_what_is_no_such_wheel_is_refused(host: Installation, wheels: dict[str, 
 
 
 def test_other_packages_without_a_way_to_get_them(host: Installation, tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    shutil.copytree(releases.ROOT / "agent", tree / "agent")
-    shutil.copytree(releases.ROOT / "protos", tree / "protos")
-    (tree / "coordinator").mkdir()
-    project = (releases.ROOT / "pyproject.toml").read_text()
-    (tree / "pyproject.toml").write_text(
-        project.replace('"aiohttp>=3.14",', '"aiohttp>=3.14", "nowhere-to-be-had>=1",')
-    )
-    wheel = releases.build(tree, tmp_path / "wheel")
-    with pytest.raises(InstallFailed, match=r"its packages can't be installed: .*pip"):
-        install(host, wanted(host, wheel))
-    with pytest.raises(InstallFailed, match="run the installer's line there again"):
-        install(replace(host, packages=Packages.WHEELHOUSE), wanted(host, wheel))
+    wheel = releases.build(releases.ROOT, tmp_path / "wheel", more=["nowhere-to-be-had"])
+    (host.state_dir / "ca.pem").write_bytes(ca.load_or_create(tmp_path / "ca", time.time()).certificate_pem)
+    away = replace(host, install_url="https://127.0.0.1:1")
+    with pytest.raises(InstallFailed, match="needs other packages than the old one, and no answer from 127"):
+        install(away, wanted(host, wheel))
     assert versions(host) == [host.current.resolve().name]
+
+
+def test_not_beside_the_installer(host: Installation, wheels: dict[str, Path]) -> None:
+    handle = os.open(host.prefix, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(InstallFailed, match=r"an installer works in .*: wait for its end"):
+        install(host, wanted(host, wheels["new"]))
+    os.close(handle)
+    install(host, wanted(host, wheels["new"]))
 
 
 def test_no_time_is_left(host: Installation, wheels: dict[str, Path]) -> None:
