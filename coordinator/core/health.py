@@ -22,7 +22,7 @@ from coordinator.core.leases import health_deadline
 from coordinator.core.model import Allocation, EndCause, Host, Phase
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
-from coordinator.core.verdicts import Grip, Verdict, verdict
+from coordinator.core.verdicts import Grip, Verdict, is_fine, verdict
 
 # A suspect of which nothing was seen for so many seconds is healthy again.
 QUIET = 1800.0
@@ -51,7 +51,7 @@ def on_evidence(turn: Turn, host: Host, evidence: Iterable[Evidence]) -> None:
         turn.record(HealthUpdated(replace(known, sequence=seen.sequence)))
         if seen.sign in (Sign.TEST_PASSED, Sign.TEST_FAILED):
             retests.on_result(turn, host, seen)
-        else:
+        elif not is_fine(seen):
             _on_sign(turn, host, seen)
     arm(turn, host)
 
@@ -130,6 +130,8 @@ def on_conditions(turn: Turn, host: Host) -> None:
         return
     found: dict[str, dict[Condition, tuple[Verdict, str]]] = {card: {} for card in ("", *devices(host))}
     for gpu, condition in _conditions(host):
+        if is_fine(condition):
+            continue
         meaning = verdict(condition)
         target = "" if meaning.host else gpu
         key = Condition(condition.sign, condition.code, gpu if gpu != target else "")

@@ -124,6 +124,11 @@ _RECOVERY = {
 }
 
 
+def is_fine(seen: Evidence | Condition) -> bool:
+    """Whether it says that all is well: a test that passed, or that the driver asks for nothing."""
+    return seen.sign is Sign.TEST_PASSED or (seen.sign is Sign.RECOVERY_ACTION and seen.code == 0)
+
+
 def verdict(seen: Evidence | Condition) -> Verdict:
     """What a sign means."""
     if seen.sign is Sign.XID:
@@ -131,7 +136,7 @@ def verdict(seen: Evidence | Condition) -> Verdict:
     if seen.sign is Sign.RECOVERY_ACTION:
         unknown = Verdict(Grip.WATCH, f"the driver asks for recovery action {seen.code}")
         return _RECOVERY.get(seen.code, unknown)
-    return _SIGNS[seen.sign]
+    return _SIGNS.get(seen.sign, _SIGNS[Sign.OTHER])
 
 
 def _of_xid(code: int) -> Verdict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from coordinator.core.changes import AllocationReserved, HealthUpdated
 from coordinator.core.decide import decide, next_deadline, settle
 from coordinator.core.desired import desired_of
 from coordinator.core.effects import Effect, ProbesWanted
@@ -21,6 +22,7 @@ from coordinator.core.events import (
     SessionOpened,
     Ticked,
 )
+from coordinator.core.fencing import WINDOW, limit
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.measured import Answer, DeviceSpeed
@@ -68,6 +70,8 @@ class World:
     devices: dict[HostId, tuple[DeviceSpeed, ...]] = field(default_factory=dict)
     # Whether agents can begin one node right behind another one.
     queues: bool = False
+    # When (served seconds) which host was fenced for its GPUs, by itself.
+    fences: list[tuple[float, HostId]] = field(default_factory=list)
 
     # ------------------------------------------------------------ stepping
 
@@ -77,10 +81,28 @@ class World:
         answer = decide(turn, event)
         settle(turn)
         check_invariants(self.state)
+        self._check_fences(turn)
         self.effects.extend(turn.effects)
         if self.state.planning.unfinished:
             self.post(Ticked())
         return answer
+
+    def _check_fences(self, turn: Turn) -> None:
+        """No work came to a GPU that is fenced, and no more hosts were fenced than the breaker allows."""
+        for change in turn.changes:
+            if isinstance(change, AllocationReserved):
+                hardware = self.state.hosts[change.allocation.host_id].hardware
+                assert hardware is not None
+                fenced = {gpu.uuid for gpu in hardware.gpus if gpu.fenced}
+                assert fenced.isdisjoint(change.allocation.gpus), f"{change.allocation.id} was placed on a fenced GPU"
+            if isinstance(change, HealthUpdated) and change.health.fenced_since == turn.at.served:
+                self._check_breaker(turn, change.health.host_id)
+
+    def _check_breaker(self, turn: Turn, fenced: HostId) -> None:
+        """One more host was fenced; those that were removed since count no more."""
+        lately = {host for at, host in self.fences if turn.at.served - at < WINDOW and host in self.state.hosts}
+        assert fenced in lately or len(lately) < limit(self.state), f"{fenced} was fenced, too, after {lately}"
+        self.fences.append((turn.at.served, fenced))
 
     def advance(self, seconds: float) -> None:
         """Move the clock, with a tick at every deadline on the way; awake hosts report as they should."""

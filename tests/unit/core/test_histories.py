@@ -3,21 +3,30 @@ the faults stop every job ends."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coordinator.core import fit, needs, placement, regroup
+from coordinator.core import fit, needs, placement, regroup, retests
 from coordinator.core.errors import Refused
 from coordinator.core.events import (
     CordonRequested,
     DrainRequested,
     HostLeft,
+    HostReported,
+    QuarantineRequested,
+    ReleaseRequested,
     RemovalRequested,
     RetryRequested,
     StopRequested,
+    Ticked,
     VacateAsked,
 )
+from coordinator.core.events import TestRequested as AskedForTest
+from coordinator.core.evidence import Condition, Evidence, Sign
+from coordinator.core.health_book import of_host
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Allocation, EndCause, HostFacts, HostState
@@ -37,7 +46,8 @@ from coordinator.core.spec import (
     RetryPolicy,
     StopCriteria,
 )
-from tests.fakes.world import World, hardware
+from tests.fakes.gpu_fleet import watched
+from tests.fakes.world import World
 
 
 class Histories(RuleBasedStateMachine):
@@ -72,7 +82,7 @@ class Histories(RuleBasedStateMachine):
         name = f"host{self.joined}"
         # Every third is only there for a while: forgotten when it is lost.
         facts = HostFacts(backend=backend, network=network, price_per_hour=price, ephemeral=self.joined % 3 == 0)
-        return self.world.add_host(name, hardware(cpus, gpus, prefix=name), facts).id
+        return self.world.add_host(name, watched(gpus, name, cpus), facts).id
 
     @rule(
         target=jobs,
@@ -212,13 +222,82 @@ class Histories(RuleBasedStateMachine):
         if one in hosts and other in hosts:
             self.world.cut ^= {(hosts[one].name, hosts[other].name)}
 
+    @rule(
+        host=hosts,
+        gpu=st.sampled_from(["", "-0", "-1", "-2"]),
+        sign=st.sampled_from(Sign),
+        code=st.sampled_from([0, 1, 2, 31, 31, 45, 48, 64, 79, 94, 94, 119, 777]),
+        data=st.data(),
+    )
+    def see(self, host: HostId, gpu: str, sign: Sign, code: int, data: st.DataObject) -> None:
+        """Its agent sees something of a GPU's health, and says so twice."""
+        known = self.world.state.hosts.get(host)
+        if known is None or known.hardware is None or host in self.world.asleep:
+            return
+        held = data.draw(st.sampled_from(["", *(a.id for a in self.world.held())]))
+        uuid = known.name + gpu if gpu else ""
+        seen = Evidence(uuid, sign, code, allocation_id=held, sequence=of_host(self.world.state, host).sequence + 1)
+        self.world.post(HostReported(host, known.epoch, evidence=(seen,)))
+        health, last = self.world.state.health[host], self.world.state.last_event
+        self.world.post(HostReported(host, known.epoch, evidence=(seen,)))
+        assert (self.world.state.health[host], self.world.state.last_event) == (health, last)
+
+    @rule(host=hosts, sign=st.none() | st.sampled_from(Sign), all_of_it=st.booleans())
+    def find(self, host: HostId, sign: Sign | None, all_of_it: bool) -> None:
+        """Something holds on the host or its first GPU, or nothing does any more."""
+        known = self.world.state.hosts.get(host)
+        if known is None or known.hardware is None or host in self.world.asleep:
+            return
+        holding = () if sign is None else (Condition(sign, 1),)
+        gpus = known.hardware.gpus
+        if all_of_it or not gpus:
+            hardware = replace(known.hardware, conditions=holding)
+        else:
+            hardware = replace(known.hardware, gpus=(replace(gpus[0], conditions=holding), *gpus[1:]))
+        self.world.post(HostReported(host, known.epoch, hardware=hardware))
+
+    @rule(host=hosts, passed=st.booleans())
+    def answer_tests(self, host: HostId, passed: bool) -> None:
+        known = self.world.state.hosts.get(host)
+        if known is None or host in self.world.asleep:
+            return
+        sign = Sign.TEST_PASSED if passed else Sign.TEST_FAILED
+        for order in retests.orders(self.world.state, host):
+            for gpu in order.gpus or ("",):
+                sequence = of_host(self.world.state, host).sequence + 1
+                seen = Evidence(gpu, sign, order.number, sequence=sequence)
+                self.world.post(HostReported(host, known.epoch, evidence=(seen,)))
+
+    @rule(host=hosts, gpu=st.sampled_from(["", "0", "1"]), kind=st.sampled_from(["quarantine", "release", "test"]))
+    def care(self, host: HostId, gpu: str, kind: str) -> None:
+        """A user does something about the host's GPUs."""
+        made = {
+            "quarantine": QuarantineRequested(host, gpu, "it is loud", "ann"),
+            "release": ReleaseRequested(host, gpu, "ann"),
+            "test": AskedForTest(host, gpu, "ann"),
+        }
+        try:
+            self.world.post(made[kind])
+        except Refused:
+            return
+
+    @rule(seconds=st.sampled_from([700.0, 2000.0, 4000.0]))
+    def rests_end(self, seconds: float) -> None:
+        """As long as it takes for a GPU's state to change by itself, in few steps."""
+        for _ in range(2):
+            self.world.now += seconds / 2
+            self.world.beat()
+            self.world.post(Ticked())
+
     @rule()
     def probe(self) -> None:
         self.world.probe_all()
 
     @rule()
     def restart(self) -> None:
+        health, events = self.world.state.health, list(self.world.state.events)
         self.world.restart()
+        assert (self.world.state.health, list(self.world.state.events)) == (health, events)
 
     @invariant()
     def holds(self) -> None:

@@ -4,6 +4,7 @@ job and host each time; nothing held twice; the best offers used; fair shares; a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from coordinator.core import costs, fit, needs, reservations, rounds
 from coordinator.core.changes import AllocationReserved
 from coordinator.core.decide import decide, settle
-from coordinator.core.events import CordonRequested, Event, StopRequested, Ticked
+from coordinator.core.errors import Conflict
+from coordinator.core.events import CordonRequested, Event, HostReported, ReleaseRequested, StopRequested, Ticked
+from coordinator.core.evidence import Evidence, Sign
+from coordinator.core.health_book import of_host
 from coordinator.core.invariants import check_invariants
 from coordinator.core.model import Allocation, Host, HostFacts, Instant
 from coordinator.core.spec import GpuRequest, HostFilter, JobSpec, Optimize, Placement, Range, Resources, Variant
@@ -134,6 +138,15 @@ def step(world: World, kind: str, dice: int) -> None:
         for allocation in world.held():
             if allocation.stop_reason:
                 world.obey(allocation)
+    elif kind == "g" and world.state.hosts:
+        host = world.state.hosts[sorted(world.state.hosts)[dice % len(world.state.hosts)]]
+        # What runs there goes on: a GPU that has it stopped makes a second attempt, of which the naive planner is not.
+        sign = (Sign.REMAP_FAILED, Sign.MEMORY_HELD, Sign.PCIE_WIDTH)[dice // 5 % 3]
+        seen = Evidence(f"{host.name}-{dice // 7 % 4}", sign, sequence=of_host(world.state, host.id).sequence + 1)
+        world.post(HostReported(host.id, host.epoch, evidence=(seen,)))
+    elif kind == "r" and world.state.health:
+        with suppress(Conflict):
+            world.post(ReleaseRequested(sorted(world.state.health)[dice % len(world.state.health)], user="ann"))
     elif kind == "e" and world.state.allocations:
         world.end(sorted(world.state.allocations)[dice % len(world.state.allocations)])
 
@@ -152,7 +165,7 @@ def play(world: World, seed: int, steps: int = 50) -> None:
     for _ in range(4):
         add_host(world, dice.getrandbits(28))
     for _ in range(steps):
-        step(world, dice.choice("jjjjeeeehcs"), dice.getrandbits(28))
+        step(world, dice.choice("jjjjeeeehcsggr"), dice.getrandbits(28))
 
 
 @pytest.fixture(autouse=True)
