@@ -137,6 +137,8 @@ class Agent:
             wanted = [f"{a.id}={a.phase.name}" for a in update.allocations]
             self.world.trace(self.host.name, "is to", "do only" * update.complete, *wanted, "without", *update.removed)
             self.work.want(update)
+        elif message.HasField("test"):
+            self.host.test(message.test.gpu_uuids, message.test.number)
         elif message.HasField("probe"):
             targets = convert.members(message.probe.targets)
             self._probe(targets).add_done_callback(lambda done: self._probed(done.result()))
@@ -233,22 +235,26 @@ class Agent:
     def _reported(
         self, epoch: int, statuses: Sequence[Observed], probes: Sequence[Probe], goodbye: bool = False
     ) -> HostReported:
+        evidence = tuple(self.host.evidence)
         if not statuses and not probes:
-            return HostReported(self.host.id, epoch, goodbye=goodbye)
+            return HostReported(self.host.id, epoch, goodbye=goodbye, evidence=evidence)
         for told in statuses:
             if told.phase is Phase.PREPARED:
                 self.world.ledger.prepared(told.id)
         found = [convert.status(told, self.host.now(), self.host.wall()) for told in statuses]
         request = pb.ReportRequest(epoch=epoch, statuses=found, probes=[convert.probe(p) for p in probes])
         seen = statuses_from_proto(request.statuses, self.world.wall())
-        return HostReported(self.host.id, epoch, seen, all_probes(self.host.id, request), goodbye=goodbye)
+        reached = all_probes(self.host.id, request)
+        return HostReported(self.host.id, epoch, seen, reached, goodbye=goodbye, evidence=evidence)
 
     def _deliver_report(self, event: HostReported, contact: Contact, call: object, *sent: Any) -> None:
         if self.world.coordinator is None:
             return
 
+        told = max((seen.sequence for seen in event.evidence), default=0)
+
         def answered(answer: Any) -> None:
-            self._answer(self._answered, contact, call, answer, *sent)
+            self._answer(self._answered, contact, call, answer, told, *sent)
 
         self.world.coordinator.post(event, answered)
 
@@ -257,6 +263,7 @@ class Agent:
         contact: Contact,
         call: object,
         lease: Any,
+        told: int,
         statuses: Sequence[Observed],
         sent_at: float,
         probes: list[Probe],
@@ -277,6 +284,7 @@ class Agent:
             return
         self.world.ledger.acknowledged(statuses)
         self.work.acknowledge(statuses)
+        self.host.evidence = [seen for seen in self.host.evidence if seen.sequence > told]
         jitter = self.world.random.uniform(0.85, 1.0)
         contact.heartbeat = self._after(self.world.timing.heartbeat * jitter, self._beat, contact)
         if self._probes or self._news:

@@ -13,10 +13,11 @@ from rallypoint.v1 import agent_service_pb2 as pb
 
 from agent.core.model import AllocationId as AgentAllocationId
 from agent.core.outflow import Position
+from coordinator.core import retests
 from coordinator.core.changes import VOLATILE, DeadlineSet
 from coordinator.core.decide import next_deadline, settle
 from coordinator.core.desired import Desired, desired_of
-from coordinator.core.effects import DesiredChanged, Effect, ProbesWanted, SessionSuperseded
+from coordinator.core.effects import DesiredChanged, Effect, ProbesWanted, SessionSuperseded, TestWanted
 from coordinator.core.errors import Refused
 from coordinator.core.events import CoordinatorStarted, Event, HostReported, SessionOpened, Ticked
 from coordinator.core.ids import AllocationId, HostId
@@ -118,7 +119,10 @@ class Coordinator:
     def _begin(self, state: State, host: Host) -> Session:
         held = state.usage[host.id].allocations if host.id in state.usage else set()
         orders = [(a, order) for a in sorted(held) if (order := desired_of(state, a)) is not None]
-        return self.hub.open(host.id, host.epoch, orders)
+        session = self.hub.open(host.id, host.epoch, orders)
+        for test in retests.orders(state, host.id):
+            session.test(test)
+        return session
 
     def _serve(self, host: Host, session: Session, stream: Stream) -> None:
         assert self.process.loop is not None
@@ -137,7 +141,7 @@ class Coordinator:
         session.begin()
         revision = 0
         while not stream.closed:
-            orders, probes, *_ = await session.take()
+            orders, probes, _, _, tests = await session.take()
             if session.closed:
                 break
             if orders or revision == 0:
@@ -145,6 +149,8 @@ class Coordinator:
                 stream.send(pb.OpenSessionResponse(desired=self._desired(orders, revision)))
             if probes:
                 stream.send(pb.OpenSessionResponse(probe=pb.ProbeOrder(targets=[member_to_proto(h) for h in probes])))
+            for test in tests:
+                stream.send(pb.OpenSessionResponse(test=pb.TestOrder(gpu_uuids=test.gpus, number=test.number)))
         self.hub.leave(host.id, session)
         stream.send(None)
 
@@ -252,6 +258,8 @@ class Coordinator:
             if isinstance(effect, ProbesWanted):
                 hosts = tuple(self.state.hosts[t] for t in effect.targets if t in self.state.hosts)
                 self.hub.probe(effect.host_id, hosts)
+            elif isinstance(effect, TestWanted):
+                self.hub.test(effect)
             elif isinstance(effect, SessionSuperseded):
                 self.hub.supersede(effect.host_id, effect.epoch)
 

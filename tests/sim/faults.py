@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from coordinator.core.evidence import Sign
 from tests.sim.coordinator import AFTER_APPEND, AFTER_COMMIT, AFTER_EFFECTS, BEFORE_APPEND, BEFORE_COMMIT
 
 if TYPE_CHECKING:
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 DAY = 86400.0
+VOUCHED_AFTER = (10.0, 90.0)
+# Signs of all kinds: of the program, of a GPU that may go on, of one that may not, of the whole host, of nothing known.
+SIGNS = (
+    *((Sign.XID, code) for code in (31, 45, 48, 64, 79, 94, 94, 119, 999)),
+    (Sign.REMAP_FAILED, 1),
+    (Sign.DRIVER, 0),
+    (Sign.TEST_FAILED, 1),
+)
 
 
 def plan(world: World, count: int, until: float, without: Collection[str] = ()) -> None:
@@ -31,6 +40,10 @@ def heal(world: World) -> None:
     for host in world.hosts.values():
         host.link.mend()
         host.boot()
+        host.evidence.clear()
+        # What was seen before may still be on its way: it is vouched for once that has come.
+        for seconds in VOUCHED_AFTER:
+            world.clock.after(seconds, None, world.user.vouch, host.id)
     if world.coordinator is not None:
         world.coordinator.doomed = ""
     world.disk_state.full_until = 0.0
@@ -133,6 +146,16 @@ def kill_spawner(world: World) -> None:
         host.kill_spawner()
 
 
+def see_gpu_fault(world: World) -> None:
+    """A GPU shows that it is not sound, or a user has those of a host tested."""
+    host = _a_host(world)
+    sign, code = world.random.choice(SIGNS)
+    if world.random.random() < 0.2:
+        world.user.test_gpus(host.id)
+    elif host.gpus and host.up:
+        host.see(f"GPU-{host.id[2:]}-{world.random.randrange(host.gpus)}", sign, code)
+
+
 # --- the coordinator ------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +229,7 @@ KINDS: dict[Callable[[World], None], float] = {
     upgrade_agent: 1.5,
     freeze_agent: 1.5,
     kill_spawner: 1,
+    see_gpu_fault: 2,
     kill_coordinator: 4,
     freeze_coordinator: 0.7,
     fail_disk: 1,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coordinator.core.evidence import Evidence, Sign
 from coordinator.core.ids import HostId
 from coordinator.core.model import Gpu, Hardware, HostFacts, PeerEndpoint
 from tests.sim.network import Link
@@ -68,7 +70,13 @@ class Host:
         self.spawner_doomed = False
         self.reapers = 0
         self._booted_at = world.clock.now - 100.0 * number
-        cards = tuple(Gpu(f"GPU-{number}-{i}", i, "NVIDIA H100", memory_bytes=80 << 30) for i in range(gpus))
+        # What it saw of its GPUs and the coordinator does not have yet, and how often it saw anything.
+        self.evidence: list[Evidence] = []
+        self.sights = 0
+        self._tested = 0
+        cards = tuple(
+            Gpu(f"GPU-{number}-{i}", i, "NVIDIA H100", memory_bytes=80 << 30, watched=True) for i in range(gpus)
+        )
         self._hardware: dict[str, Any] = {"hostname": self.name, "cpus": cpus, "memory_bytes": 16 << 30, "gpus": cards}
 
     def now(self) -> float:
@@ -82,6 +90,23 @@ class Host:
     def hardware(self) -> Hardware:
         """What its agent reports."""
         return Hardware(arch="x86_64", boot_id=f"boot-{self.boots}", machine_id=self.name, **self._hardware)
+
+    # --- GPUs ---------------------------------------------------------------------------------------------------
+
+    def see(self, gpu: str, sign: Sign, code: int = 0) -> None:
+        """Something is seen of a GPU (empty: of the host)."""
+        self.sights += 1
+        self.world.trace(self.name, "sees", gpu, sign.value, code)
+        self.evidence.append(Evidence(gpu, sign, code, sequence=self.sights))
+
+    def test(self, gpus: Sequence[str], number: int) -> None:
+        """It is to test GPUs, once for each order, however often it hears it."""
+        if number <= self._tested:
+            return
+        self._tested = number
+        for gpu in gpus or ("",):
+            sign = Sign.TEST_FAILED if self.world.random.random() < 0.2 else Sign.TEST_PASSED
+            self.world.clock.after(self.world.random.uniform(0.1, 5.0), None, self.see, gpu, sign, number)
 
     # --- processes ----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ WORDS = {
     "a forgotten end": r"no end in|a second time|on its host's disk",
     "a gang started in part": r"starts before rank \d+ was prepared",
     "a node tried twice at once": r"is freed while it runs|is given up",
-    "a forgotten cordon": r"which is closed",
+    "a forgotten cordon": r"which is closed|is drained but not cordoned",
     "output acknowledged before it is stored": r"acknowledged up to",
     "output sent once": r"lets go of|are stored",
     "a queue not waited in": r"which has \d+ CPUs|which .* uses",

@@ -11,9 +11,11 @@ from coordinator.core.events import (
     Event,
     HostJoined,
     JobSubmitted,
+    ReleaseRequested,
     RemovalRequested,
     RetryRequested,
     StopRequested,
+    TestRequested,
 )
 from coordinator.core.spec import JobSpec
 from tests.sim.network import Link
@@ -107,6 +109,14 @@ class User:
             other.start_agent()
 
         self._call(RemovalRequested(host.id), removed, (Conflict, NotFound))
+
+    def test_gpus(self, host_id: str) -> None:
+        """Have the GPUs of a host tested that nothing holds; a repeated request finds the test under way."""
+        self._call(TestRequested(host_id, user="ann"), lambda _: None, (Conflict, NotFound))
+
+    def vouch(self, host_id: str) -> None:
+        """Have all GPUs of a host in service again."""
+        self._call(ReleaseRequested(host_id, user="ann"), lambda _: None, (Conflict, NotFound))
 
     def _call(self, event: Event, done: Any, final: tuple[type[Exception], ...] = ()) -> None:
         """Ask until there is an answer; a refusal that is one of ``final`` is an answer too."""
