@@ -15,16 +15,19 @@ from agent.install.errors import CannotInstall, because
 from agent.installation import Packages
 
 _SECONDS = 1800.0
-# Each file is what its package says it is, and what the agent begins with can be loaded.
+# Each file is what its package says it is, and what the agent begins with can be loaded. What is loaded is compiled by
+# that, and what is ours besides: nobody but the owner can do it later. The rest of the packages is never loaded here.
 _CHECK = """
-import base64, hashlib, importlib.metadata as metadata, sys
+import base64, compileall, hashlib, importlib.metadata as metadata, sys
 for distribution in metadata.distributions():
     for file in distribution.files or ():
         if file.hash and file.suffix != ".pyc":
             digest = hashlib.new(file.hash.mode, distribution.locate_file(file).read_bytes()).digest()
             if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
                 sys.exit(1)
-import agent.daemon, agent.greeting, agent.credentials
+import agent.cli, agent.daemon, agent.greeting, agent.credentials, rallypoint
+for package in (agent, rallypoint):
+    compileall.compile_dir(package.__path__[0], quiet=2)
 """
 
 
@@ -98,7 +101,7 @@ class _Tool:
         """The beginning of the command that installs into the environment. Raises ``CannotInstall``."""
         if self._source.uv:
             return self._by_uv()
-        options = ["install", "--quiet", "--prefer-binary"]
+        options = ["install", "--quiet", "--prefer-binary", "--no-compile"]
         if self._source.manifest.pip is not None:
             pip = self._source.coordinator.download(self._source.manifest.pip, self._source.folder)
             return [self._python, f"{pip}/pip", *options]

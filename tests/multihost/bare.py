@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,9 +44,13 @@ chown 4711:4711 home/ann
 echo ready
 exec sleep infinity
 """
+_SPACES = (("mount", "mnt"), ("pid", "pid"), ("net", "net"), ("uts", "uts"))
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Mounted by the test or the kernel, or what running programs write and leave anywhere.
-_NOT_LISTED = ("proc", "sys", "dev", "usr", "run")
+_NOT_LISTED = ("/proc", "/sys", "/dev", "/usr", "/run")
+# Written, and kept as backups, by useradd and userdel themselves; what they say is compared instead.
+_ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid", ".pwd.lock")
+_BY_USERADD = tuple(f"/etc/{name}" for name in _ACCOUNTS)
 
 
 @dataclass(slots=True)
@@ -65,7 +68,6 @@ class Bare:
 
     root: Path
     holder: int
-    _before: list[str] = field(default_factory=list)
 
     def command(self, *words: str, user: str = "root", env: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs ``words`` there as a login of ``user`` would."""
@@ -91,35 +93,15 @@ class Bare:
 
     def listing(self) -> list[str]:
         """Every file there that is the host's own, with owner, mode, and the target of a link; accounts too."""
-        find = ["find", "/", *(w for n in _NOT_LISTED for w in ("-path", f"/{n}", "-prune", "-o")), "-printf"]
-        files = self.run(*find, "%p %u:%g %m %y %l\\n").out.splitlines()
-        local = self.run("find", "/usr/local", "-printf", "%p %u:%g %m %y %l\\n").out.splitlines()
+        beside = [word for name in _NOT_LISTED for word in ("-path", name, "-prune", "-o")]
+        files = self.run("find", "/", "/usr/local", *beside, "-printf", "%p %u:%g %m %y %l\\n").out.splitlines()
         accounts = self.run("cat", "/etc/passwd", "/etc/group").out.splitlines()
-        # Their backups are written by useradd itself.
-        return sorted(
-            line
-            for line in [*files, *local, *accounts]
-            if not line.startswith(
-                (
-                    "/etc/passwd",
-                    "/etc/group",
-                    "/etc/shadow",
-                    "/etc/gshadow",
-                    "/etc/subuid",
-                    "/etc/subgid",
-                    "/etc/.pwd.lock",
-                    "/etc ",
-                )
-            )
-        )
+        return sorted({line for line in [*files, *accounts] if not line.startswith(_BY_USERADD)})
 
     def processes(self) -> list[str]:
         """The command lines of what runs there, but for the holder."""
         lines = self.run("ps", "-eo", "pid,args", "--no-headers").out.splitlines()
         return [line.split(None, 1)[1] for line in lines if "ps -eo" not in line and "sleep infinity" not in line]
-
-
-_SPACES = (("mount", "mnt"), ("pid", "pid"), ("net", "net"), ("uts", "uts"))
 
 
 @contextmanager
@@ -147,13 +129,3 @@ def _child(pid: int) -> int:
     """The one process that this one waits for: `unshare --fork` stays as the parent of the namespace's first."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     return int(eventually(lambda: children.read_text().split(), what="the host's first process")[0])
-
-
-def wait_gone(pid: int) -> None:
-    """Wait until a process of this machine has ended."""
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"), what=f"the end of process {pid}")
-
-
-def quoted(line: str) -> Sequence[str]:
-    """How a login shell runs a line that is pasted into it."""
-    return ("sh", "-c", line)

@@ -1,0 +1,337 @@
+"""The printed line, on machines with nothing but Debian's Python: as root and as a user, offline and by an index; and
+all that can go wrong, each of which ends in one line and leaves nothing behind."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from coordinator.access.ca import Authority, load_or_create
+from coordinator.install.line import seed
+from tests.multihost.bare import Bare, Done, bare_host
+from tests.multihost.cluster import Cluster
+from tests.multihost.net import HUB_ADDRESS, Lan, Site
+from tests.support import missing
+
+pytestmark = [pytest.mark.multihost, pytest.mark.timeout(240)]
+
+# What was promised; it takes less than seven seconds on a machine that has nothing else to do.
+PROMISED_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two places for machines."""
+    with Site.open({"i": Lan("10.7.9", 2)}, tmp_path_factory.mktemp("place")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def home(place: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A coordinator with a wheelhouse of what is installed here."""
+    with Cluster(tmp_path_factory.mktemp("home"), HUB_ADDRESS, place.hub) as cluster:
+        cluster.run("wheelhouse", "build", "--installed", "--data-dir", str(cluster.data_dir))
+        yield cluster
+
+
+@pytest.fixture
+def bare(place: Site, tmp_path: Path) -> Iterator[Bare]:
+    """A machine that nobody has touched."""
+    with bare_host(place.hosts["i1"], tmp_path / "bare") as machine:
+        yield machine
+
+
+@dataclass(slots=True)
+class Installed:
+    """What came of the line: how the installer ended, a job that had run after ``seconds``, and what processes that
+    ran meanwhile were told: their words and environment."""
+
+    machine: Bare
+    token: str
+    done: Done = field(default_factory=lambda: Done(-1, "", ""))
+    job: str = ""
+    seconds: float = 0.0
+    told: set[str] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def installed(place: Site, home: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A machine on which root has pasted the line, and the token."""
+    with bare_host(place.hosts["i2"], tmp_path_factory.mktemp("installed") / "root") as machine:
+        line, token = line_and_token(home)
+        found = Installed(machine, token)
+        began = time.monotonic()
+        with listening(found.told):
+            found.done = machine.run("sh", "-c", f"{line} --name rooted --price 0.5", stdin=token)
+        assert found.done.code == 0, found.done
+        found.job = home.submit("--host", "rooted", "--", "sh", "-c", "echo ran as $(id -un)")
+        assert home.wait(found.job) == 0
+        found.seconds = time.monotonic() - began
+        yield found
+
+
+@contextmanager
+def listening(told: set[str]) -> Iterator[None]:
+    """Collect, five times a second, what everybody on this machine could read of its processes."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.2):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    words = path.read_bytes() + b" " + path.with_name("environ").read_bytes()
+                    told.add(words.decode(errors="replace"))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def line_and_token(home: Cluster, *options: str) -> tuple[str, str]:
+    line, token = home.run("token", "create", "--show-install", *options).text.splitlines()
+    return line, token
+
+
+def refused(bare: Bare, line: str, token: str = "", **how: object) -> str:
+    """Paste a line that must fail: the one line that it says. Nothing is left behind."""
+    before = bare.listing()
+    done = bare.run("sh", "-c", line, stdin=token, **how)  # type: ignore[arg-type]
+    assert done.code != 0, done
+    assert bare.listing() == before
+    assert bare.processes() == []
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith("rallypoint: ")
+    return done.err
+
+
+# --- it works ---------------------------------------------------------------------------------------------------------
+
+
+def test_root_pastes_the_line_offline_and_a_job_runs(installed: Installed, home: Cluster) -> None:
+    assert installed.seconds < PROMISED_SECONDS
+    assert "packages from the wheelhouse" in installed.done.out
+    assert re.search(r"host rooted \(h-\d+\) is online", installed.done.out)
+    assert installed.done.err == ""
+    host = home.hosts()["rooted"]
+    assert (host["state"], host["facts"]["price_per_hour"]) == ("online", 0.5)
+    assert home.logs(installed.job, 0) == b"ran as rallypoint\n"
+
+
+def test_what_root_installed_is_closed_to_others_and_says_what_it_is(installed: Installed) -> None:
+    machine = installed.machine
+    listed = {line.split()[0]: line.split()[1:3] for line in machine.listing() if line.startswith("/")}
+    assert listed["/var/lib/rallypoint/agent"] == ["rallypoint:rallypoint", "700"]
+    assert listed["/var/lib/rallypoint/agent/credentials.pem"] == ["rallypoint:rallypoint", "600"]
+    assert [name for name in listed if name.startswith(("/tmp/", "/var/tmp/"))] == []
+    known = json.loads(machine.run("cat", "/opt/rallypoint/install.json").out)
+    assert (known["mode"], known["supervisor"], known["packages"]) == ("root", "background", "wheelhouse")
+    assert known["created"]["users"] == ["rallypoint"]
+    assert machine.run("agent", "--version", user="ann").code == 0
+    assert machine.run("cat", "/var/lib/rallypoint/agent/identity.json", user="ann").code != 0
+
+
+def test_no_process_was_ever_told_the_token(installed: Installed) -> None:
+    """The line has no secret in it; nothing that ran meanwhile was given one in its words or its environment."""
+    assert any("pip\0install" in told for told in installed.told)
+    assert [told for told in installed.told if installed.token.split(".")[4] in told] == []
+
+
+def test_pasted_again_it_repairs_and_the_host_stays_who_it_is(installed: Installed, home: Cluster) -> None:
+    machine = installed.machine
+    before = home.hosts()["rooted"]["id"]
+    machine.run("sh", "-c", "rm -r /opt/rallypoint/current/lib/python3*/site-packages/grpc")
+    assert machine.run("/opt/rallypoint/current/bin/python", "-c", "import grpc").code != 0
+    line, _ = line_and_token(home)
+    done = machine.run("sh", "-c", line)
+    assert done.code == 0, done
+    assert [name for name in home.hosts() if name.startswith("rooted")] == ["rooted"]
+    assert home.hosts()["rooted"]["id"] == before
+    assert machine.run("/opt/rallypoint/current/bin/python", "-c", "import grpc").code == 0
+    assert machine.run("ls", "-A", "/opt/rallypoint/versions").out.count("\n") == 1
+
+
+def test_a_user_installs_from_the_hosts_own_index(bare: Bare, home: Cluster, place: Site) -> None:
+    before = bare.listing()
+    line, token = line_and_token(home)
+    with index(home.data_dir / "wheelhouse", place) as url:
+        env = {"PIP_INDEX_URL": url, "PIP_TRUSTED_HOST": HUB_ADDRESS}
+        done = bare.run("sh", "-c", f"{line} --index --name annes", user="ann", stdin=token, env=env)
+    assert done.code == 0, done
+    assert "packages from the index" in done.out
+    job = home.submit("--host", "annes", "--", "sh", "-c", "echo ran as $(id -un)")
+    assert (home.wait(job), home.logs(job, 0)) == (0, b"ran as ann\n")
+    new = [line for line in bare.listing() if line not in before]
+    assert [line for line in new if not line.startswith("/home/ann/.local ") and " ann:ann " not in line] == []
+    assert all(line.startswith("/home/ann/.local") for line in new)
+    known = json.loads(bare.run("cat", "/home/ann/.local/share/rallypoint/install.json").out)
+    assert (known["mode"], known["user"], known["created"]["users"]) == ("user", "", [])
+    assert "/home/ann/.local" in known["created"]["parents"]
+    assert bare.run("/home/ann/.local/bin/agent", "stop", user="ann").code == 0
+
+
+@contextmanager
+def index(house: Path, place: Site) -> Iterator[str]:
+    """A package index with the wheels of the wheelhouse, as a host's pip may be set up for."""
+    command = [*place.hub, sys.executable, __file__, HUB_ADDRESS, str(house)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://{HUB_ADDRESS}:{process.stdout.readline().strip()}/simple"
+        finally:
+            process.kill()
+
+
+# --- it does not, and nothing is left ---------------------------------------------------------------------------------
+
+
+def test_another_pin_runs_nothing(bare: Bare, home: Cluster) -> None:
+    line, token = line_and_token(home)
+    assert "is not the coordinator that this line was made for; nothing was run" in refused(
+        bare, line[:-4] + "0000", token
+    )
+
+
+def test_no_coordinator_no_network_no_python(bare: Bare, home: Cluster) -> None:
+    line, token = line_and_token(home)
+    address = home.endpoints["install"]
+    closed = line.replace(address, f"{HUB_ADDRESS}:9")
+    said = refused(bare, closed, token)
+    assert f"no answer from {HUB_ADDRESS}:9" in said
+    assert "Connection refused" in said
+    assert "firewall: [Errno 101] Network is unreachable" in refused(bare, f"unshare --net {line}", token)
+    bare.run("sh", "-c", "mkdir /opt/only && ln -s /usr/bin/sh /opt/only/sh")
+    assert "python3 is missing; install it first" in refused(bare, line, token, env={"PATH": "/opt/only"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(b"", "not the coordinator that the line is for"), (b"#", "was made for")]
+)
+def test_who_sits_in_between_is_not_believed(
+    bare: Bare, home: Cluster, place: Site, tmp_path: Path, change: bytes, said: str
+) -> None:
+    """One passes the true seed on and answers the rest; one changes the seed. Both have certificates of their own."""
+    theirs: Authority = load_or_create(tmp_path / "theirs", time.time())
+    pair = theirs.issue_server(["coordinator.rallypoint.internal"], time.time())
+    (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.chain_pem)
+    (tmp_path / "seed").write_bytes(seed((home.data_dir / "ca" / "ca.pem").read_bytes()) + change)
+    program = Path(__file__).with_name("impostor.py")
+    command = [
+        *place.hub,
+        sys.executable,
+        str(program),
+        HUB_ADDRESS,
+        str(tmp_path / "pair.pem"),
+        str(tmp_path / "seed"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line, token = line_and_token(home)
+            there = line.replace(home.endpoints["install"], f"{HUB_ADDRESS}:{process.stdout.readline().strip()}")
+            assert said in refused(bare, there, token)
+        finally:
+            process.kill()
+
+
+def test_a_tampered_wheel_is_refused(bare: Bare, home: Cluster) -> None:
+    """Also one that was changed on the coordinator's own disk after it was made."""
+    line, token = line_and_token(home)
+    for folder, said in (
+        ("wheels/*/rallypoint", "is not the wheel that"),
+        ("wheelhouse/click", "is not what the coord"),
+    ):
+        (wheel,) = home.data_dir.glob(f"{folder}-*.whl")
+        good = wheel.read_bytes()
+        wheel.write_bytes(good[:-1] + b"?")
+        try:
+            assert said in refused(bare, line, token)
+        finally:
+            wheel.write_bytes(good)
+
+
+def test_a_token_that_is_no_secret_or_none_at_all(bare: Bare, home: Cluster) -> None:
+    line, token = line_and_token(home)
+    assert "no join token was given" in refused(bare, line)
+    assert "the join token is damaged" in refused(bare, line, token[:-3])
+    bare.run("sh", "-c", "cat >/root/token; chmod 644 /root/token", stdin=token)
+    assert "may be read by other users: run 'chmod 600 /root/token'" in refused(
+        bare, f"{line} --token-file /root/token"
+    )
+
+
+def test_disks_that_take_nothing(bare: Bare, home: Cluster) -> None:
+    line, token = line_and_token(home)
+    bare.run("mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "none", "/opt")
+    said = refused(bare, line, token)
+    assert "No space left on device" in said
+    assert "make room on that disk" in said
+    bare.run("mount", "-o", "remount,ro", "/opt")
+    said = refused(bare, line, token)
+    assert "/opt/rallypoint: read-only file system; mount it for writing, or give another place with --prefix" in said
+
+
+def test_a_clock_that_is_years_off(bare: Bare, home: Cluster) -> None:
+    if shutil.which("faketime") is None:
+        missing("the program faketime", "install it with: apt-get install faketime")
+    line, token = line_and_token(home)
+    said = refused(bare, f"faketime '2001-02-03 04:05:06' {line}", token)
+    assert "this host's clock says 2001-02-03T04:05:" in said
+    assert "set it right" in said
+
+
+def test_a_token_that_the_coordinator_refuses_undoes_all_that_was_done(
+    bare: Bare, home: Cluster, installed: Installed
+) -> None:
+    """The last thing that can fail: the user, the directories, the link and the switch have been made by then."""
+    take = installed.machine.command("tar", "-C", "/opt", "-c", "rallypoint/versions")
+    with subprocess.Popen(take, stdout=subprocess.PIPE) as taken:
+        subprocess.run(bare.command("tar", "-C", "/opt", "-x"), stdin=taken.stdout, check=True)
+    line, token = line_and_token(home)
+    home.run("token", "revoke", token.split(".")[3])
+    assert "was revoked: make a new one with 'coordinator token create'" in refused(bare, line, token)
+    assert [name for name in home.hosts() if name.startswith("bare")] == []
+
+
+# --- the index, as a program of its own in the hub's namespace --------------------------------------------------------
+
+
+class _Index(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        parts = self.path.strip("/").split("/")
+        if parts[0] != "simple" or len(parts) != 2:
+            super().do_GET()
+            return
+        names = [path.name for path in HOUSE.glob("*.whl")]
+        named = [name for name in names if re.sub(r"[-_.]+", "-", name.split("-")[0]).lower() == parts[1]]
+        self.send_response(200 if named else 404)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write("".join(f'<a href="/{name}">{name}</a>\n' for name in named).encode())
+
+    def log_message(self, *_: object) -> None: ...
+
+
+if __name__ == "__main__":
+    import os
+
+    HOUSE = Path(sys.argv[2])
+    os.chdir(HOUSE)
+    server = http.server.ThreadingHTTPServer((sys.argv[1], 0), _Index)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
