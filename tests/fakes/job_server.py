@@ -74,6 +74,7 @@ class Canned:
     watched: list[pb.Job] = field(default_factory=list)
     logs: list[job_pb.TailLogsResponse] = field(default_factory=list)
     tokens: list[access_pb.JoinToken] = field(default_factory=list)
+    install_line: str = ""
     users: list[access_pb.User] = field(default_factory=list)
     interrupts: dict[str, list[Interrupt]] = field(default_factory=dict)
     """Method -> what to do instead of answering, once each."""
@@ -214,7 +215,8 @@ class _Hosts(_Base, host_grpc.HostServiceServicer):
 class _Access(_Base, access_grpc.AccessServiceServicer):
     def CreateToken(self, request, context):  # type: ignore[no-untyped-def]
         self._asked("CreateToken", request, context)
-        return access_pb.CreateTokenResponse(token="rp1.join.token", info=access_pb.JoinToken(id="t-1"))
+        info, line = access_pb.JoinToken(id="t-1"), self.canned.install_line
+        return access_pb.CreateTokenResponse(token="rp1.join.token", info=info, install_line=line)
 
     def ListTokens(self, request, context):  # type: ignore[no-untyped-def]
         self._asked("ListTokens", request, context)

@@ -184,6 +184,22 @@ def test_tokens(server: JobServer, command: Command) -> None:
     assert command("token", "revoke", "t-1").err == "token t-1 is revoked\n"
 
 
+def test_the_line_that_installs_stands_before_the_token(server: JobServer, command: Command) -> None:
+    server.canned.install_line = "sh -c '…' 192.0.2.2:7445 ab"
+    shown = command("token", "create", "--show-install")
+    assert shown.out == "sh -c '…' 192.0.2.2:7445 ab\nrp1.join.token\n"
+    assert "paste this line" in shown.err
+    document = json.loads(command("token", "create", "--show-install", "--json").out)
+    assert (document["install_line"], document["token"]) == ("sh -c '…' 192.0.2.2:7445 ab", "rp1.join.token")
+
+
+def test_without_an_installer_no_token_is_left_behind(server: JobServer, command: Command) -> None:
+    refused = command("token", "create", "--show-install")
+    assert (refused.code, refused.out) == (74, "")
+    assert "serves no installer: start it with --install-listen" in refused.err
+    assert server.canned.requests("RevokeToken") == [access_pb.RevokeTokenRequest(id="t-1")]
+
+
 def test_users(server: JobServer, command: Command) -> None:
     made = command("user", "create", "bob", "--role", "viewer")
     assert 'token = "rpu-new-token"' in made.out

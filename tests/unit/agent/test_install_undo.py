@@ -1,0 +1,101 @@
+"""The installer's steps: what fails is undone to the last file, and the unit fits the place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rallypoint.token import TokenText, format_token
+
+from agent.install.errors import CannotInstall
+from agent.install.order import parse, read_token
+from agent.install.supervision import unit_for
+from agent.install.undo import Undo
+from agent.installation import Mode, Packages, Supervisor
+from tests.unit.agent.test_installation import installation
+
+PLACES = st.sampled_from(("a", "a/b", "a/b/c", "old", "old/new", "x/y"))
+STEPS = st.lists(st.tuples(st.sampled_from(("directory", "file", "link")), PLACES), max_size=12)
+
+
+def tree(folder: Path) -> list[tuple[str, int, str]]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        content = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+        found.append((str(path.relative_to(folder)), path.lstat().st_mode, content))
+    return found
+
+
+def do(undo: Undo, folder: Path, steps: list[tuple[str, str]]) -> None:
+    for kind, place in steps:
+        path = folder / place
+        # A file where a directory is wanted, or the reverse, fails; the rest goes on as the next run would.
+        try:
+            if kind == "directory":
+                undo.directory(path, 0o700)
+            elif kind == "file":
+                undo.file(path, b"new")
+            else:
+                undo.link(path, folder / "target")
+        except OSError:
+            continue
+
+
+@given(STEPS)
+def test_a_failure_leaves_what_was_there_before(steps: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "old").mkdir()
+        (folder / "x").write_text("old")
+        before = tree(folder)
+        with suppress(CannotInstall), Undo() as undo:
+            do(undo, folder, steps)
+            raise CannotInstall("the last step failed")
+        assert tree(folder) == before
+
+
+@given(STEPS)
+def test_what_was_made_is_noted_down_for_uninstalling(steps: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "old").mkdir()
+        before = {path for path, _, _ in tree(folder)}
+        with Undo() as undo:
+            do(undo, folder, steps)
+            undo.keep()
+        created = undo.created
+        noted = {*created.dirs, *created.files, *created.links, *created.parents}
+        assert {str(folder / path) for path, _, _ in tree(folder)} - {str(folder / path) for path in before} == noted
+
+
+def test_the_unit_has_the_places_of_the_installation() -> None:
+    root = installation(Path("/opt/rallypoint"))
+    run = "ExecStart=/opt/rallypoint/current/bin/agent run --state-dir /var/lib/rallypoint/agent"
+    assert run in unit_for(root).splitlines()
+    mine = replace(
+        root, mode=Mode.USER, supervisor=Supervisor.SYSTEMD_USER, prefix=Path("/home/a/p"), state_dir=Path("/home/a/s")
+    )
+    lines = unit_for(mine).splitlines()
+    assert {"ExecStart=/home/a/p/current/bin/agent run --state-dir /home/a/s", "WantedBy=default.target"} <= set(lines)
+    assert [line for line in lines if line.startswith(("User=", "StateDirectory"))] == []
+
+
+def test_options_are_ours_or_agent_joins() -> None:
+    told = ["--from", "192.0.2.2:7445", "--pin", "ab", "--folder", "/tmp/f", "--wheel", "/tmp/f/w.whl"]
+    order = parse([*told, "--price", "0.5", "--wheelhouse", "--spot", "--label", "a=b"])
+    assert (order.packages, order.join) == (Packages.WHEELHOUSE, ("--price", "0.5", "--spot", "--label", "a=b"))
+
+
+def test_a_token_of_another_cluster_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(format_token(TokenText("other", "p" * 43, "id", "secret")))
+    with pytest.raises(CannotInstall, match="the token is for cluster other, the line for cluster ours"):
+        read_token(str(file), "ours", {})
+    assert read_token(str(file), "other", {}).startswith("rp1.other.")
