@@ -20,6 +20,8 @@ def main() -> int:
     os.umask(0o022)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
+    # What starts now may live for long, and others may read its environment.
+    os.environ.pop("RALLYPOINT_JOIN_TOKEN", None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,9 +80,9 @@ def _path(text: str | None) -> Path | None:
     return Path(text).expanduser().absolute() if text else None
 
 
-def read_token(file: str | None, cluster: str, environ: Mapping[str, str] = os.environ) -> str:
+def read_token(file: str | None, cluster: str) -> str:
     """The join token for this cluster, checked as far as that is possible here. Raises ``CannotInstall``."""
-    text = _token_text(file, environ).strip()
+    text = _token_text(file).strip()
     if not text:
         raise CannotInstall(
             "no join token was given: paste it when it is asked for, pipe it in, or name its file with --token-file"
@@ -99,11 +98,9 @@ def read_token(file: str | None, cluster: str, environ: Mapping[str, str] = os.e
     return text
 
 
-def _token_text(file: str | None, environ: Mapping[str, str]) -> str:
+def _token_text(file: str | None) -> str:
     if file and file != "-":
         return _from_file(Path(file))
-    if environ.get("RALLYPOINT_JOIN_TOKEN") and not file:
-        return environ["RALLYPOINT_JOIN_TOKEN"]
     if sys.stdin is None:
         return ""
     return getpass.getpass("join token: ") if sys.stdin.isatty() else sys.stdin.read(_MAX_TOKEN)

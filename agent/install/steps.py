@@ -20,7 +20,7 @@ def install(order: Order, environ: Mapping[str, str]) -> None:
     """Install, repair or upgrade. Raises ``CannotInstall``; then things are as they were before."""
     plan = make_plan(order, environ)
     identity = identity_of(plan)
-    token = "" if identity else read_token(order.token_file, plan.manifest.cluster, environ)
+    token = "" if identity else read_token(order.token_file, plan.manifest.cluster)
     old = current_version(plan.installation.prefix)
     with Undo() as undo:
         try:

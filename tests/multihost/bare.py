@@ -42,8 +42,11 @@ printf 'ann:x:4711:4711::/home/ann:/bin/sh\\n' >>etc/passwd
 printf 'ann:x:4711:\\n' >>etc/group
 chown 4711:4711 home/ann
 echo ready
-exec sleep infinity
+# The first process of a machine waits for orphans.
+sleep infinity &
+while :; do wait; done
 """
+_LOOK = "ps -eo pid,args --no-headers"
 _SPACES = (("mount", "mnt"), ("pid", "pid"), ("net", "net"), ("uts", "uts"))
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Mounted by the test or the kernel, or what running programs write and leave anywhere.
@@ -100,8 +103,9 @@ class Bare:
 
     def processes(self) -> list[str]:
         """The command lines of what runs there, but for the holder."""
-        lines = self.run("ps", "-eo", "pid,args", "--no-headers").out.splitlines()
-        return [line.split(None, 1)[1] for line in lines if "ps -eo" not in line and "sleep infinity" not in line]
+        lines = self.run(*_LOOK.split()).out.splitlines()
+        found = dict(line.split(None, 1) for line in lines)
+        return [words for pid, words in found.items() if pid != "1" and words not in (_LOOK, "sleep infinity")]
 
 
 @contextmanager

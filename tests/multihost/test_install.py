@@ -55,10 +55,12 @@ def bare(place: Site, tmp_path: Path) -> Iterator[Bare]:
 
 @dataclass(slots=True)
 class Installed:
-    """What came of the line: how the installer ended, a job that had run after ``seconds``, and what processes that
-    ran meanwhile were told: their words and environment."""
+    """What came of the line on a machine that was as ``before``: how the installer ended, a job that had run after
+    ``seconds``, and what processes that ran meanwhile were told: their words and environment.
+    """
 
     machine: Bare
+    before: list[str]
     token: str
     done: Done = field(default_factory=lambda: Done(-1, "", ""))
     job: str = ""
@@ -71,7 +73,7 @@ def installed(place: Site, home: Cluster, tmp_path_factory: pytest.TempPathFacto
     """A machine on which root has pasted the line, and the token."""
     with bare_host(place.hosts["i2"], tmp_path_factory.mktemp("installed") / "root") as machine:
         line, token = line_and_token(home)
-        found = Installed(machine, token)
+        found = Installed(machine, machine.listing(), token)
         began = time.monotonic()
         with listening(found.told):
             found.done = machine.run("sh", "-c", f"{line} --name rooted --price 0.5", stdin=token)
@@ -182,7 +184,10 @@ def test_a_user_installs_from_the_hosts_own_index(bare: Bare, home: Cluster, pla
     known = json.loads(bare.run("cat", "/home/ann/.local/share/rallypoint/install.json").out)
     assert (known["mode"], known["user"], known["created"]["users"]) == ("user", "", [])
     assert "/home/ann/.local" in known["created"]["parents"]
-    assert bare.run("/home/ann/.local/bin/agent", "stop", user="ann").code == 0
+    gone = bare.run("/home/ann/.local/bin/agent", "uninstall", "--yes", user="ann")
+    assert gone.code == 0, gone
+    assert (bare.listing(), bare.processes()) == (before, [])
+    assert "annes" not in home.hosts()
 
 
 @contextmanager
@@ -306,6 +311,15 @@ def test_a_token_that_the_coordinator_refuses_undoes_all_that_was_done(
     home.run("token", "revoke", token.split(".")[3])
     assert "was revoked: make a new one with 'coordinator token create'" in refused(bare, line, token)
     assert [name for name in home.hosts() if name.startswith("bare")] == []
+
+
+def test_uninstalled_the_machine_is_what_it_was(installed: Installed, home: Cluster) -> None:
+    """The last test of that machine."""
+    done = installed.machine.run("agent", "uninstall", "--yes")
+    assert done.code == 0, done
+    assert installed.machine.listing() == installed.before
+    assert installed.machine.processes() == []
+    assert "rooted" not in home.hosts()
 
 
 # --- the index, as a program of its own in the hub's namespace --------------------------------------------------------

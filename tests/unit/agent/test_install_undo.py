@@ -97,5 +97,5 @@ def test_a_token_of_another_cluster_is_refused_before_anything_is_done(tmp_path:
     file.touch(0o600)
     file.write_text(format_token(TokenText("other", "p" * 43, "id", "secret")))
     with pytest.raises(CannotInstall, match="the token is for cluster other, the line for cluster ours"):
-        read_token(str(file), "ours", {})
-    assert read_token(str(file), "other", {}).startswith("rp1.other.")
+        read_token(str(file), "ours")
+    assert read_token(str(file), "other").startswith("rp1.other.")
