@@ -24,6 +24,7 @@ EXIT_ALREADY_RUNNING = 4
 EXIT_PEER_PORT = 5
 EXIT_SPAWNER = 6
 EXIT_REMOVED = 7
+EXIT_STATE_DIR = 8
 
 _PATH = click.Path(path_type=Path)
 
@@ -162,6 +163,7 @@ def _run(settings: Settings) -> None:
     from agent.lock import AlreadyRunning
     from agent.peer import PeerError
     from agent.runner import SpawnerFailed
+    from agent.statedir import StateDirUnsafe, StateDirUnusable
 
     try:
         outcome = daemon.run(settings)
@@ -169,6 +171,8 @@ def _run(settings: Settings) -> None:
         _fail(str(error), EXIT_NOT_JOINED)
     except AlreadyRunning as error:
         _fail(str(error), EXIT_ALREADY_RUNNING)
+    except (StateDirUnsafe, StateDirUnusable) as error:
+        _fail(str(error), EXIT_STATE_DIR)
     except PeerError as error:
         _fail(str(error), EXIT_PEER_PORT)
     except SpawnerFailed as error:

@@ -41,6 +41,7 @@ from agent.restarting import restarted
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
+from agent.statedir import check_state_dir, unusable
 from agent.supervisor.standing import IN_CONTACT
 from agent.upgrade.upgrader import Upgrader
 from agent.work import Tools, Work
@@ -76,14 +77,19 @@ def run(settings: Settings) -> Outcome:
 
     Raises:
         AlreadyRunning: another agent uses the state directory.
+        StateDirUnsafe, StateDirUnusable: the state directory can't be trusted, or written.
         NotJoined, IdentityDamaged: the host has no usable identity.
         PeerError: the peer port can't be listened on.
         SpawnerFailed: the spawner does not start.
     """
+    check_state_dir(settings.state_dir)
     identity = load_identity(settings.state_dir)
-    make_private_dir(settings.state_dir)
-    with StateLock(settings.state_dir):
-        return asyncio.run(Daemon(settings, identity).run())
+    try:
+        make_private_dir(settings.state_dir)
+        with StateLock(settings.state_dir):
+            return asyncio.run(Daemon(settings, identity).run())
+    except OSError as error:
+        raise unusable(settings.state_dir, error) or error from None
 
 
 class Daemon:
@@ -211,7 +217,10 @@ class Daemon:
     async def _listen(self) -> None:
         host, port = self._settings.peer_address
         self._peer_port = await self._peer.listen(host, port)
-        (self._settings.state_dir / "peer.port").write_text(f"{self._peer_port}\n")
+        try:
+            (self._settings.state_dir / "peer.port").write_text(f"{self._peer_port}\n")
+        except OSError as error:
+            log.warning("peer.port_not_kept", reason=str(error))
         log.info("peer.listening", address=host, port=self._peer_port)
 
     # --- what the parts need of each other ------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from rallypoint.version import PROTOCOL_VERSION
 from agent.facts import HostFacts
 from agent.identity import Identity, IdentityDamaged, NotJoined, Pems, load_identity, save
 from agent.join_exit import JoinExit, JoinFailed
+from agent.statedir import StateDirUnsafe, check_state_dir, check_token_owner
 
 if TYPE_CHECKING:
     import grpc
@@ -83,8 +84,11 @@ def _read_token_file(path: Path) -> str:
         if readable_by_others(path):
             message = f"token file {path} may be read by other users: run 'chmod 600 {path}'"
             raise JoinFailed(JoinExit.TOKEN_UNREADABLE, message)
+        check_token_owner(path)
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(_MAX_TOKEN)
+    except StateDirUnsafe as error:
+        raise JoinFailed(JoinExit.TOKEN_UNREADABLE, str(error)) from None
     except OSError as error:
         message = f"token file {path} can't be read ({error.strerror}): give the right one with --token-file"
         raise JoinFailed(JoinExit.TOKEN_UNREADABLE, message) from None
@@ -141,7 +145,10 @@ def _address(text: str) -> Address:
 def _check_state_dir(order: JoinOrder, token: TokenText, now: float) -> None:
     """Refuse what would replace a good identity, and make the directory before a use of the token is spent."""
     try:
+        check_state_dir(order.state_dir)
         known = load_identity(order.state_dir)
+    except StateDirUnsafe as error:
+        raise JoinFailed(JoinExit.STATE_DIR, str(error)) from None
     except (NotJoined, IdentityDamaged):
         known = None
     if known is not None and known.cluster_id != token.cluster_id:

@@ -40,8 +40,9 @@ class PidLock:
             pid = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
             raise AlreadyRunning(self._taken.format(pid=pid))
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
+        # Of one length, in place: a disk that is full by now takes it, too.
+        os.pwrite(self._fd, f"{os.getpid():<20}\n".encode(), 0)
+        os.ftruncate(self._fd, 21)
         return self
 
     def __exit__(

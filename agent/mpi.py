@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from rallypoint.files import write_private
 
 from agent import mpi_client
 from agent.core.model import AllocationId
@@ -45,7 +46,10 @@ def write_launcher(path: Path) -> None:
     """Write the program that MPI is told to use in place of ssh, alone in a directory of the state directory."""
     words = [sys.executable, "-I", "-S", mpi_client.__file__, str(path.parent.parent)]
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    text = f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+    # One that is there is not touched: a full disk would leave an empty one.
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text.encode())
     path.chmod(0o700)
 
 

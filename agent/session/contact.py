@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from rallypoint.failpoints import reach
+from rallypoint.systemd import notify
 
 from agent.archive import FetchCut
 from agent.logs import PublishFailed
@@ -225,6 +226,7 @@ class Session:
                 failures, turn = (1 if opened.is_set() else failures + 1), turn + 1
                 hint = {"hint": HINT} if failures >= HINT_AFTER else {}
                 log.warning("session.lost", coordinator=address, reason=str(error), **hint)
+                notify(f"STATUS=out of contact with the coordinator at {address}: {' '.join(str(error).split())}")
                 if isinstance(error, StandsBy):
                     longest = self._times.standby_backoff
                     self._add([error.leader] if error.leader else [])
