@@ -84,6 +84,13 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--log-rate", metavar="SIZE", help="Output that is sent in a second at most. Default: 16MB."),
             click.option("--disk-reserve", metavar="SIZE", help="Room that new work leaves. Default: 5%, or 1GB."),
             click.option("--archive-keep", metavar="SIZE", help="Kept here of jobs' files. Default: 4GB."),
+            click.option(
+                "--containers",
+                metavar="RUNTIME",
+                help="What runs containers: auto, podman, docker or off. Default: auto.",
+            ),
+            click.option("--allow-privileged", is_flag=True, default=None, help="Jobs may have privileged containers."),
+            click.option("--image-keep", metavar="N", help="Images kept of those that were pulled. Default: 20."),
         )
     ):
         command = option(command)

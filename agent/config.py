@@ -45,6 +45,8 @@ class Settings:
 
     In bytes: ``log_keep`` of one node's output and ``log_keep_all`` of all stay on this host, ``log_rate`` a second go
     out, ``disk_reserve`` of its disk are kept free of new work, ``archive_keep`` are taken by jobs' files.
+
+    ``containers`` is ``auto``, ``podman``, ``docker`` or ``off``; of the images that were fetched ``image_keep`` stay.
     """
 
     state_dir: Path
@@ -75,6 +77,9 @@ class Settings:
     log_rate: int = 16 << 20
     disk_reserve: int | None = None
     archive_keep: int = 4 << 30
+    containers: str = "auto"
+    allow_privileged: bool = False
+    image_keep: int = 20
 
     @property
     def facts(self) -> HostFacts:
@@ -239,6 +244,18 @@ def _truth(value: Any) -> bool:
     return known[str(value).lower()]
 
 
+def _runtime(value: Any) -> str:
+    if value not in ("auto", "podman", "docker", "off"):
+        raise ValueError(f"{value!r} runs no containers; write auto, podman, docker or off")
+    return str(value)
+
+
+def _images(value: Any) -> int:
+    if not str(value).isdigit():
+        raise ValueError(f"{value!r} is not a number of images; give a whole number from 0 on")
+    return int(value)
+
+
 def _count(value: Any) -> int:
     try:
         count = int(value)
@@ -340,4 +357,7 @@ _CONVERT: dict[str, Any] = {
     "interruption_url": notices.url,
     "interruption_token_url": notices.url,
     "interruption_header": notices.header,
+    "containers": _runtime,
+    "allow_privileged": _truth,
+    "image_keep": _images,
 }

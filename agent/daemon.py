@@ -43,6 +43,7 @@ from agent.session import ContactLost, Introduction, Link, Refused, Session, Ses
 from agent.spawner.wire import NO_CGROUPS
 from agent.statedir import check_state_dir, unusable
 from agent.supervisor.standing import IN_CONTACT
+from agent.surroundings import Surroundings
 from agent.upgrade.upgrader import Upgrader
 from agent.work import Tools, Work
 
@@ -113,6 +114,7 @@ class Daemon:
         self._meter = Meter()
         self._runner = Runner(settings.state_dir, self._hear, options)
         self._containment = Containment()
+        self._surroundings = Surroundings(settings, self._places, os.environ, lambda: self._hardware)
         nodes = self._node_maker()
         archives = ArchiveCache(
             self._places.archives, lambda sha256: self._session.archive(sha256), settings.archive_keep
@@ -125,6 +127,8 @@ class Daemon:
             self._runner.send,
             self._start_probe,
             lambda desired: self._preflight.measure(desired),
+            surround=self._surroundings.prepare,
+            strip=self._surroundings.drop,
         )
         self._work = Work(tools, self._changed)
         self._preflight = Preflight(self._peer, self._work)
@@ -142,7 +146,14 @@ class Daemon:
 
     def _node_maker(self) -> NodeMaker:
         host = environ.Host(self._identity.host_id, self._identity.host_name, self._facts.backend, self._facts.region)
-        return NodeMaker(self._places, host, environ.base(os.environ), lambda: self._known_hardware().interfaces)
+        return NodeMaker(
+            self._places,
+            host,
+            environ.base(os.environ),
+            lambda: self._known_hardware().interfaces,
+            self._surroundings.containers,
+            self._surroundings.pythons,
+        )
 
     def _known_hardware(self) -> HardwareReport:
         # Read before the first session opens, and no allocation comes but through a session.
@@ -294,7 +305,7 @@ class Daemon:
     async def _read_hardware(self) -> HardwareReport:
         await asyncio.to_thread(self._disks.look)
         hardware = self._health.look(self._containment.into(await read_hardware(self._probe)))
-        self._hardware = replace(hardware, disk_problem=self._disks.problem)
+        self._hardware = self._surroundings.into(replace(hardware, disk_problem=self._disks.problem))
         self._hardware_at = time.monotonic()
         return self._hardware
 
@@ -309,6 +320,7 @@ class Daemon:
         chores = [*looking, self._renew(), self._prune(), self._prove()]
         if self._settings.interruption is not None:
             chores.append(self._watch_interruption(Watcher(self._settings.interruption)))
+        chores.append(self._surroundings.watch(self._surrounded, self._work.holds))
         seconds = watchdog_seconds()
         return [*chores, _feed_watchdog(seconds)] if seconds is not None else chores
 
@@ -318,6 +330,12 @@ class Daemon:
             await self._health.until_due(HARDWARE_SECONDS)
             if self._hardware is not None and self._hardware.gpus:
                 self._session.tell_hardware(await self._read_hardware())
+
+    def _surrounded(self) -> None:
+        if self._hardware is not None:
+            self._hardware = self._surroundings.into(self._hardware)
+            self._session.tell_hardware(self._hardware)
+            self._session.wake()
 
     async def _watch_disks(self) -> None:
         while True:

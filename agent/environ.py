@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agent.core.model import Desired, Group
 
 # What a login gives, and nothing else, comes from the agent's environment.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
+_LAUNCHING = ("OMPI_MCA_plm_rsh_agent", "OMPI_MCA_plm_rsh_no_tree_spawn", "RALLYPOINT_LAUNCH_TICKET")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Between two commands: ends with the code of the first one if it failed.
 _GO_ON = "case $? in 0) ;; *) exit $? ;; esac"
@@ -95,6 +96,9 @@ def node_environment(
         return {**env, **desired.spec.env}
     # Shells and mpirun take over this name of the directory, where they would else find out its real one.
     env |= {"PWD": working_dir, **_group_environment(desired.group, desired, files), **desired.spec.env}
+    if desired.spec.image:
+        # The launcher is a program of the host's, which no image has.
+        return {key: value for key, value in env.items() if key not in _LAUNCHING}
     return {**env, "PATH": f"{os.path.dirname(files.launcher)}:{env['PATH']}"}
 
 
@@ -159,9 +163,13 @@ def command(desired: Desired, path: str) -> list[str]:
     """
     if desired.spec.argv:
         return list(desired.spec.argv)
-    *first, last = desired.spec.commands
-    script = "".join(f"eval {shlex.quote(text)}\n{_GO_ON}\n" for text in first) + last
-    return [desired.spec.shell or shell_of(path), "-c", script]
+    return [desired.spec.shell or shell_of(path), "-c", script(desired.spec.commands)]
+
+
+def script(commands: Sequence[str]) -> str:
+    """What a shell is given, that runs all commands of a node; empty for none."""
+    *first, last = commands or ("",)
+    return "".join(f"eval {shlex.quote(text)}\n{_GO_ON}\n" for text in first) + last
 
 
 def shell_of(path: str, bash: str = "/bin/bash") -> str:

@@ -117,6 +117,9 @@ class Launcher:
             group = desired.group
             if group is None or desired.job_id != frame.get("job") or desired.rank != frame.get("rank"):
                 continue
+            if desired.spec.image:
+                # Beside a container nothing is started: it would run on the host itself.
+                continue
             known = any(member.host_id == caller.host_id for member in group.members)
             if known and group.generation == frame.get("generation") and self.work.is_running(desired.id):
                 return desired

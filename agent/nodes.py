@@ -15,9 +15,11 @@ from agent.core.reconcile import DEFAULT_SIGNAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from agent.containers.host import ContainerHost
     from agent.core.model import AllocationId, Desired, Group
     from agent.hardware.model import Interface
     from agent.places import Places
+    from agent.pythons import Pythons
     from agent.spawner.wire import Message
 
 DEFAULT_GRACE = 10.0
@@ -32,21 +34,21 @@ class NodeMaker:
     host: environ.Host
     inherited: Mapping[str, str]
     interfaces: Callable[[], tuple[Interface, ...]]
+    containers: ContainerHost | None = None
+    pythons: Pythons | None = None
 
     def order(self, desired: Desired) -> Message:
         """The spawner's order that starts ``desired``. Lays a group's files ready.
 
         Raises:
             OSError: its files can't be written.
+            ValueError: it can't be given what it holds.
         """
         spec = desired.spec
         env = self.environment(desired)
         order: Message = {
             "op": "spawn",
             "id": desired.id,
-            "argv": environ.command(desired, env["PATH"]),
-            "env": env,
-            "cwd": self._directory(desired),
             "log": self.places.lay_log(desired.id),
             "signal": spec.stop_signal or DEFAULT_SIGNAL,
             "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
@@ -54,10 +56,21 @@ class NodeMaker:
             "memory": spec.memory_limit,
             "after": spec.after,
             "meta": None,
+            **self._program(desired, env),
         }
         if desired.behind is not None:
             order |= {"behind": desired.behind, "within": desired.behind_seconds}
         return order
+
+    def _program(self, desired: Desired, env: dict[str, str]) -> Message:
+        """What is executed: the node's own program, or what stands for its container."""
+        if not desired.spec.image:
+            return {"argv": environ.command(desired, env["PATH"]), "env": env, "cwd": self._directory(desired)}
+        assert self.containers is not None
+        mounts = {self._home(desired): self.places.work_of(desired.id)}
+        if desired.group is not None:
+            mounts[self.places.aux_of(desired.id)] = self.places.aux_of(desired.id)
+        return self.containers.order(desired, env, mounts, environ.script(desired.spec.commands))
 
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""
@@ -71,7 +84,10 @@ class NodeMaker:
         """The node's environment; with a group, its files are laid ready if they are not."""
         cwd = self._directory(desired)
         files = None if desired.group is None else self._files(desired, desired.group)
-        return environ.node_environment(desired, self.host, cwd, self.inherited, files)
+        # A container has its own login, the image's.
+        inherited = {} if desired.spec.image else self.inherited
+        env = environ.node_environment(desired, self.host, cwd, inherited, files)
+        return self.pythons.activated(desired, env) if desired.spec.python and self.pythons is not None else env
 
     def ticket(self, key: AllocationId) -> str:
         """The secret by which a node's processes prove whose they are; empty: it has none."""
@@ -81,11 +97,13 @@ class NodeMaker:
         except (OSError, ValueError, KeyError):
             return ""
 
-    def _directory(self, desired: Desired) -> str:
+    def _home(self, desired: Desired) -> str:
         if desired.group is None:
-            work = self.places.work_of(desired.id)
-        else:
-            work = self.places.common_work(desired.id, common_path.path_of(desired, desired.group))
+            return self.places.work_of(desired.id)
+        return self.places.common_work(desired.id, common_path.path_of(desired, desired.group))
+
+    def _directory(self, desired: Desired) -> str:
+        work = self._home(desired)
         # Joined with nothing it would end in a slash, which scripts that append to it do not expect.
         return os.path.join(work, desired.spec.working_dir) if desired.spec.working_dir else work
 

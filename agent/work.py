@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.archive import ArchiveError
+from agent.containers.model import NotReady
 from agent.core import reconcile as rules
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
 from agent.extras import Extras
@@ -19,6 +20,7 @@ from agent.fence import Fence
 from agent.measuring import Measuring
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
+from agent.progress import Progress
 from agent.readiness import Readiness
 from agent.spawner.wire import now as boot_clock
 
@@ -40,7 +42,8 @@ class Tools:
     """What work is done with. ``probe`` tries to reach the members of a gang; ``send`` gives the spawner an order,
     ``measure`` carries out what a prepared member is to measure.
 
-    ``now`` is the clock that the spawner shares, ``wall`` the one that people see (Unix seconds).
+    ``now`` is the clock that the spawner shares, ``wall`` the one that people see (Unix seconds). ``surround`` makes
+    what a node runs in, where that is more than the host, ``strip`` removes it.
     """
 
     places: Places
@@ -52,6 +55,8 @@ class Tools:
     measure: Callable[[Desired], Awaitable[Measured]]
     now: Callable[[], float] = boot_clock
     wall: Callable[[], float] = time.time
+    surround: Callable[[Desired, Callable[[str], None]], Awaitable[None]] | None = None
+    strip: Callable[[AllocationId], None] | None = None
 
 
 class Work:
@@ -187,6 +192,11 @@ class Work:
         except TimeoutError:
             return None
 
+    def holds(self, key: AllocationId) -> bool:
+        """Whether anything of it is here, or about to be."""
+        have = self.observed.get(key)
+        return have is not None and have.phase is not Phase.ENDED
+
     def is_running(self, key: AllocationId) -> bool:
         """Whether its main process runs and is not being stopped."""
         have = self.observed.get(key)
@@ -269,7 +279,8 @@ class Work:
         except (OSError, UnsafeId) as error:
             self._end(desired.id, Cause.HOST, f"its working directory could not be made: {_said(error)}")
             return None
-        if not desired.spec.archive and not desired.spec.cluster:
+        spec = desired.spec
+        if not (spec.archive or spec.cluster or spec.image or spec.python):
             self._observe(Observed(desired.id, Phase.PREPARED), news=False)
             return desired.id
         self._preparing[desired.id] = asyncio.create_task(self._prepare_slowly(desired))
@@ -280,6 +291,9 @@ class Work:
         try:
             port = 0
             probes: tuple[Probe, ...] = ()
+            if self._tools.surround is not None and (desired.spec.image or desired.spec.python):
+                async with Progress(lambda what: self._making_ready(key, what), self._tools.now) as progress:
+                    await self._tools.surround(desired, progress)
             if desired.spec.cluster:  # a group of one, too, has a master and waits to be formed
                 port = self._tools.ports.hold(key)
                 probes = tuple(await self._tools.probe(desired.members))
@@ -287,6 +301,8 @@ class Work:
                 await self._tools.archives.unpack(desired.spec.archive, self._tools.places.work_of(key))
         except ArchiveError as error:
             self._fail(key, Cause.START_FAILED, str(error))
+        except NotReady as error:
+            self._fail(key, error.cause, str(error))
         except OSError as error:
             self._fail(key, Cause.HOST, f"it could not be prepared: {_said(error)}")
         except Exception as error:
@@ -299,6 +315,13 @@ class Work:
                 self._reconcile([key])
         finally:
             self._preparing.pop(key, None)
+
+    def _making_ready(self, key: AllocationId, what: str) -> None:
+        """Users see what is done, and the group waits for it."""
+        seen = self.observed.get(key)
+        if seen is not None and seen.phase is Phase.PREPARING:
+            self._observe(replace(seen, reason=what))
+            self._on_change(False)
 
     def _fail(self, key: AllocationId, cause: Cause, reason: str) -> None:
         """End what was being prepared, and say so at once: nothing else is under way that would."""
@@ -353,6 +376,8 @@ class Work:
     def _tidy(self, key: AllocationId, log: bool) -> None:
         try:
             self._tools.places.drop_work(key)
+            if self._tools.strip is not None:
+                self._tools.strip(key)
             if log:
                 self._tools.places.drop_log(key)
         except UnsafeId:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fakes import postgres_server
+
+# Agents of tests that are not about containers do not ask a runtime whether it works: that takes more than all the rest
+# of their start, and makes its storage on this machine.
+os.environ.setdefault("RALLYPOINT_AGENT_CONTAINERS", "off")
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,8 @@ class Spec:
 
     ``given`` are variables of ours that hold for this node alone; ``env``, the user's own, wins over them.
     ``announces``: others of its group wait until it says that it is ready. ``after``: seconds out of contact after
-    which the host stops it, if the lease is not longer; None: never.
+    which the host stops it, if the lease is not longer; None: never. With ``image`` it runs in a container; with
+    ``python`` it gets an environment of that version.
     """
 
     nodes: int = 1
@@ -72,6 +73,14 @@ class Spec:
     memory_limit: int | None = None
     announces: bool = False
     after: float | None = 0.0
+    image: str = ""
+    registry_user: str = ""
+    registry_password: str = field(default="", repr=False)
+    entrypoint: str = ""
+    privileged: bool = False
+    python: str = ""
+    user: str = ""
+    shm_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent.containers.model import Runtime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     from agent.health.model import Evidence
 
 
@@ -179,6 +183,8 @@ class HardwareReport(SystemReading):
     ``isolation`` says what ends nodes' processes and limits their memory here, ``warnings`` what its owner should know.
     ``disk_problem`` is why its disk takes no new work; empty: it does. ``conditions`` are signs of bad health that
     hold now and are of no single GPU: of the driver, or that GPUs are missing.
+    ``disk_problem`` is why its disk takes no new work; empty: it does. ``containers`` is what runs containers here,
+    ``uv`` the version of what makes environments of Python.
     """
 
     gpus: tuple[Gpu, ...]
@@ -189,3 +195,5 @@ class HardwareReport(SystemReading):
     warnings: tuple[str, ...] = ()
     disk_problem: str = ""
     conditions: tuple[Evidence, ...] = ()
+    containers: Runtime | None = None
+    uv: str = ""

@@ -30,6 +30,7 @@ from agent.upgrade.trial import Order, Progress, Step
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent.containers.model import Runtime
     from agent.facts import HostFacts
     from agent.hardware import Gpu, HardwareReport, Interface, RdmaPort
     from agent.health.model import Evidence
@@ -95,6 +96,14 @@ def _spec(s: types.JobSpec) -> Spec:
         memory_limit=s.resources.memory_bytes.max or None,
         announces=s.startup_order in (types.STARTUP_ORDER_MASTER_FIRST, types.STARTUP_ORDER_WORKERS_FIRST),
         after=_after(s.on_disconnect),
+        image=s.image,
+        registry_user=s.registry_auth.username,
+        registry_password=s.registry_auth.password,
+        entrypoint=s.entrypoint,
+        privileged=s.privileged,
+        python=s.python,
+        user=s.user,
+        shm_bytes=s.resources.shm_bytes,
     )
 
 
@@ -252,6 +261,9 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
     )
     if report.memory_available_bytes is not None:
         message.memory_available_bytes = report.memory_available_bytes
+    if report.containers is not None:
+        message.containers.CopyFrom(_containers(report.containers))
+    message.uv = report.uv
     message.isolation = report.isolation
     message.warnings.extend(report.warnings)
     if report.gpu_problem is not None:
@@ -269,6 +281,19 @@ def evidence(seen: Evidence, at: float) -> types.HealthEvidence:
         seconds_ago=max(0.0, at - seen.at),
         allocation_id=seen.allocation,
         sequence=seen.sequence,
+    )
+
+
+def _containers(found: Runtime) -> types.Containers:
+    return types.Containers(
+        runtime=found.kind,
+        version=found.version,
+        rootless=found.rootless,
+        gpus=found.gpus,
+        privileged=found.privileged,
+        limits=found.limits,
+        problem=found.problem,
+        gpu_problem=found.gpu_problem,
     )
 
 

@@ -13,11 +13,13 @@ from agent.spawner.book import Book
 from agent.spawner.group import Group, group_of
 from agent.spawner.lease import LeaseFile
 from agent.spawner.memory import verdict
+from agent.spawner.note import noted
 from agent.spawner.nursery import Nursery
-from agent.spawner.orders import after_of, environment, memory_of, number, signal_number, strings
+from agent.spawner.orders import after_of, environment, memory_of, number, signal_number, strings, undo_of
 from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
 from agent.spawner.trees import Trees
+from agent.spawner.undo import Undo
 from agent.spawner.watch import Watch
 from agent.spawner.wire import Message, now
 
@@ -47,7 +49,8 @@ class Keeper:
         self.nursery = Nursery(self._agent, use_groups)
         self._over = over
         self._watch = Watch(poll)
-        self._trees = Trees(self._watch, self.nursery, self._at, self._finish, self._stuck)
+        self._undo = Undo(self.nursery, self._watch, self._at, self._stuck, self._null)
+        self._trees = Trees(self._watch, self.nursery, self._at, self._finish, self._stuck, self._undo.is_pending)
         self._timers: list[tuple[float, str]] = []
         self._lease = LeaseFile(os.path.join(directory, "lease"), self.boot)
         self._ends = Ends(directory)
@@ -83,6 +86,8 @@ class Keeper:
             memory=memory,
             group=None if group is None else group.paths,
             meta=order.get("meta"),
+            undo=undo_of(order),
+            note=order.get("note", ""),
         )
         try:
             self.book.journal.check_room()
@@ -124,6 +129,7 @@ class Keeper:
         task = Task(name, self._mark(name), pid, start, str(order["log"]), str(order["signal"]), number(order["grace"]))
         task.after = after_of(order)
         task.group, task.memory = group, memory_of(order)
+        task.undo, task.note = undo_of(order), str(order.get("note", ""))
         if group is not None and task.memory is not None:
             # Only now: we were in the group ourselves, and are not to be what is killed.
             self.nursery.move_on()
@@ -250,6 +256,8 @@ class Keeper:
         for task, pid, code in self._watch.reap(self.book.main_ended):
             if pid == task.pid:
                 self._trees.main_ended(task, code)
+            elif self._undo.has_ended(pid, code) is not None:
+                self._trees.settle(task)
             else:
                 self._exec_ended(task, pid, code)
         self._trees.settle_all()
@@ -293,6 +301,8 @@ class Keeper:
             reason = verdict(task.group, task.memory, task.pid, task.start, task.code)
             if reason:
                 task.cause, task.reason = "out_of_memory", reason
+            elif task.note:
+                task.cause, task.reason = noted(task.note) or (task.cause, task.reason)
         if task.stuck:
             task.reason = f"{task.reason}; " * bool(task.reason) + f"it took longer to end: {task.stuck}"
         if task.group is not None:
@@ -330,6 +340,7 @@ class Keeper:
         task.adopted = True
         task.after = after_of(record)
         task.group, task.memory = group_of(record.get("group")), memory_of(record)
+        task.undo, task.note = undo_of(record), str(record.get("note", ""))
         task.cause, task.reason = str(record.get("cause", "exit")), str(record.get("reason", ""))
         task.stuck = str(record.get("stuck", ""))
         self.tasks[name] = task

@@ -40,3 +40,9 @@ def memory_of(order: Message) -> int | None:
     """Bytes that a task may use at most; nothing: as much as there is."""
     limit = order.get("memory")
     return None if limit is None else int(number(limit))
+
+
+def undo_of(order: Message) -> Message | None:
+    """What must succeed before a task is over: ``argv`` and ``env`` of a command; nothing: it needs none."""
+    undo = order.get("undo")
+    return undo if isinstance(undo, dict) and undo.get("argv") else None

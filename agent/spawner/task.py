@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from agent.spawner import procs
 from agent.spawner.group import Group
+from agent.spawner.wire import Message
 
 # Python ignores these; a task must start as from a shell.
 _DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -57,6 +58,7 @@ class Task:
         "main_gone",
         "mark",
         "memory",
+        "note",
         "pid",
         "pidfd",
         "reason",
@@ -65,6 +67,11 @@ class Task:
         "stuck",
         "stuck_at",
         "swept",
+        "undo",
+        "undo_at",
+        "undo_pid",
+        "undo_until",
+        "undone",
     )
 
     def __init__(self, task: str, mark: str, pid: int, start: int, log: str, stop_signal: str, grace: float) -> None:
@@ -98,6 +105,14 @@ class Task:
         self.limit_at: float | None = None
         # Seconds out of contact that it may outlast, if the lease is not longer; nothing: any time.
         self.after: float | None = 0.0
+        # Where its main process notes more of its end; a command that must succeed before it is over, when to try it
+        # (again), the one that runs, when to say that it does not succeed.
+        self.note = ""
+        self.undo: Message | None = None
+        self.undo_at = 0.0
+        self.undo_pid = 0
+        self.undo_until: float | None = None
+        self.undone = False
 
     def leaders(self) -> set[int]:
         """Processes that lead the task's sessions. A dead main of an earlier spawner may have lent its pid on."""

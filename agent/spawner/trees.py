@@ -21,7 +21,7 @@ class Trees:
     """All tasks' trees.
 
     ``at`` has a task looked at again at a time; ``finish`` is told of one that is gone, ``stuck`` of one that can't be
-    killed.
+    killed. ``is_pending``: its processes are gone, and yet it is not over.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Trees:
         at: Callable[[float, Task], None],
         finish: Callable[[Task], None],
         stuck: Callable[[Task, str], None],
+        is_pending: Callable[[Task], bool],
     ) -> None:
         self._watch = watch
         self._nursery = nursery
         self._at = at
         self._finish = finish
         self._stuck = stuck
+        self._is_pending = is_pending
         self._ending: dict[str, Task] = {}
 
     def main_ended(self, task: Task, code: int | None) -> None:
@@ -102,6 +104,8 @@ class Trees:
             self._at(task.look_at, task)
 
     def _over(self, task: Task) -> None:
+        if self._is_pending(task):
+            return
         self._ending.pop(task.id, None)
         self._finish(task)
 

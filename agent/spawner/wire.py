@@ -4,7 +4,9 @@ Orders, daemon to spawner (``op``):
 
 * ``spawn``: ``id argv env cwd log signal grace limit after meta``. ``limit``: seconds or null; ``after``: seconds out
   of contact that it may outlast, if the lease is not longer, or null for any time; ``meta`` comes back as it is.
-  With ``behind within`` it waits until that other task is over, for so many seconds at most.
+  With ``behind within`` it waits until that other task is over, for so many seconds at most. With ``undo`` (``argv
+  env``) that command must succeed after its end before it is over; in the file ``note`` its main process may say more
+  of its end: ``cause reason``.
 * ``exec``: ``id key argv env cwd``: one more process in the tree of the running task ``id``, writing to its log.
 * ``stop``: ``id signal grace cause reason``.
 * ``forget``: ``id``, of a task that has ended.
