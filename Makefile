@@ -11,12 +11,13 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos --grp
 # Most tests wait for other processes most of the time: two at once take little more than half as long.
 JOBS ?= 2
 
-.PHONY: help demo test check bench bench-peers protos format clean
+.PHONY: help demo test check test-images bench bench-peers protos format clean
 
 help:
 	@echo "make demo    run the main job on this machine: a coordinator, three agents, two jobs"
 	@echo "make test    pass the tests (those whose system parts are missing are skipped, with the reason)"
 	@echo "make check   ruff, mypy, import-linter, buf, stubs up to date"
+	@echo "make test-images  build the container files with podman, and run a job between the containers"
 	@echo "make bench   measure: latency, throughput, memory"
 	@echo "make bench-peers  short nodes a second, beside HyperQueue and Parsl"
 
@@ -40,7 +41,11 @@ demo: $(VENV)/.demo
 	@$(BIN)/python deploy/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not bench" -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not bench and not images" -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Takes minutes, and packages for a wheelhouse.
+test-images: $(VENV)/.dev
+	$(BIN)/python -m pytest -m images tests/scenarios/test_container_files.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m bench -s tests/bench

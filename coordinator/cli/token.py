@@ -20,9 +20,16 @@ def command() -> None:
 @click.option("--uses", type=click.IntRange(0), default=1, show_default=True, help="How many hosts; 0: any number.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="For every host that joins with it. Repeatable.")
 @click.option("--show-install", is_flag=True, help="Print the line that makes a machine a host, and the token.")
+@click.option("--show-user-data", is_flag=True, help="Print user data with which cloud machines become hosts.")
 @client_options
 def create(
-    ttl: float, uses: int, labels: tuple[str, ...], show_install: bool, context: str | None, as_json: bool
+    ttl: float,
+    uses: int,
+    labels: tuple[str, ...],
+    show_install: bool,
+    show_user_data: bool,
+    context: str | None,
+    as_json: bool,
 ) -> None:
     """Print a new join token, alone. It is a secret, and is shown this once.
 
@@ -30,15 +37,24 @@ def create(
 
     With --show-install there is a line before it: paste that on a machine with nothing but Python. It installs the
     agent, asks for the token (or reads it from standard input), joins and starts. The line itself holds no secret.
+
+    With --show-user-data both stand in a file for cloud-init, which is as secret as the token: give that to machines
+    as they are made, with --uses and --ttl for as many, and as long, as you make some.
     """
+    if show_install and show_user_data:
+        raise click.UsageError("--show-install is for one machine, --show-user-data for cloud-init: give one of both")
     with connect(context) as client:
         answer = client.create_token(ttl=ttl, uses=uses, labels=dict(_label(label) for label in labels))
-        if show_install and not answer.install_line:
+        if (show_install or show_user_data) and not answer.install_line:
             client.revoke_token(answer.info.id)
             raise CommandFailed(_NO_INSTALLER, exits.REFUSED)
     if as_json:
-        line = {"install_line": answer.install_line} if show_install else {}
+        line = {"install_line": answer.install_line} if show_install or show_user_data else {}
         click.echo(document(token=answer.token, info=answer.info, **line))
+    elif show_user_data:
+        from coordinator.cli.user_data import user_data
+
+        click.echo(user_data(answer.install_line, answer.token), nl=False)
     elif show_install:
         say("On the machine that is to be a host, as root or as the user who shall own it, paste this line:")
         click.echo(answer.install_line)
