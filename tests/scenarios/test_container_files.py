@@ -67,9 +67,11 @@ def test_a_job_runs_between_containers(podman: Podman, tmp_path: Path) -> None:
 
     podman(
         *("run", "-d", "--network", "host", "--name", "a", "-v", f"{token}:/run/secrets/rallypoint-token:ro"),
-        *("-e", f"RALLYPOINT_JOIN_ADDRESS=127.0.0.1:{where['api']}", "-e", "RALLYPOINT_AGENT_BACKEND=boxes"),
+        *("-e", f"RALLYPOINT_JOIN_ADDRESS={where['api']}", "-e", "RALLYPOINT_AGENT_BACKEND=boxes"),
         *("-e", "RALLYPOINT_AGENT_PEER_LISTEN=127.0.0.1:0", "agent"),
     )
+    hosts = lambda: podman("exec", "c", "coordinator", "hosts").stdout  # noqa: E731
+    eventually(lambda: " online " in hosts(), what="the host", timeout=60)
     said = podman(
         "exec", "c", "coordinator", "submit", "--cpus", "1", "--", "sh", "-c", "echo in $RALLYPOINT_BACKEND; id -u"
     )
