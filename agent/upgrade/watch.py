@@ -20,6 +20,7 @@ from rallypoint.failpoints import BadFailpoint, arm, reach
 
 from agent.installation import InstallationDamaged, NotInstalled, Supervisor, load, switch
 from agent.lock import AGENT_LOCK, AlreadyRunning, PidLock, holder
+from agent.restarting import announce_restart
 from agent.spawner import procs
 from agent.spawner.wire import now
 from agent.supervision import Place, place_of, restart, start, status, unit_of
@@ -189,6 +190,7 @@ def _restart(place: Place) -> None:
         print(error, file=sys.stderr, flush=True)
     pid = holder(place.state_dir / AGENT_LOCK)
     if pid is not None:
+        announce_restart(place.state_dir)
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGTERM)
     if place.kind is Supervisor.BACKGROUND:
