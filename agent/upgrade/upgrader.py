@@ -37,6 +37,7 @@ log = structlog.get_logger()
 # A new version that is in contact for so long, with an answered report, has proved itself.
 PROOF_SECONDS = 3.0
 
+_BUSY = "it is still busy with an earlier upgrade; try again"
 _ANEW = "install it with the line of 'coordinator token create --show-install', which upgrades too"
 
 
@@ -93,12 +94,14 @@ class Upgrader:
         """Carry it out, unless it is being carried out or has been."""
         if self._task is not None and not self._task.done():
             if order.number != self._number:
-                self._tell(Progress(order.number, Step.FAILED, "it is still busy with an earlier upgrade; try again"))
+                self._tell(Progress(order.number, Step.FAILED, _BUSY))
             return
-        ended = read_ended(self._dir)
+        ended, trial = read_ended(self._dir), read_trial(self._dir)
         if ended is not None and ended.number == order.number:
             self._tell(ended)
-        elif read_trial(self._dir) is not None:
+        elif trial is not None and trial.number != order.number:
+            self._tell(Progress(order.number, Step.FAILED, _BUSY))
+        elif trial is not None:
             self._tell(Progress(order.number, Step.RESTARTING))
         elif order.name == self.build:
             self._tell(Progress(order.number, Step.DONE))

@@ -171,6 +171,7 @@ def test_what_has_been_carried_out_is_told_again_and_not_done_again(agent: Agent
     assert agent.carry_out(own) == [Progress(3, Step.DONE)]
     write_trial(agent.state, Trial(4, str(agent.prefix), "older", OWN, 5.0))
     assert agent.carry_out(order(4)) == [Progress(4, Step.RESTARTING)]
+    assert "still busy with an earlier upgrade" in failure(agent.carry_out(order(5)))
     (agent.state / "upgrade.json").unlink()
     back = Progress(5, Step.ROLLED_BACK, "it can't start")
     write_ended(agent.state, back)
