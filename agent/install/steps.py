@@ -26,6 +26,7 @@ def install(order: Order, environ: Mapping[str, str]) -> None:
         try:
             undo.directory(plan.installation.prefix)
             with _alone(plan.installation.prefix):
+                undo.write_to(plan.installation.prefix / ".installing.json")
                 disk.put(plan, undo)
                 identity = identity or hosting.join(plan, token)
         except OSError as error:

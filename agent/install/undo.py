@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -20,6 +22,7 @@ class Undo:
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], object]] = []
+        self._note: Path | None = None
         self.created = Created()
 
     def __enter__(self) -> Undo:
@@ -33,14 +36,28 @@ class Undo:
     def keep(self) -> None:
         """Nothing of it is to be undone any more."""
         self._steps.clear()
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
 
     def add(self, step: Callable[[], object]) -> None:
         """Call ``step`` should a later one fail."""
         self._steps.append(step)
 
+    def write_to(self, note: Path) -> None:
+        """Keep ``created`` in a file as well, with what a run noted there that was killed; ``keep`` removes it."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            # What that run made is there now, and would not be taken for ours.
+            earlier = {name: tuple(map(str, value)) for name, value in json.loads(note.read_bytes()).items()}
+            self.created = Created(**earlier).plus(self.created)
+        self.add(lambda: note.unlink(missing_ok=True))
+        self._note = note
+        self.made(Created())
+
     def made(self, created: Created) -> None:
         """Note down what uninstalling has to remove."""
         self.created = self.created.plus(created)
+        if self._note is not None:
+            self._note.write_text(json.dumps(asdict(self.created)))
 
     def directory(self, path: Path, mode: int = 0o755, owner: tuple[int, int] | None = None) -> None:
         """Have a directory of ours, with the missing ones above it; one that is there stays as it is."""

@@ -101,11 +101,14 @@ class Bare:
         accounts = self.run("cat", "/etc/passwd", "/etc/group").out.splitlines()
         return sorted({line for line in [*files, *accounts] if not line.startswith(_BY_USERADD)})
 
+    def running(self) -> dict[str, str]:
+        """The command lines of what runs there, by the host's own process ids; not the first, which is no program."""
+        found = dict(line.split(None, 1) for line in self.run(*_LOOK.split()).out.splitlines())
+        return {pid: words for pid, words in found.items() if pid != "1" and words not in (_LOOK, "sleep infinity")}
+
     def processes(self) -> list[str]:
-        """The command lines of what runs there, but for the holder."""
-        lines = self.run(*_LOOK.split()).out.splitlines()
-        found = dict(line.split(None, 1) for line in lines)
-        return [words for pid, words in found.items() if pid != "1" and words not in (_LOOK, "sleep infinity")]
+        """The command lines alone."""
+        return list(self.running().values())
 
 
 @contextmanager

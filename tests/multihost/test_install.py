@@ -23,9 +23,19 @@ from coordinator.install.line import seed
 from tests.multihost.bare import Bare, Done, bare_host
 from tests.multihost.cluster import Cluster
 from tests.multihost.net import HUB_ADDRESS, Lan, Site
-from tests.support import missing
+from tests.support import eventually, missing
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(240)]
+
+_SYSTEMCTL = "/usr/local/sbin/systemctl"
+_STAND_IN = """#!/bin/sh
+echo "$@" >>/run/asked
+[ "$1" = start ] || exit 0
+unit=/etc/systemd/system/$2
+user=$(sed -n 's/^User=//p' $unit)
+set -- $(sed -n 's/^ExecStart=//p' $unit)
+setsid setpriv --reuid="${user:-root}" --regid="${user:-root}" --init-groups "$@" >/run/agent.log 2>&1 </dev/null &
+"""
 
 # What was promised; it takes less than seven seconds on a machine that has nothing else to do.
 PROMISED_SECONDS = 60.0
@@ -120,6 +130,13 @@ def refused(bare: Bare, line: str, token: str = "", **how: object) -> str:
     assert done.err.count("\n") == 1, done.err
     assert done.err.startswith("rallypoint: ")
     return done.err
+
+
+def copy_environment(source: Bare, target: Bare) -> None:
+    """Have the environment without making it: what comes after is what the test is about."""
+    take = source.command("tar", "-C", "/opt", "-c", "rallypoint/versions")
+    with subprocess.Popen(take, stdout=subprocess.PIPE) as taken:
+        subprocess.run(target.command("tar", "-C", "/opt", "-x"), stdin=taken.stdout, check=True)
 
 
 # --- it works ---------------------------------------------------------------------------------------------------------
@@ -291,6 +308,54 @@ def test_disks_that_take_nothing(bare: Bare, home: Cluster) -> None:
     assert "/opt/rallypoint: read-only file system; mount it for writing, or give another place with --prefix" in said
 
 
+def test_interrupted_it_leaves_nothing(bare: Bare, home: Cluster) -> None:
+    """With SIGTERM, while packages are being installed."""
+    line, token = line_and_token(home)
+    before = bare.listing()
+    command = bare.command("sh", "-c", line)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(token)
+        process.stdin.close()
+        process.stdin = None
+        eventually(lambda: "pip" in " ".join(bare.processes()), what="pip at work")
+        (installer,) = (pid for pid, words in bare.running().items() if "runpy.run_module" in words)
+        bare.run("kill", installer)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (1, "rallypoint: interrupted; everything is as it was before\n")
+    assert bare.listing() == before
+    eventually(lambda: bare.processes() == [], what="the end of all processes")
+
+
+def test_with_systemd_there_is_a_unit_which_is_enabled_and_started(
+    bare: Bare, home: Cluster, installed: Installed
+) -> None:
+    """systemd is not the first process here; what stands in for its command does with the unit as systemd would."""
+    copy_environment(installed.machine, bare)
+    bare.run(
+        "sh",
+        "-c",
+        f"mkdir -p /run/systemd/system /usr/local/sbin; cat >{_SYSTEMCTL} && chmod 755 {_SYSTEMCTL}",
+        stdin=_STAND_IN,
+    )
+    line, token = line_and_token(home)
+    done = bare.run("sh", "-c", f"{line} --name unit", stdin=token)
+    assert done.code == 0, done
+    known = json.loads(bare.run("cat", "/opt/rallypoint/install.json").out)
+    unit = "/etc/systemd/system/rallypoint-agent.service"
+    assert (known["supervisor"], known["unit"]) == ("systemd", "rallypoint-agent.service")
+    assert unit in known["created"]["files"]
+    asked = bare.run("cat", "/run/asked").out.splitlines()
+    assert asked[:3] == ["daemon-reload", "enable rallypoint-agent.service", "start rallypoint-agent.service"]
+    assert (
+        "ExecStart=/opt/rallypoint/current/bin/agent run --state-dir /var/lib/rallypoint/agent"
+        in bare.run("cat", unit).out
+    )
+    assert home.hosts()["unit"]["state"] == "online"
+
+
 def test_a_clock_that_is_years_off(bare: Bare, home: Cluster) -> None:
     if shutil.which("faketime") is None:
         missing("the program faketime", "install it with: apt-get install faketime")
@@ -304,9 +369,7 @@ def test_a_token_that_the_coordinator_refuses_undoes_all_that_was_done(
     bare: Bare, home: Cluster, installed: Installed
 ) -> None:
     """The last thing that can fail: the user, the directories, the link and the switch have been made by then."""
-    take = installed.machine.command("tar", "-C", "/opt", "-c", "rallypoint/versions")
-    with subprocess.Popen(take, stdout=subprocess.PIPE) as taken:
-        subprocess.run(bare.command("tar", "-C", "/opt", "-x"), stdin=taken.stdout, check=True)
+    copy_environment(installed.machine, bare)
     line, token = line_and_token(home)
     home.run("token", "revoke", token.split(".")[3])
     assert "was revoked: make a new one with 'coordinator token create'" in refused(bare, line, token)

@@ -74,6 +74,26 @@ def test_what_was_made_is_noted_down_for_uninstalling(steps: list[tuple[str, str
         assert {str(folder / path) for path, _, _ in tree(folder)} - {str(folder / path) for path in before} == noted
 
 
+@given(STEPS, STEPS)
+def test_what_a_run_made_that_was_killed_is_ours_in_the_next(
+    first: list[tuple[str, str]], second: list[tuple[str, str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, note = Path(name) / "host", Path(name) / "note"
+        (folder / "old").mkdir(parents=True)
+        killed = Undo()
+        killed.write_to(note)
+        do(killed, folder, first)
+        with Undo() as undo:
+            undo.write_to(note)
+            do(undo, folder, second)
+            undo.keep()
+        created = undo.created
+        noted = {*created.dirs, *created.files, *created.links, *created.parents}
+        assert {str(folder / path) for path, _, _ in tree(folder)} - {str(folder / "old")} == noted
+        assert not note.exists()
+
+
 def test_the_unit_has_the_places_of_the_installation() -> None:
     root = installation(Path("/opt/rallypoint"))
     run = "ExecStart=/opt/rallypoint/current/bin/agent run --state-dir /var/lib/rallypoint/agent"

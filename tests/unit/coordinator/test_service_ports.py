@@ -37,7 +37,7 @@ def refusal(data_dir: Path, options: dict[str, str], **environ: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("flag", ["--listen", "--agent-listen", "--http"])
+@pytest.mark.parametrize("flag", ["--listen", "--agent-listen", "--http", "--install-listen"])
 def test_a_taken_port_names_its_flag(tmp_path: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
