@@ -1,6 +1,6 @@
 # The first half of Rallypoint's installer. The line that you pasted ran it because its SHA-256 is the one in that line.
 # It fetches the second half, a wheel, from a coordinator that proves itself by the certificate authority below, checks
-# it, and runs it with a Python that is new enough. Standard library only, and nothing that Python 3.6 does not know.
+# it, and runs it with a Python that is new enough. Standard library only, and nothing that Python 3.7 does not know.
 #
 # A line that was printed once must hold when the coordinator is upgraded. So this file never changes: a test has its
 # hash. What has to be done otherwise is done in the second half (agent/install).
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import NoReturn
 
 CA = """@CA@"""
@@ -74,31 +75,50 @@ def version(python: str) -> str:
     return done.stdout.decode().strip() if done.returncode == 0 else ""
 
 
-def by_uv(folder: str) -> str:
-    """A Python that uv knows, or gets into ``folder``; empty without uv."""
+def by_uv(folder: str) -> "tuple[str, str]":
+    """A Python that uv knows, or gets into ``folder``; else an empty path, and why."""
     uv = shutil.which("uv")
     if uv is None and "--uv" in sys.argv:
         place = os.path.join(folder, "uv")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", place, "uv"]
-        subprocess.run(pip, stdout=sys.stderr)
+        _, why = told(pip, os.environ)
         uv = shutil.which("uv", path=os.path.join(place, "bin"))
+        if uv is None:
+            return "", why
     if uv is None:
-        return ""
+        return "", ""
     env = dict(os.environ, UV_PYTHON_INSTALL_DIR=os.path.join(folder, "python"))
-    subprocess.run([uv, "python", "install", "3.12"], env=env, stdout=sys.stderr)
-    found = subprocess.run([uv, "python", "find", ">=3.11"], env=env, stdout=subprocess.PIPE)
-    return version(found.stdout.decode().strip()) if found.returncode == 0 else ""
+    find = [uv, "python", "find", ">=3.11"]
+    path, why = told(find, env)
+    if not path:
+        _, why = told([uv, "python", "install", "3.12"], env)
+        path, _ = told(find, env)
+    return (version(path) if path else ""), why
+
+
+def told(command: "list[str]", env: "Mapping[str, str]") -> "tuple[str, str]":
+    """What a program prints; nothing, and the reason, if it fails."""
+    try:
+        done = subprocess.run(command, env=dict(env), capture_output=True, timeout=900)
+    except (OSError, subprocess.SubprocessError) as error:
+        return "", str(error)
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+    return ("", said[-1]) if done.returncode else (done.stdout.decode().strip(), "")
 
 
 def find_python(folder: str) -> str:
     """An interpreter for Rallypoint; ends the program when there is none."""
     places = [sys.executable] + [shutil.which(name) or "" for name in NAMES]
     found = "" if "--uv" in sys.argv else next((path for path in map(version, filter(None, places)) if path), "")
-    found = found or by_uv(folder)
+    if found:
+        return found
+    found, why = by_uv(folder)
     if not found:
         end(
             "this host has Python {}.{}, and 3.11 or newer is needed: install it (apt install python3.11), or uv, or"
-            " add --uv to the line, which gets one".format(*sys.version_info[:2])
+            " add --uv to the line, which gets one{}".format(
+                sys.version_info[0], sys.version_info[1], "; uv: " + why if why else ""
+            )
         )
     return found
 

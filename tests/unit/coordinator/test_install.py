@@ -28,7 +28,7 @@ from tests.support import missing
 CA = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 SEED = Path(line_module.__file__).with_name("seed.py")
 # A line that was printed once holds for as long as this does. To change the seed, keep the old one and serve both.
-SEED_SHA256 = "0a1aa4d35c5ba87359c78f0559dc22aa8eed0c19f60e71575e857df9039847a4"
+SEED_SHA256 = "832e16660e5a0270892b538b7a97a6df7d196890ab1045ec996a9a7db902b04b"
 
 
 def test_our_own_wheel_is_always_the_same_and_whole() -> None:
@@ -84,16 +84,22 @@ def test_a_python_that_is_too_old_is_told_what_to_do(tmp_path: Path) -> None:
 
 
 def test_uv_is_asked_for_a_python_where_there_is_none(tmp_path: Path) -> None:
-    """By a stand-in for uv that has one: no other is to be had without a network."""
-    uv = tmp_path / "uv"
+    """By a stand-in for uv, which knows of one after it was told to get it: no other is to be had without a network."""
+    uv, there = tmp_path / "uv", tmp_path / "there"
     note = f'echo "$2 $UV_PYTHON_INSTALL_DIR" >>{tmp_path}/asked'
-    uv.write_text(f'#!/bin/sh\n[ "$2" = find ] && echo {sys.executable}\n{note}\n')
+    does = f"install) : >{there} ;; find) [ -e {there} ] && echo {sys.executable} ;;"
+    uv.write_text(f'#!/bin/sh\n{note}\ncase "$2" in {does} esac\n')
     uv.chmod(0o755)
     script = seed(CA).decode().replace("\nmain()\n", "\n") + f"print(find_python({str(tmp_path)!r}))\n"
     command = [sys.executable, "-c", script, "--uv"]
     done = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(tmp_path)}, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, sys.executable)
-    assert (tmp_path / "asked").read_text() == f"install {tmp_path}/python\nfind {tmp_path}/python\n"
+    place = tmp_path / "python"
+    assert (tmp_path / "asked").read_text() == f"find {place}\ninstall {place}\nfind {place}\n"
+    uv.write_text("#!/bin/sh\necho 'cause: no network' >&2; exit 2\n")
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": str(tmp_path)}, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "which gets one; uv: cause: no network (nothing was installed)" in done.stderr
 
 
 def test_the_port_gives_what_the_manifest_names_and_nothing_else(tmp_path: Path) -> None:
