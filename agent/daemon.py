@@ -131,7 +131,7 @@ class Daemon:
             strip=self._surroundings.drop,
         )
         self._work = Work(tools, self._changed)
-        self._preflight = Preflight(self._peer, self._work)
+        self._preflight = Preflight(self._peer, self._work, nodes)
         self._peer.measure = self._preflight.answer
         self._launcher = Launcher(self._work, nodes, self._peer)
         self._peer.launch = self._launcher.launch

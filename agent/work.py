@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.archive import ArchiveError
+from agent.checks import Checks, Ended
 from agent.containers.model import NotReady
 from agent.core import reconcile as rules
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
@@ -83,6 +84,7 @@ class Work:
         self._extras = Extras(tools.send, tools.nodes.order_extra)
         self._readiness = Readiness(self._announced)
         self._measuring = Measuring(tools.measure, self._found)
+        self._checks = Checks(tools.send, tools.places)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -180,6 +182,23 @@ class Work:
     async def launch(self, desired: Desired, command: str) -> tuple[int | None, str]:
         """Run a shell command beside a running node, in its environment: exit code, or ``None`` and the reason."""
         return await self._extras.run(desired, command)
+
+    async def check(self, desired: Desired, order: Message) -> Ended:
+        """Run a program in a prepared node's place, with the port that is held for it; then another one is held."""
+        self._tools.ports.release(desired.id)
+        try:
+            return await self._checks.run(order)
+        finally:
+            self._hold_again(desired.id)
+
+    def _hold_again(self, key: AllocationId) -> None:
+        seen = self.observed.get(key)
+        if seen is None or seen.phase is not Phase.PREPARED:
+            return
+        try:
+            self._observe(replace(seen, master_port=self._tools.ports.hold(key)))
+        except OSError as error:
+            self._fail(key, Cause.HOST, f"it could not be prepared: {_said(error)}")
 
     async def until(self, found: Callable[[], Desired | None], seconds: float) -> Desired | None:
         """What ``found`` gives as soon as it gives something; nothing after ``seconds``."""
@@ -387,6 +406,9 @@ class Work:
 
     def _take_news(self, message: Message) -> list[AllocationId]:
         key = AllocationId(str(message["id"]))
+        if key in self._checks:
+            self._checks.heard(message)
+            return []
         seen = from_news(self.observed.get(key), message, self._steady)
         if seen is None:
             return []
@@ -416,6 +438,7 @@ class Work:
         self.queues = message.get("queues") is True
         self._fence.repeat()
         self._extras.lost()
+        self._checks.lost()
         for key, current in list(self.observed.items()):
             if current.phase is Phase.STARTING and key not in recorded:
                 self._observe(replace(current, phase=Phase.PREPARED), news=False)

@@ -11,6 +11,7 @@ import structlog
 
 from agent.core.model import Measured, Measurement, PairSpeed
 from agent.peer import PeerError
+from agent.preflight import collectives
 from agent.preflight.streams import Answering, Calling, StreamError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rallypoint.tls import PeerIdentity
 
     from agent.core.model import Desired, GroupMember
+    from agent.nodes import NodeMaker
     from agent.peer import Frame, PeerPort
     from agent.work import Work
 
@@ -34,8 +36,9 @@ PAIR_SLACK_SECONDS = 12.0
 class Preflight:
     """Both ends of a pair's measurement: what is ordered here, and what peers ask for."""
 
-    def __init__(self, peer: PeerPort, work: Work) -> None:
+    def __init__(self, peer: PeerPort, work: Work, nodes: NodeMaker) -> None:
         self._peer = peer
+        self._nodes = nodes
         self._work = work
         self._answering: dict[str, Answering] = {}
 
@@ -44,7 +47,7 @@ class Preflight:
         order = desired.measures
         assert order is not None
         if order.peer is None:
-            return Measured(order.number, "this agent can't measure that", unable=True)
+            return await self._together(desired, order)
         limit = 2 * order.seconds + PAIR_SLACK_SECONDS
         try:
             async with asyncio.timeout(limit):
@@ -54,6 +57,16 @@ class Preflight:
         except (PeerError, StreamError) as error:
             return Measured(order.number, str(error))
         return Measured(order.number, pair=speed)
+
+    async def _together(self, desired: Desired, order: Measurement) -> Measured:
+        if order.group is None:
+            return Measured(order.number, "this agent can't measure that", unable=True)
+        try:
+            ordered = collectives.order(self._nodes, desired, order, order.group)
+        except (OSError, ValueError) as error:
+            return Measured(order.number, f"its files could not be laid ready: {error}")
+        log.info("preflight.collectives", allocation=desired.id, number=order.number)
+        return collectives.outcome(order.number, desired, await self._work.check(desired, ordered))
 
     async def _call(self, desired: Desired, order: Measurement, peer: GroupMember) -> PairSpeed:
         frame = {"op": "measure", "job": desired.job_id, "attempt": desired.attempt, "number": order.number}

@@ -8,7 +8,7 @@ from coordinator.core.ids import JobId
 from coordinator.core.measured import Device, Link
 from coordinator.core.model import Group
 from coordinator.core.pairings import Rounds
-from coordinator.core.spec import PreflightKind, PreflightPolicy
+from coordinator.core.spec import PreflightPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Measuring:
     """Step ``number`` (from 1 on) of measuring ``group``; the ``awaited`` ranks have not answered yet. ``unmeasured``:
     hosts whose GPUs, or all-reduce, were not measured, and why.
 
-    The steps are the ``rounds`` of pairs and then, for ``collectives``, one of all members together.
+    The steps are the ``rounds`` of pairs and then, where ``together``, one of all members.
     """
 
     job_id: JobId
@@ -28,12 +28,13 @@ class Measuring:
     links: tuple[Link, ...] = ()
     devices: tuple[Device, ...] = ()
     all_reduces: tuple[float, ...] = ()
+    together: bool = False
     unmeasured: tuple[tuple[str, str], ...] = ()
 
     @property
     def steps(self) -> int:
         """How many there are."""
-        return len(self.rounds) + (self.policy.kind is PreflightKind.COLLECTIVES)
+        return len(self.rounds) + self.together
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:

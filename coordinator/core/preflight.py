@@ -25,6 +25,7 @@ from coordinator.core.turn import Turn
 PAIR_SLACK = 15.0
 # The same for a step of all members: each starts Python and torch, which on a cold disk takes long.
 COLLECTIVES_SECONDS = 180.0
+IN_IMAGE = "torch in the job's image is not looked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,16 @@ def begin(turn: Turn, job: Job, group: Group) -> bool:
     """Have the members of a group that could start now measure first. False: there is nothing to measure."""
     policy = job.spec.preflight
     assert policy is not None
-    return _next(turn, job, Measuring(job.id, policy, group, rounds_of(len(group.members))))
+    collective, in_image = policy.kind is PreflightKind.COLLECTIVES, job.spec.image is not None
+    began = Measuring(
+        job.id,
+        policy,
+        group,
+        rounds_of(len(group.members)),
+        together=collective and not in_image,
+        unmeasured=((job.name, IN_IMAGE),) if collective and in_image else (),
+    )
+    return _next(turn, job, began)
 
 
 def take(turn: Turn, allocation: Allocation, answer: Answer) -> bool:

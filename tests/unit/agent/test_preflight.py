@@ -123,7 +123,8 @@ class Host:
         self.preflight: Preflight
         self.changed = asyncio.Event()
         self.work = work_in(folder / name, lambda desired: self.preflight.measure(desired), self.changed.set)
-        self.preflight = Preflight(self.peer, self.work)
+        nodes: Any = None
+        self.preflight = Preflight(self.peer, self.work, nodes)
         self.peer.measure = self.preflight.answer
 
     def member(self, rank: int) -> GroupMember:
