@@ -12,9 +12,18 @@ from coordinator.core.spec import PreflightPolicy
 
 
 @dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """Why nothing was measured on a host; ``unable``: it can't be there, which says nothing against the host."""
+
+    host: str
+    problem: str
+    unable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Measuring:
     """Step ``number`` (from 1 on) of measuring ``group``; the ``awaited`` ranks have not answered yet. ``unmeasured``:
-    hosts whose GPUs, or all-reduce, were not measured, and why.
+    hosts whose GPUs, or all-reduce, were not measured.
 
     The steps are the ``rounds`` of pairs and then, where ``together``, one of all members.
     """
@@ -29,7 +38,7 @@ class Measuring:
     devices: tuple[Device, ...] = ()
     all_reduces: tuple[float, ...] = ()
     together: bool = False
-    unmeasured: tuple[tuple[str, str], ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
 
     @property
     def steps(self) -> int:

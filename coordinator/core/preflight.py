@@ -14,7 +14,7 @@ from coordinator.core.changes import DeadlineSet, MeasuringUpdated
 from coordinator.core.effects import DesiredChanged
 from coordinator.core.ids import HostId
 from coordinator.core.measured import Answer, Device, Link
-from coordinator.core.measuring import Measuring
+from coordinator.core.measuring import Measuring, Unmeasured
 from coordinator.core.model import Allocation, Gang, GangPhase, Group, GroupMember, Job
 from coordinator.core.pairings import rounds_of
 from coordinator.core.spec import PreflightKind
@@ -57,7 +57,7 @@ def begin(turn: Turn, job: Job, group: Group) -> bool:
         group,
         rounds_of(len(group.members)),
         together=collective and not in_image,
-        unmeasured=((job.name, IN_IMAGE),) if collective and in_image else (),
+        unmeasured=(Unmeasured(job.name, IN_IMAGE, unable=True),) if collective and in_image else (),
     )
     return _next(turn, job, began)
 
@@ -165,7 +165,9 @@ def _with_devices(state: State, running: Measuring, rank: int, answer: Answer) -
         running,
         devices=(*running.devices, *devices),
         all_reduces=running.all_reduces if answer.all_reduce is None else (*running.all_reduces, answer.all_reduce),
-        unmeasured=(*running.unmeasured, (host, answer.problem)) if answer.problem else running.unmeasured,
+        unmeasured=(*running.unmeasured, Unmeasured(host, answer.problem, answer.unable))
+        if answer.problem
+        else running.unmeasured,
     )
 
 

@@ -36,6 +36,9 @@ def reach(turn: Turn, job: Job, measured: Measuring) -> Verdict:
     hosts = [member.host_id for member in measured.group.members]
     names = [host_name(turn.state, host) for host in hosts]
     found = findings(names, measured.links, measured.devices, measured.policy)
+    if not any(each.unable for each in measured.unmeasured):
+        # Where one host has no torch the others wait for it in vain. Where all have it a failure is theirs.
+        found = replace(found, slow=(*found.slow, *_notes(measured)))
     report = _report(turn, measured, found)
     if not found.slow:
         return Verdict(report, starts=True, reason="; ".join(filter(None, (job.reason, _in_words(report.notes)))))
@@ -55,6 +58,8 @@ def reach(turn: Turn, job: Job, measured: Measuring) -> Verdict:
 
 def _why_not(job: Job, blamed: tuple[HostId, ...], members: int, before: int) -> str:
     """Why another group would be no better; empty when it may be."""
+    if not blamed:
+        return "no host is to blame for that alone"
     if 2 * len(blamed) > members:
         return "that is no matter of a few hosts"
     if all(host in job.avoids for host in blamed):
@@ -81,8 +86,8 @@ def _report(turn: Turn, measured: Measuring, found: Findings) -> PreflightReport
 def _notes(measured: Measuring) -> tuple[str, ...]:
     """What was not measured, and why: a line for each reason, with the hosts."""
     hosts: dict[str, list[str]] = {}
-    for host, problem in measured.unmeasured:
-        hosts.setdefault(problem, []).append(host)
+    for each in measured.unmeasured:
+        hosts.setdefault(each.problem, []).append(each.host)
     lines = (f"no all-reduce: {_several(sorted(names))}: {problem}" for problem, names in hosts.items())
     return tuple(lines)[:KEPT_LINKS]
 

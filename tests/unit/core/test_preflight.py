@@ -12,7 +12,7 @@ from coordinator.core import explain
 from coordinator.core.desired import desired_of
 from coordinator.core.events import AllocationStatus, StopRequested
 from coordinator.core.ids import JobId
-from coordinator.core.measured import Device, DeviceSpeed, Link
+from coordinator.core.measured import Answer, Device, DeviceSpeed, Link
 from coordinator.core.model import GangPhase, JobState, Phase
 from coordinator.core.outliers import Findings, findings
 from coordinator.core.pairings import ALL_PAIRS, rounds_of
@@ -356,6 +356,20 @@ def test_hosts_without_torch_say_so_and_the_network_counts() -> None:
     assert report is not None
     assert report.notes == ("no all-reduce: a, c, d and 1 more: no torch",)
     assert world.job(job).reason.endswith("that host is slow; preflight: no all-reduce: a, c, d and 1 more: no torch")
+
+
+@pytest.mark.parametrize(("on_slow", "state"), [(OnSlow.FAIL, JobState.FAILED), (OnSlow.REPLACE, JobState.RUNNING)])
+def test_an_all_reduce_that_fails_though_torch_is_there_is_a_finding(on_slow: OnSlow, state: JobState) -> None:
+    world = a_world("a", "b")
+    job = world.submit(spec(nodes=2, kind=PreflightKind.COLLECTIVES, on_slow=on_slow)).id
+    obey_all(world, job)
+    world.obey(world.held(job)[0])
+    for allocation in world.held(job):
+        answer = Answer(2, "DistBackendError: NCCL error")
+        world.report(allocation.host_id, AllocationStatus(allocation.id, Phase.PREPARED, answer=answer))
+    obey_all(world, job)
+    assert world.job(job).state is state
+    assert "preflight: no all-reduce: a, b: DistBackendError: NCCL error" in world.job(job).reason
 
 
 def test_a_slow_gpu_is_replaced_with_its_host() -> None:
