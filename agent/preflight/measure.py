@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rallypoint.tls import PeerIdentity
 
-    from agent.core.model import Desired, GroupMember
+    from agent.core.model import AllocationId, Desired, GroupMember
     from agent.nodes import NodeMaker
     from agent.peer import Frame, PeerPort
     from agent.work import Work
@@ -40,7 +40,7 @@ class Preflight:
         self._peer = peer
         self._nodes = nodes
         self._work = work
-        self._answering: dict[str, Answering] = {}
+        self._answering: dict[AllocationId, Answering] = {}
 
     async def measure(self, desired: Desired) -> Measured:
         """Carry out the order of ``desired``; what was found, or why nothing was."""
@@ -88,9 +88,8 @@ class Preflight:
         if desired is None or order is None:
             log.warning("preflight.refused", caller=caller.host_id, job=str(frame.get("job"))[:80])
             return {"reason": f"host {self._peer.identity.host_id} was not told to measure with this one"}
-        before = self._answering.pop(desired.id, None)
-        if before is not None:
-            before.end()
+        for key in [key for key in self._answering if key == desired.id or key not in self._work.desired]:
+            self._answering.pop(key).end()
         try:
             answering = self._answering[desired.id] = Answering(order.address, order.seconds)
         except OSError as error:
