@@ -104,6 +104,9 @@ def on_deadline(turn: Turn, job: Job) -> None:
     late = [m for m in members_of(turn.state, gang) if m.observed is not Phase.PREPARED]
     if not late:
         late = _silent(turn.state, members_of(turn.state, gang))
+        if not late:
+            on_prepared(turn, gang)
+            return
     names = ", ".join(turn.state.hosts[m.host_id].name for m in late)
     turn.record(JobUpdated(avoiding(job, gang, *(m.host_id for m in late))))
     seconds = turn.state.timing.prepare
