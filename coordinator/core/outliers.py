@@ -28,6 +28,8 @@ LATENCY_SLACK = 0.0005
 GPU_FACTOR = 1.25
 CPU_FACTOR = 2.5
 SPREAD = 3.0
+# So many members, or devices, can be compared.
+COMPARABLE = 3
 # From the median absolute deviation to the standard deviation of a normal distribution.
 _NORMAL = 1.4826
 
@@ -75,6 +77,8 @@ class _Links:
         self._policy = policy
         self._bandwidth = _reference(_best(((link, link.bandwidth) for link in links), max))
         self._latency = _reference(_best(((link, link.latency) for link in links), min))
+        # Of two members there is no third that would say what is usual.
+        self._compares = len({host for link in links for host in (link.source, link.target)}) >= COMPARABLE
         self.slow = sorted((link for link in links if self._is_slow(link)), key=worst_first)
         self.limit = any(self._breaks_limit(link) for link in links)
 
@@ -115,12 +119,13 @@ class _Links:
     def _thin(self, link: Link) -> bool:
         if link.bandwidth is None or self._bandwidth is None:
             return False
-        return self._below(link) or self._bandwidth.far_below(link.bandwidth, BANDWIDTH_FACTOR)
+        far = self._compares and self._bandwidth.far_below(link.bandwidth, BANDWIDTH_FACTOR)
+        return self._below(link) or far
 
     def _long(self, link: Link) -> bool:
         if link.latency is None or self._latency is None:
             return False
-        above = link.latency > self._latency.middle + LATENCY_SLACK
+        above = self._compares and link.latency > self._latency.middle + LATENCY_SLACK
         return self._above(link) or (above and self._latency.far_above(link.latency, LATENCY_FACTOR))
 
 
@@ -159,7 +164,7 @@ def _alike(devices: Sequence[Device]) -> list[list[Device]]:
 def _slow_devices(devices: Sequence[Device]) -> list[tuple[str, str]]:
     """The hosts of those that are slow, and what to say of each."""
     reference = _reference([device.flops for device in devices])
-    if reference is None:
+    if reference is None or len(devices) < COMPARABLE:
         return []
     factor = GPU_FACTOR if devices[0].gpu else CPU_FACTOR
     slow = (device for device in devices if reference.far_below(device.flops, factor))

@@ -97,6 +97,11 @@ def test_a_group_of_two_kinds_of_hosts_is_mixed_and_not_slow() -> None:
     assert (limit.blamed, limit.limit) == (("gpu-0", "gpu-1"), True)
 
 
+def test_two_members_are_not_compared() -> None:
+    assert judge(2, links_of(2, {("gpu-0", "gpu-1"): 1e9})).slow == ()
+    assert judge(2, links_of(2, {("gpu-0", "gpu-1"): 1e9}), PreflightPolicy(min_bandwidth=2e9)).blamed == ("gpu-1",)
+
+
 def test_limits_of_the_job_hold_for_every_pair() -> None:
     links = [Link("a", "b", 9e9, 0.004), Link("b", "a", 12e9, 0.004)]
     found = findings(["a", "b"], links, [], PreflightPolicy(min_bandwidth=10e9, max_latency=0.001))
