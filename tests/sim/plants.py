@@ -81,7 +81,7 @@ def start_in_part(turn: Turn, event: Event) -> Any:
         members = rendezvous.members_of(turn.state, gang)
         if gang.phase is GangPhase.PREPARING and any(m.observed is CorePhase.PREPARED for m in members):
             addresses = {m.host_id: turn.state.hosts[m.host_id].peer.addresses[0] for m in members}
-            rendezvous._start(turn, gang, members, addresses)
+            rendezvous._start(turn, gang, rendezvous._group(gang, members, addresses))
     return answer
 
 
