@@ -85,4 +85,4 @@ def of_company(gpus: Sequence[Gpu], burnt: Mapping[str, Burnt]) -> dict[str, Fin
 
 def failed(findings: Sequence[Finding]) -> str:
     """Why a GPU is not fit for work, in one line; empty: it is."""
-    return "; ".join(finding.text for finding in findings if finding.level == "error")
+    return "; ".join(f"{finding.topic}: {finding.text}" for finding in findings if finding.level == "error")

@@ -138,7 +138,8 @@ class HealthWatch:
         self._settle()
 
     def _tell(self, evidence: Evidence) -> None:
-        log.warning(
+        tell = log.info if evidence.sign is Sign.TEST_PASSED else log.warning
+        tell(
             "gpu.sign",
             gpu=evidence.gpu_uuid,
             sign=evidence.sign.name,
