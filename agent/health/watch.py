@@ -105,6 +105,7 @@ class HealthWatch:
         last = self._xids.get((uuid, event.data, allocation))
         if last is not None and now - last < _REPEAT_SECONDS:
             return
+        self._xids = {key: at for key, at in self._xids.items() if now - at < _REPEAT_SECONDS}
         self._xids[uuid, event.data, allocation] = now
         instance = f"of its MIG instance {concerned[0].uuid}" if event.gpu_instance is not None else ""
         self._tell(Evidence(uuid, Sign.XID, event.data, instance, now, allocation))
@@ -175,6 +176,8 @@ class HealthWatch:
         elif new := [uuid for uuid in there if uuid not in book.gpus]:
             book.gpus = (*book.gpus, *new)
             self._ledger.changed = True
+        # MIG instances come and go.
+        book.memory = {gpu.uuid: book.memory[gpu.uuid] for gpu in report.gpus if gpu.uuid in book.memory}
 
     def _count_errors(self, gpus: Iterable[Gpu], now: float) -> None:
         for uuid, gpu in _cards(gpus).items():

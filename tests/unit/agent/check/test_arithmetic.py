@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.check import arithmetic
 from agent.check.arithmetic import _fused, single
+from tests.unit.agent.hardware.conftest import UNHURRIED
 
 singles = st.floats(min_value=-1.0, max_value=1.0, width=32).map(abs)
 
@@ -24,6 +25,7 @@ def nearest(value: Fraction) -> float:
     return min(near, key=lambda number: (abs(Fraction(number) - value), even[number]))
 
 
+@UNHURRIED
 @given(singles)
 def test_a_fused_product_and_sum_is_rounded_once(value: float) -> None:
     factor = single(-1.9)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from agent.check import burn_torch
 from agent.check.burn import Burnt, Order, Work, burn, slowest
 from agent.check.order import carry_out
 from agent.check.verdict import of_change, of_company, of_work
@@ -133,3 +135,10 @@ def test_the_coordinators_test_gives_work_where_that_is_possible(
     assert failure in found[str(free.uuid)]
     assert bool(found[str(free.uuid)]) == bool(failure)
     assert found[str(used.uuid)] == "", "what somebody else uses is only looked at"
+
+
+def test_a_product_of_matrices_by_torch_is_known_and_repeats() -> None:
+    """On the CPU, where any torch can: that the results are those which the check believes in."""
+    pytest.importorskip("torch", reason="needs torch: pip install torch")
+    found = list(burn_torch.run(time.monotonic() + 0.1, device="cpu", size=256))
+    assert [(said["work"], said["errors"]) for said in found] == [("matmul fp32", 0), ("matmul bf16", 0)]

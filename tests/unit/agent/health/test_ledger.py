@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rallypoint.v1 import types_pb2 as types
 
@@ -13,6 +13,7 @@ from agent.health import ledger as module
 from agent.health.ledger import MOST, Ledger
 from agent.health.model import Evidence, Sign
 from coordinator.core import evidence as coordinators
+from tests.unit.agent.hardware.conftest import UNHURRIED
 from tests.unit.agent.health.conftest import WALL
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def test_nothing_is_told_before_it_is_known_which_number_comes_next(tmp_path: Pa
     assert [(e.code, e.sequence) for e in ledger.unreported(10)] == [(31, 58), (79, 59)]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(UNHURRIED, max_examples=60)
 @given(st.lists(st.sampled_from(["add", "ack", "restart", "lose", "session"]), max_size=30))
 def test_all_evidence_arrives_in_order_and_no_number_twice(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
