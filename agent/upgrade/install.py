@@ -7,7 +7,10 @@ marked complete; what a dead agent left half made is made again.
 
 from __future__ import annotations
 
+import base64
+import ctypes
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -28,6 +31,7 @@ from agent.installation import Installation
 from agent.upgrade.wheel import BadWheel, read_wheel, unpack
 
 COMPLETE_FILE = "complete"
+INCOMPLETE_FILE = "incomplete"
 DISTRIBUTION = "rallypoint"
 # A file that is longer holds no path that is to be changed.
 _SCRIPT_BYTES = 1 << 16
@@ -60,13 +64,14 @@ def install(installation: Installation, wanted: Wanted) -> None:
     try:
         with _alone(installation.prefix):
             # One that the installer made has no mark, and something may still run from it.
-            if not (target.exists() and environment.is_whole(target)):
+            if not target.exists() or (target / INCOMPLETE_FILE).exists() or not environment.is_whole(target):
                 shutil.rmtree(target, ignore_errors=True)
                 _make(installation, wanted, target)
             _check(installation, wanted, target)
             # Before the mark: after a power failure what counts as complete has to be so.
-            os.sync()
+            _sync(target)
             (target / COMPLETE_FILE).touch()
+            (target / INCOMPLETE_FILE).unlink(missing_ok=True)
             reach("upgrade.after-complete")
     except InstallFailed:
         shutil.rmtree(target, ignore_errors=True)
@@ -100,6 +105,8 @@ def _plainly(error: OSError | shutil.Error) -> str:
 
 
 def _make(installation: Installation, wanted: Wanted, target: Path) -> None:
+    target.mkdir()
+    (target / INCOMPLETE_FILE).touch()
     about = read_wheel(wanted.wheel)
     if (about.name, about.version) != (DISTRIBUTION, wanted.version):
         raise InstallFailed(f"the wheel is {about.name} {about.version}, not {DISTRIBUTION} {wanted.version}")
@@ -140,21 +147,50 @@ def _copy(own: Path, target: Path) -> None:
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         if Path(folder) == own:
-            return [name for name in names if name == COMPLETE_FILE]
+            return [name for name in names if name in (COMPLETE_FILE, INCOMPLETE_FILE)]
         return [name for name in names if name in ours] if Path(folder) == site else []
 
-    shutil.copytree(own, target, symlinks=True, copy_function=_link_or_copy, ignore=left_out)
-    before, after = str(own).encode(), str(target).encode()
+    shutil.copytree(own, target, symlinks=True, copy_function=_link_or_copy, ignore=left_out, dirs_exist_ok=True)
+    _point_to(target, str(own).encode())
+
+
+def _point_to(target: Path, before: bytes) -> None:
+    """Have the scripts that called the Python of the environment ``before`` call this one's; records follow them."""
+    after, changed = str(target).encode(), {}
     for script in (target / "bin").iterdir():
         if script.is_symlink() or not script.is_file() or script.stat().st_size > _SCRIPT_BYTES:
             continue
         content = script.read_bytes()
         if before in content:
-            # A new file: the old one is the other environment's too.
-            mode = script.stat().st_mode
-            script.unlink()
-            script.write_bytes(content.replace(before, after))
-            script.chmod(mode)
+            content = content.replace(before, after)
+            _replace(script, content)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+            changed[f"../../../bin/{script.name}"] = f"sha256={digest},{len(content)}"
+    for record in site_of(target).glob("*.dist-info/RECORD"):
+        lines = record.read_text(encoding="utf-8").splitlines()
+        names = [line.split(",")[0] for line in lines]
+        if not changed.keys().isdisjoint(names):
+            new = [
+                f"{name},{changed[name]}" if name in changed else line for name, line in zip(names, lines, strict=True)
+            ]
+            _replace(record, "\n".join([*new, ""]).encode())
+
+
+def _replace(file: Path, content: bytes) -> None:
+    # A new file: the old one is the other environment's too.
+    mode = file.stat().st_mode
+    file.unlink()
+    file.write_bytes(content)
+    file.chmod(mode)
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's disk take all that was written; other disks, on which tasks may write much, are left alone."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        ctypes.CDLL(None).syncfs(handle)
+    finally:
+        os.close(handle)
 
 
 def _link_or_copy(source: str, target: str) -> str:

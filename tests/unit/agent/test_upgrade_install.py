@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,33 @@ def test_the_new_version_runs_and_shares_all_else_with_the_old_one(host: Install
     assert packages.samefile(old / packages.relative_to(new)), "a copy of what is there already"
     assert not (old / site.relative_to(new) / "agent/newer.py").exists()
     assert current_version(host.prefix) == old.name, "nothing is switched"
+
+
+def test_scripts_of_packages_call_the_new_python_and_are_what_their_records_say(
+    host: Installation, wheels: dict[str, Path]
+) -> None:
+    own = host.current.resolve()
+    site = next(own.glob("lib/python3*/site-packages"))
+    script = f"#!{own}/bin/python\nprint('hello')\n"
+    (own / "bin/hello").write_text(script)
+    (own / "bin/hello").chmod(0o755)
+    (site / "hello-1.0.dist-info").mkdir()
+    (site / "hello-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(script.encode()).digest()).decode().rstrip("=")
+    record = f"../../../bin/hello,sha256={digest},{len(script)}\nhello-1.0.dist-info/RECORD,,\n"
+    (site / "hello-1.0.dist-info/RECORD").write_text(record)
+    order = wanted(host, wheels["new"])
+    new = host.versions / order.name
+    install(host, order)
+    assert (new / "bin/hello").read_text() == script.replace(str(own), str(new))
+    assert subprocess.run([new / "bin/hello"], capture_output=True, text=True, check=True).stdout == "hello\n"
+    assert (own / "bin/hello").read_text() == script
+    assert (site / "hello-1.0.dist-info/RECORD").read_text() == record
+    for distribution in metadata.distributions(path=[str(next(new.glob("lib/python3*/site-packages")))]):
+        for file in distribution.files or ():
+            if file.hash is not None:
+                found = hashlib.new(file.hash.mode, Path(str(distribution.locate_file(file))).read_bytes()).digest()
+                assert base64.urlsafe_b64encode(found).decode().rstrip("=") == file.hash.value, file
 
 
 @pytest.mark.parametrize("place", ["before-unpack", "after-unpack", "after-complete"])
@@ -162,7 +191,6 @@ def test_not_beside_the_installer(host: Installation, wheels: dict[str, Path]) -
     with pytest.raises(InstallFailed, match=r"an installer works in .*: wait for its end"):
         install(host, wanted(host, wheels["new"]))
     os.close(handle)
-    install(host, wanted(host, wheels["new"]))
 
 
 def test_no_time_is_left(host: Installation, wheels: dict[str, Path]) -> None:
