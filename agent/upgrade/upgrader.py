@@ -156,7 +156,7 @@ class Upgrader:
         if self._installation is None:
             raise CannotUpgrade(self._problem)
         for folder in (self._installation.prefix, self._installation.versions):
-            if not os.access(folder, os.W_OK):
+            if not os.access(folder, os.W_OK, effective_ids=True):
                 raise CannotUpgrade(f"cannot upgrade itself: its user can't write to {folder}; run as root: {_ANEW}")
         if self._installation.supervisor is Supervisor.BACKGROUND and holder(self._dir / PID_FILE) is None:
             raise CannotUpgrade("cannot upgrade itself: nobody would start it again; have it run by 'agent start'")
