@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 EXIT_REMOVED = 7
 # Another agent has the state directory: one that began while no supervisor lived.
 EXIT_ALREADY_RUNNING = 4
-LOG_LIMIT = 8 << 20
-WATCHDOG_SECONDS = 30.0
 # How often the log is measured, and an agent looked at that is not our child.
 _LOOK_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -34,11 +32,16 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to keep running. ``stop_seconds``: what an agent that is to end gets for it before it is killed."""
+    """What to keep running. ``stop_seconds``: what an agent that is to end gets for it before it is killed.
+
+    ``watchdog``: seconds without a word after which one that has spoken counts as hanging; ``log_limit`` in bytes.
+    """
 
     state_dir: Path
     command: tuple[str, ...]
     stop_seconds: float
+    watchdog: float
+    log_limit: int
 
 
 def pause(failures: int) -> float:
@@ -76,11 +79,11 @@ class Keeper:
             self._advance(time.monotonic())
             self._write()
             if self._standing.phase == "ended":
-                return self._standing.last_code or 0
+                return 0 if self._told is signal.SIGTERM else self._standing.last_code or 0
             self._wait()
             self._obey()
             self._listen()
-            bound_log(self._order.state_dir / LOG_FILE, LOG_LIMIT)
+            bound_log(self._order.state_dir / LOG_FILE, self._order.log_limit)
 
     def _adopt(self) -> bool:
         agent = left_behind(self._order.state_dir)
@@ -103,7 +106,7 @@ class Keeper:
             self._start(now)
 
     def _start(self, now: float) -> None:
-        environ = {**self._environ, **self._ear.environment(WATCHDOG_SECONDS)}
+        environ = {**self._environ, **self._ear.environment(self._order.watchdog)}
         self._told, self._heard_at, self._started_at = None, None, now
         try:
             self._agent = Own(self._order.state_dir, self._order.command, environ)
@@ -144,7 +147,7 @@ class Keeper:
         if self._kill_at is not None and now >= self._kill_at:
             agent.send(signal.SIGKILL)
             self._kill_at = now + _LOOK_SECONDS
-        elif self._told is None and self._heard_at is not None and now - self._heard_at > WATCHDOG_SECONDS:
+        elif self._told is None and self._heard_at is not None and now - self._heard_at > self._order.watchdog:
             self._stand(says="it hangs: killed")
             agent.send(signal.SIGKILL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.core import absence
+from coordinator.core import absence, host_events
 from coordinator.core.changes import DeadlineSet, HostRemoved, HostSeen, HostSilent, HostUpdated
 from coordinator.core.effects import SessionSuperseded
 from coordinator.core.ends import on_end
@@ -96,6 +96,8 @@ def _give_up(turn: Turn, host: Host, since: float) -> None:
 def _let_go(turn: Turn, host: Host) -> None:
     """A host that is away holds nothing any more: one that was only here for a while is forgotten."""
     if host.facts.ephemeral:
+        why = "not heard of for too long" if host.hardware is not None else "its agent never called"
+        host_events.note(turn, host, "removed", f"{why}, and ephemeral")
         forget(turn, host.id)
 
 

@@ -146,8 +146,9 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
     )
     turn.record(HostUpdated(host))
     turn.record(HostSilent(host.id, None))
-    if not host.vacate_at:
+    if known.vacates_for and not host.vacates_for:
         turn.record(DeadlineSet(vacate_deadline(host.id), None))
+        host_events.note(turn, host, "resumed", "is back, and gets work again")
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
     _probe_what_is_new(turn, host)

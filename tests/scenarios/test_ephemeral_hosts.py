@@ -54,6 +54,9 @@ def test_lent_hosts_leave_by_themselves_and_their_work_goes_on_elsewhere(tmp_pat
             assert provider.asked[0][2]["Metadata"] == "true"
             assert list(cluster.hosts()) == ["rack"]
             assert "its provider takes it back" in spot.agent("logs").stdout
+            events = cluster.run("events").text
+            assert "spot  drained  asked to be drained: its provider takes it back" in events
+            assert "lent  removed  left: its agent was told to end" in events
             said = spot.agent("status")
             assert (said.returncode, "has left its cluster" in said.stdout) == (3, True)
 
