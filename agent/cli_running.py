@@ -71,12 +71,14 @@ def start_command(state_dir: Path | None, options: tuple[str, ...]) -> None:
     died gets a new one. What the agent says goes to agent.log in the state directory.
     """
     from agent.identity import IdentityDamaged, NotJoined, load_identity
-    from agent.supervision import start
+    from agent.supervision import start, status
     from agent.units import SupervisionFailed
 
     where = place(settings_of(state_dir))
     try:
         load_identity(where.state_dir)
+        if options and status(where).supervisor:
+            fail("the agent is supervised already, with the options of its start: 'agent stop' it first to give others")
         click.echo(_line(start(where, options)))
     except (NotJoined, IdentityDamaged) as error:
         fail(str(error), EXIT_NOT_JOINED)

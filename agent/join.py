@@ -18,7 +18,7 @@ from rallypoint.version import PROTOCOL_VERSION
 
 from agent.facts import HostFacts
 from agent.identity import Identity, IdentityDamaged, NotJoined, Pems, load_identity, save
-from agent.join_exit import JoinExit, JoinFailed
+from agent.join_exit import TOKEN_VARIABLE, JoinExit, JoinFailed
 from agent.statedir import StateDirUnsafe, check_state_dir, check_token_owner
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rallypoint.v1 import access_service_pb2 as pb
     from rallypoint.v1 import types_pb2
 
-TOKEN_VARIABLE = "RALLYPOINT_JOIN_TOKEN"  # noqa: S105 -- the variable's name
 _MAX_TOKEN = 4096
 
 _EXITS: Mapping[str, JoinExit] = {

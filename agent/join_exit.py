@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+TOKEN_VARIABLE = "RALLYPOINT_JOIN_TOKEN"  # noqa: S105 -- the variable's name
+
 
 class JoinExit(IntEnum):
     """Exit codes of ``agent join``. 0 is success, 2 a wrong option, 1 a fault of ours."""

@@ -35,7 +35,8 @@ def check_state_dir(path: Path) -> None:
     try:
         about = path.stat()
         entries = list(os.scandir(path)) if stat.S_ISDIR(about.st_mode) else []
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        # Whoever makes it says why it can't be made.
         return
     except OSError as error:
         raise StateDirUnsafe(f"state directory {path} can't be looked at ({error.strerror}): {_MEND}") from None

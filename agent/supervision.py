@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.installation import NotInstalled, Supervisor, find
+from agent.join_exit import TOKEN_VARIABLE
 from agent.lock import AGENT_LOCK, holder
 from agent.restarting import announce_restart
 from agent.supervisor.standing import IN_CONTACT, LOG_FILE, PID_FILE, Standing, read_standing
@@ -185,12 +186,17 @@ def _launch(place: Place, options: Sequence[str]) -> None:
             start_new_session=True,
             # Where this package is, even if it is not installed.
             cwd=Path(__file__).parent.parent,
-            **_as_user(place, log),
+            **{"env": _environment(), **_as_user(place, log)},
         )
     except (OSError, KeyError) as error:
         raise SupervisionFailed(f"the supervisor can't be started as {place.user or 'this user'}: {error}") from None
     finally:
         os.close(log)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but for the join token: it has done its work, and what runs for months is no place to keep it."""
+    return {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
 
 
 def _as_user(place: Place, log: int) -> dict[str, Any]:
@@ -203,7 +209,7 @@ def _as_user(place: Place, log: int) -> dict[str, Any]:
     os.fchown(log, who.pw_uid, who.pw_gid)
     home = {"HOME": who.pw_dir, "USER": who.pw_name, "LOGNAME": who.pw_name}
     groups = os.getgrouplist(who.pw_name, who.pw_gid)
-    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": groups, "env": {**os.environ, **home}}
+    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": groups, "env": {**_environment(), **home}}
 
 
 def _until_ready(place: Place) -> Status:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.join_exit import TOKEN_VARIABLE
 from agent.lock import AGENT_LOCK, holder
 from agent.supervisor.standing import PID_FILE
 from tests.fakes.agent_process import lives
@@ -34,11 +35,16 @@ class SupervisedHost:
         return self.folder / "state"
 
     def agent(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `agent WORDS` for this host."""
+        """Run `agent WORDS` for this host, where a join token is in the environment."""
         head, *rest = words
         command = [str(BIN / "agent"), head, "--state-dir", str(self.state), *rest]
         return subprocess.run(
-            command, env=environment(self.folder), capture_output=True, text=True, timeout=90, check=False
+            command,
+            env=environment(self.folder, {TOKEN_VARIABLE: "secret"}),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
 
     def join(self, *options: str) -> None:

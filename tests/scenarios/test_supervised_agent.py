@@ -24,6 +24,10 @@ def test_an_agent_in_the_background_survives_crashes_of_itself_and_of_its_superv
         host.join()
         try:
             host.start()
+            for pid in (host.pid, host.supervisor):
+                assert b"RALLYPOINT_JOIN_TOKEN" not in Path(f"/proc/{pid}/environ").read_bytes()
+            again = host.agent("start", "--", "--cpus", "1")
+            assert (again.returncode, "'agent stop' it first to give others" in again.stderr) == (1, True)
             job = cluster.shell("echo began $$; sleep 600", "--stop-duration", "1s")
             cluster.await_output(job, 0, b"began")
             check_crashes(host)
