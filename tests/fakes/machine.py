@@ -19,9 +19,12 @@ set -e
 mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+# Other tests may change this machine's users meanwhile: those of the new one are its own from the first moment.
+for each in $2; do [ ! -e "$1/root/etc/$each" ] || touch "$1/root/etc/$each"; done
 for each in proc sys dev; do mount --rbind "/$each" "$1/root/$each"; done
 exec chroot "$1/root" sleep infinity
 """
+_USERS = ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
 # Copies of what was before, and a lock: those who change the list of users leave them.
 _NOT_OURS = (
     "/etc/passwd-",
@@ -36,10 +39,12 @@ _NOT_OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``holder`` is the process that keeps it; ``folder`` is where it lies, as it sees it from outside."""
+    """``holder`` is the process that keeps it; ``folder`` is where it lies, as it sees it from outside; ``before`` tells
+    of the files that are its own from the first moment."""
 
     holder: int
     folder: Path
+    before: dict[str, str]
 
     def command(self, *words: str) -> list[str]:
         """The command line of ``words`` on the machine."""
@@ -56,7 +61,8 @@ class Machine:
         listed = self._outside("find", f"{self.folder}/upper", "-mindepth", "1", "-printf", "/%P\\n")
         found = {}
         for path in listed.splitlines():
-            here, beneath = _said(Path(f"/proc/{self.holder}/root{path}")), _said(Path(path))
+            here = _said(Path(f"/proc/{self.holder}/root{path}"))
+            beneath = self.before[path] if path in self.before else _said(Path(path))
             if here != beneath and path not in _NOT_OURS:
                 found[path] = f"{beneath or 'nothing'} -> {here or 'nothing'}"
         return found
@@ -94,7 +100,18 @@ def machine(folder: Path) -> Iterator[Machine]:
     if os.geteuid() != 0:
         missing("root, for a mount namespace", "run the tests as root")
     folder.mkdir()
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", str(folder)]
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        _ENTER,
+        "sh",
+        str(folder),
+        " ".join(_USERS),
+    ]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as holder:
         try:
             root = f"/proc/{holder.pid}/root"
@@ -102,6 +119,7 @@ def machine(folder: Path) -> Iterator[Machine]:
             if holder.poll() is not None:
                 assert holder.stderr is not None
                 missing(f"an overlay file system ({holder.stderr.read().decode().strip()})", "allow it to root")
-            yield Machine(holder.pid, folder)
+            before = {f"/etc/{name}": _said(Path(f"{root}/etc/{name}")) for name in _USERS}
+            yield Machine(holder.pid, folder, before)
         finally:
             holder.kill()
