@@ -39,8 +39,10 @@ _NOT_OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``holder`` is the process that keeps it; ``folder`` is where it lies, as it sees it from outside; ``before`` tells
-    of the files that are its own from the first moment."""
+    """``holder`` is the process that keeps it; ``folder`` is where it lies, as it sees it from outside.
+
+    ``before`` says of the files that are its own from the first moment what they were then.
+    """
 
     holder: int
     folder: Path
