@@ -12,6 +12,12 @@ from agent.installation import Installation, Mode, Supervisor
 
 UNIT = "rallypoint-agent.service"
 
+# Who the service runs as, and walls that a user's own systemd has no right to build.
+_ROOTS_ALONE = (
+    r"^(User|Group|SupplementaryGroups|StateDirectory\w*|\w*Capabilit\w*|Protect\w+|Private\w+|Restrict(?!Prevent|art)\w+"
+    r"|ReadWritePaths|Device\w+|SystemCall\w+)=.*\n"
+)
+
 
 def choose(mode: Mode) -> Supervisor:
     """Who can keep an agent running on this machine."""
@@ -39,7 +45,7 @@ def unit_for(installation: Installation) -> str:
     run = f"{installation.agent} run --state-dir {installation.state_dir}"
     text = re.sub(r"^ExecStart=\S+ run .*$", lambda _: f"ExecStart={run}", unit_text(), flags=re.MULTILINE)
     if installation.mode is Mode.USER:
-        text = re.sub(r"^(User|StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)
+        text = re.sub(_ROOTS_ALONE, "", text, flags=re.MULTILINE)
         return text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
     if str(installation.state_dir) != "/var/lib/rallypoint/agent":
         text = re.sub(r"^(StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)

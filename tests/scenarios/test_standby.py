@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -281,6 +282,11 @@ def test_a_standby_says_at_each_port_that_it_is_one(pair: Pair) -> None:
         f"not ready: this coordinator stands by, the one at {pair.one.endpoints['join']} leads\n",
     )
     assert _get(pair.one.endpoints["web"] + "readyz", tls)[0] == 200
+    # New machines are served all the same: with the same wheel, and sent to both.
+    one, other = (_get(f"https://{each.endpoints['install']}/manifest.json", tls) for each in (pair.one, pair.two))
+    assert (one[0], other[0]) == (200, 200)
+    assert json.loads(one[1])["wheel"] == json.loads(other[1])["wheel"]
+    assert sorted(json.loads(one[1])["join"]) == sorted(each.endpoints["join"] for each in (pair.one, pair.two))
 
 
 def _get(url: str, tls: ssl.SSLContext) -> tuple[int, str]:

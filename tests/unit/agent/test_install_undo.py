@@ -103,7 +103,9 @@ def test_the_unit_has_the_places_of_the_installation() -> None:
     )
     lines = unit_for(mine).splitlines()
     assert {"ExecStart=/home/a/p/current/bin/agent run --state-dir /home/a/s", "WantedBy=default.target"} <= set(lines)
-    assert [line for line in lines if line.startswith(("User=", "StateDirectory"))] == []
+    roots = ("User=", "Group=", "StateDirectory", "Protect", "Private", "CapabilityBoundingSet", "AmbientCapabilities")
+    assert [line for line in lines if line.startswith(roots)] == []
+    assert {"Restart=always", "KillMode=process", "RestartPreventExitStatus=7", "Type=notify"} <= set(lines)
 
 
 def test_options_are_ours_or_agent_joins() -> None:
