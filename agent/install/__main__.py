@@ -9,7 +9,7 @@ import signal
 import sys
 
 from agent.install.errors import CannotInstall, because
-from agent.install.order import parse
+from agent.install.order import SEEDS_FOLDER, parse
 from agent.install.steps import install
 
 
@@ -34,7 +34,8 @@ def main() -> int:
     except OSError as error:
         text = f"it can't be installed: {because(error)}"
     finally:
-        shutil.rmtree(order.folder, ignore_errors=True)
+        if order.folder.name.startswith(SEEDS_FOLDER):
+            shutil.rmtree(order.folder, ignore_errors=True)
     print(f"rallypoint: {text}", file=sys.stderr)
     return 1
 

@@ -89,10 +89,15 @@ class Coordinator:
             raise CannotInstall(f"{path.name} can't be kept ({because(error)}); TMPDIR names another place") from None
         return path
 
-    def standing(self, credentials: Path) -> str:
-        """How the coordinator sees the host with these credentials: ``online``, …; empty when it can't say now."""
+    def standing(self, credentials: Path) -> str | None:
+        """How the coordinator sees the host with these credentials: ``online``, …; empty when it can't say now.
+
+        None: it stands by, and another one knows.
+        """
         try:
             status, content = self._ask("/standing", credentials)
+            if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                return None
             return str(json.loads(content)["state"]) if status == http.HTTPStatus.OK else ""
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return ""

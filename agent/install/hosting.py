@@ -73,6 +73,9 @@ def _await_online(plan: Plan, identity: Identity) -> None:
     deadline = time.monotonic() + _ONLINE_SECONDS
     who = f"host {identity.host_name} ({identity.host_id})"
     while (state := plan.coordinator.standing(identity.credentials_path)) != "online":
+        if state is None:
+            print(f"{who} has started: 'coordinator hosts' shows it (who was asked here stands by)")
+            return
         if time.monotonic() > deadline:
             raise CannotInstall(
                 f"installed, and joined as {who}, but the coordinator does not see it online"

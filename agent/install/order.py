@@ -15,6 +15,8 @@ from rallypoint.token import TokenDamaged, TokenText, parse_token
 from agent.install.errors import CannotInstall
 from agent.installation import Packages
 
+# The seed makes its temporary folder by this name; no other is removed.
+SEEDS_FOLDER = "rallypoint-install-"
 _MAX_TOKEN = 4096
 _EPILOG = """Everything else is for 'agent join': --name, --backend, --region, --price, --label, --spot and so on. The
 join token is asked for; without a terminal it is read from standard input, or from --token-file, which only you may

@@ -25,22 +25,18 @@ Standing = Callable[[str], Awaitable[dict[str, str] | None]]
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-async def _unknown(_: str) -> None:
-    return None
-
-
 @dataclass(slots=True)
 class InstallSite:
     """The files for hosts, and the line that leads there.
 
     ``join`` has the addresses (``HOST:PORT``) at which hosts join; ``address`` is the installer's own as hosts see it,
-    empty where it is off.
+    empty where it is off. One without ``standing`` stands by, and knows of no host.
     """
 
     shelf: Shelf
     ca_pem: bytes
     cluster_id: str
-    standing: Standing = _unknown
+    standing: Standing | None = None
     join: Callable[[], Sequence[str]] = tuple
     address: str = field(default="")
 
@@ -88,6 +84,8 @@ class InstallSite:
             host = identity_of(certificate.get("subjectAltName", ()))
         except NotAHost:
             return _refusal("only a host that shows its certificate is told how it stands", 403)
+        if self.standing is None:
+            return _refusal("this coordinator stands by; the one that leads knows", 503)
         known = await self.standing(host.host_id) if host.cluster_id == self.cluster_id else None
         if known is None:
             return _refusal(f"this coordinator knows no host {host.host_id}", 404)
