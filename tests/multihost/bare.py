@@ -16,7 +16,7 @@ from tests.multihost.net import Host
 from tests.support import eventually, missing
 
 # The machine's /usr to read, without what this project's own set-up put beside Debian's Python (/usr/local, packages,
-# pip and what `venv` would install it from); all else is empty and belongs to the host alone.
+# pip and what `venv` would install it from, programs for containers); all else is empty and belongs to the host alone.
 _MAKE = """
 set -e
 root=$1
@@ -29,6 +29,9 @@ for name in bin sbin lib lib64; do [ -L "/$name" ] && cp -P "/$name" .; done
 mount --bind /usr usr; mount -o remount,bind,ro usr
 for hidden in local lib/python3/dist-packages lib/python3.11/ensurepip share/python-wheels; do
   [ -d "usr/$hidden" ] && mount -t tmpfs -o mode=755 none "usr/$hidden"
+done
+for program in podman docker uv; do
+  [ -e "usr/bin/$program" ] && mount --bind /dev/null "usr/bin/$program"
 done
 mkdir -p usr/local/bin
 cp -a /etc/. etc/
