@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ mkdir -p usr etc proc sys dev run root opt srv home/ann var/lib var/tmp var/log 
 chmod 1777 tmp var/tmp; chmod 700 root home/ann
 for name in bin sbin lib lib64; do [ -L "/$name" ] && cp -P "/$name" .; done
 mount --bind /usr usr; mount -o remount,bind,ro usr
-for hidden in local lib/python3/dist-packages lib/python3.11/ensurepip share/python-wheels; do
-  [ -d "usr/$hidden" ] && mount -t tmpfs -o mode=755 none "usr/$hidden"
+for hidden in usr/local usr/lib/python3/dist-packages usr/lib/python3.*/ensurepip usr/share/python-wheels; do
+  [ -d "$hidden" ] && mount -t tmpfs -o mode=755 none "$hidden"
 done
 for program in podman docker uv; do
   [ -e "usr/bin/$program" ] && mount --bind /dev/null "usr/bin/$program"
@@ -120,6 +121,7 @@ def bare_host(host: Host, folder: Path) -> Iterator[Bare]:
     for program in ("nsenter", "unshare", "setpriv"):
         if shutil.which(program) is None:
             missing(f"the program {program}", "install it with: apt-get install util-linux")
+    _require_python()
     folder.mkdir(parents=True, exist_ok=True)
     space = ["nsenter", f"--net=/run/netns/{host.namespace}", "unshare", "--mount", "--uts", "--pid", "--fork"]
     with subprocess.Popen(
@@ -133,6 +135,13 @@ def bare_host(host: Host, folder: Path) -> Iterator[Bare]:
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
+
+
+def _require_python() -> None:
+    """Packages come from the environment that the tests run in, so the system's Python must be of its version."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not Path(f"/usr/bin/python{ours}").exists() or not Path("/usr/bin/python3").resolve().name.endswith(ours):
+        missing(f"a system Python {ours}, as the tests' own", f"install the package python{ours}, or run them with it")
 
 
 def _child(pid: int) -> int:
