@@ -3,7 +3,6 @@ all that can go wrong, each of which ends in one line and leaves nothing behind.
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import shutil
@@ -210,7 +209,8 @@ def test_a_user_installs_from_the_hosts_own_index(bare: Bare, home: Cluster, pla
 @contextmanager
 def index(house: Path, place: Site) -> Iterator[str]:
     """A package index with the wheels of the wheelhouse, as a host's pip may be set up for."""
-    command = [*place.hub, sys.executable, __file__, HUB_ADDRESS, str(house)]
+    program = Path(__file__).with_name("package_index.py")
+    command = [*place.hub, sys.executable, str(program), HUB_ADDRESS, str(house)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -383,32 +383,3 @@ def test_uninstalled_the_machine_is_what_it_was(installed: Installed, home: Clus
     assert installed.machine.listing() == installed.before
     assert installed.machine.processes() == []
     assert "rooted" not in home.hosts()
-
-
-# --- the index, as a program of its own in the hub's namespace --------------------------------------------------------
-
-
-class _Index(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        parts = self.path.strip("/").split("/")
-        if parts[0] != "simple" or len(parts) != 2:
-            super().do_GET()
-            return
-        names = [path.name for path in HOUSE.glob("*.whl")]
-        named = [name for name in names if re.sub(r"[-_.]+", "-", name.split("-")[0]).lower() == parts[1]]
-        self.send_response(200 if named else 404)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write("".join(f'<a href="/{name}">{name}</a>\n' for name in named).encode())
-
-    def log_message(self, *_: object) -> None: ...
-
-
-if __name__ == "__main__":
-    import os
-
-    HOUSE = Path(sys.argv[2])
-    os.chdir(HOUSE)
-    server = http.server.ThreadingHTTPServer((sys.argv[1], 0), _Index)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
