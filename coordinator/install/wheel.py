@@ -33,7 +33,8 @@ def own_wheel() -> tuple[str, bytes]:
     files = {name: path for package in PACKAGES for name, path in _package(package)}
     about = _folder(distribution)
     files |= {f"{about.name}/{path.relative_to(about)}": path for path in _below(about) if path.name not in _LEFT_OUT}
-    return _wheel_name(distribution), _zip(files, about.name)
+    # Not compressed: what compression makes of the same bytes differs from one zlib to the next.
+    return _wheel_name(distribution), _zip(files, about.name, level=0)
 
 
 def packed(name: str, level: int = 6) -> tuple[str, bytes]:
