@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rallypoint.token import TokenText, format_token
 
@@ -47,6 +47,7 @@ def do(undo: Undo, folder: Path, steps: list[tuple[str, str]]) -> None:
             continue
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_a_failure_leaves_what_was_there_before(steps: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -60,6 +61,7 @@ def test_a_failure_leaves_what_was_there_before(steps: list[tuple[str, str]]) ->
         assert tree(folder) == before
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_what_was_made_is_noted_down_for_uninstalling(steps: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -74,6 +76,7 @@ def test_what_was_made_is_noted_down_for_uninstalling(steps: list[tuple[str, str
         assert {str(folder / path) for path, _, _ in tree(folder)} - {str(folder / path) for path in before} == noted
 
 
+@settings(deadline=None)
 @given(STEPS, STEPS)
 def test_what_a_run_made_that_was_killed_is_ours_in_the_next(
     first: list[tuple[str, str]], second: list[tuple[str, str]]

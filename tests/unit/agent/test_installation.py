@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.installation import (
@@ -62,6 +62,7 @@ def test_where_nothing_is_installed_the_way_to_install_is_told(tmp_path: Path) -
         load(tmp_path / "none")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(("prefix", "mode", "created", "python", "format", "unit")), st.sampled_from((None, 7, [], {})))
 def test_a_damaged_file_is_called_so(name: str, value: object) -> None:
     import tempfile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.core import upgrades
@@ -176,6 +176,7 @@ def test_a_host_that_is_removed_meanwhile_is_not_waited_for() -> None:
     assert steps(world) == {"b": "ordered"}
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_happens_no_more_than_a_batch_is_at_it_and_it_comes_to_an_end(data: st.DataObject) -> None:
     names = [f"n{i}" for i in range(data.draw(st.integers(1, 6)))]
