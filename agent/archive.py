@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.ownership import give
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from agent.users import Account
 
 log = structlog.get_logger()
 
@@ -47,8 +51,8 @@ class ArchiveCache:
         for half in directory.glob("*.part"):
             half.unlink()
 
-    async def unpack(self, sha256: str, target: str) -> None:
-        """Unpack the archive ``sha256`` into ``target``.
+    async def unpack(self, sha256: str, target: str, owner: Account | None = None) -> None:
+        """Unpack the archive ``sha256`` into ``target``, and give all that is in there to ``owner``, if there is one.
 
         Raises:
             ArchiveError: it is not to be had, is not what its hash says, or holds what may not be unpacked.
@@ -62,6 +66,8 @@ class ArchiveCache:
             async with self._locks.setdefault(sha256, asyncio.Lock()):
                 await self._cache(sha256, path)
             await asyncio.to_thread(_unpack, path, target)
+            if owner is not None:
+                await asyncio.to_thread(give, target, owner)
         finally:
             self._in_use[path] -= 1
             self._prune()

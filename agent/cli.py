@@ -78,6 +78,8 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
                 default=None,
                 help="Control groups for nodes. Default: if possible.",
             ),
+            click.option("--task-user", metavar="USER", help="Whom nodes run as. Default: rallypoint-task or nobody."),
+            click.option("--allow-users", metavar="USER,...", help="Whom else jobs may name; '*': all but root."),
             click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories."),
             click.option("--log-keep", metavar="SIZE", help="Kept here of each node's output. Default: 256MB."),
             click.option("--log-keep-all", metavar="SIZE", help="Kept here of all output. Default: 4GB."),
@@ -171,6 +173,7 @@ def _run(settings: Settings) -> None:
     from agent.peer import PeerError
     from agent.runner import SpawnerFailed
     from agent.statedir import StateDirUnsafe, StateDirUnusable
+    from agent.users import UserUnusable
 
     try:
         outcome = daemon.run(settings)
@@ -184,6 +187,8 @@ def _run(settings: Settings) -> None:
         _fail(str(error), EXIT_PEER_PORT)
     except SpawnerFailed as error:
         _fail(str(error), EXIT_SPAWNER)
+    except UserUnusable as error:
+        _fail(str(error), EXIT_CONFIG)
     if outcome.refused:
         _fail(outcome.refused, EXIT_REMOVED)
 

@@ -43,6 +43,8 @@ class Settings:
     ``cgroups`` whether nodes get control groups where the host allows it. ``leave_within``: seconds in which an
     ephemeral or spot host that is told to go has to be gone; ``interruption_*`` as in ``notices.Question``.
 
+    ``task_user`` is whom nodes run as (empty: see ``users.users_of``), ``allow_users`` whom else their jobs may name.
+
     In bytes: ``log_keep`` of one node's output and ``log_keep_all`` of all stay on this host, ``log_rate`` a second go
     out, ``disk_reserve`` of its disk are kept free of new work, ``archive_keep`` are taken by jobs' files.
 
@@ -80,6 +82,8 @@ class Settings:
     containers: str = "auto"
     allow_privileged: bool = False
     image_keep: int = 20
+    task_user: str = ""
+    allow_users: tuple[str, ...] = ()
 
     @property
     def facts(self) -> HostFacts:
@@ -320,6 +324,11 @@ def split_address(value: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
+def _users(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else [_text(each) for each in value]
+    return tuple(part.strip() for part in parts if part.strip())
+
+
 def _coordinators(value: Any) -> tuple[str, ...]:
     from rallypoint.address import parse_address
 
@@ -352,6 +361,7 @@ _CONVERT: dict[str, Any] = {
     "log_rate": _size,
     "disk_reserve": _size,
     "archive_keep": _size,
+    "allow_users": _users,
     "leave_within": notices.seconds,
     "interruption_every": notices.seconds,
     "interruption_url": notices.url,

@@ -45,6 +45,7 @@ from agent.statedir import check_state_dir, unusable
 from agent.supervisor.standing import IN_CONTACT
 from agent.surroundings import Surroundings
 from agent.upgrade.upgrader import Upgrader
+from agent.users import HostUsers, check_passable, users_of
 from agent.work import Tools, Work
 
 if TYPE_CHECKING:
@@ -82,13 +83,15 @@ def run(settings: Settings) -> Outcome:
         NotJoined, IdentityDamaged: the host has no usable identity.
         PeerError: the peer port can't be listened on.
         SpawnerFailed: the spawner does not start.
+        UserUnusable: nodes can't run as whom the settings say.
     """
     check_state_dir(settings.state_dir)
     identity = load_identity(settings.state_dir)
+    users = HostUsers(users_of(settings.task_user, settings.allow_users))
     try:
         make_private_dir(settings.state_dir)
         with StateLock(settings.state_dir):
-            return asyncio.run(Daemon(settings, identity).run())
+            return asyncio.run(Daemon(settings, identity, users).run())
     except OSError as error:
         raise unusable(settings.state_dir, error) or error from None
 
@@ -96,12 +99,14 @@ def run(settings: Settings) -> Outcome:
 class Daemon:
     """One agent. The parts are made here and nowhere else."""
 
-    def __init__(self, settings: Settings, identity: Identity) -> None:
+    def __init__(self, settings: Settings, identity: Identity, users: HostUsers) -> None:
         self._settings = settings
         self._identity = identity
         self._facts = settings.facts
-        self._places = Places(settings.state_dir, settings.work_dir)
+        self._places = Places(settings.state_dir, settings.work_dir, users.known.others())
         self._places.make()
+        self._users = users
+        check_passable(users.known, [self._places.work, self._places.aux, self._places.launcher.parent])
         self._disks = Disks([self._places.logs, self._places.work], settings.disk_reserve)
         self._instance = uuid.uuid4().hex
         self._health = Station(settings.state_dir, lambda: self._session.wake(), self._test_gpus)
@@ -151,6 +156,7 @@ class Daemon:
             host,
             environ.base(os.environ),
             lambda: self._known_hardware().interfaces,
+            self._users,
             self._surroundings.containers,
             self._surroundings.pythons,
         )
@@ -169,9 +175,9 @@ class Daemon:
         restarted(self._settings.state_dir)
         unmark_leaving(self._settings.state_dir)
         self._upgrader.begin()
-        write_launcher(self._places.launcher)
+        write_launcher(self._places.launcher, self._users.known.changes())
         await self._listen()
-        mpi = await self._launcher.listen(self._settings.state_dir)
+        mpi = await self._launcher.listen(self._settings.state_dir, self._users.known.changes())
         parts = [asyncio.create_task(self._runner.run())]
         try:
             await self._first(self._runner.greeted.wait(), parts[0])
@@ -241,8 +247,9 @@ class Daemon:
         self._logs.wake()
         before = self._containment
         self._containment = containment(before, news, self._work.observed.values())
-        if self._containment != before and self._hardware is not None:
-            self._hardware = self._containment.into(self._hardware)
+        users = self._users.policy()
+        if self._hardware is not None and (self._containment != before or self._hardware.users != users):
+            self._hardware = replace(self._containment.into(self._hardware), users=users)
             self._session.tell_hardware(self._hardware)
 
     def _changed(self, urgent: bool) -> None:
@@ -305,7 +312,8 @@ class Daemon:
     async def _read_hardware(self) -> HardwareReport:
         await asyncio.to_thread(self._disks.look)
         hardware = self._health.look(self._containment.into(await read_hardware(self._probe)))
-        self._hardware = self._surroundings.into(replace(hardware, disk_problem=self._disks.problem))
+        hardware = replace(hardware, disk_problem=self._disks.problem, users=self._users.policy())
+        self._hardware = self._surroundings.into(hardware)
         self._hardware_at = time.monotonic()
         return self._hardware
 

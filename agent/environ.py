@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agent.core.model import Desired, Group
+    from agent.users import Account
 
 # What a login gives, and nothing else, comes from the agent's environment.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
@@ -58,6 +59,13 @@ def base(own: Mapping[str, str]) -> dict[str, str]:
     kept |= {key: value for key, value in own.items() if key.startswith("LC_")}
     kept.setdefault("PATH", _DEFAULT_PATH)
     return kept
+
+
+def login_of(account: Account, inherited: Mapping[str, str], work: str) -> dict[str, str]:
+    """What a login as ``account`` gives, in place of what the agent's own gave; ``work`` is its home if it has none."""
+    kept = {key: value for key, value in inherited.items() if key != "TMPDIR"}
+    home, name = account.home or work, account.name
+    return {**kept, "HOME": home, "USER": name, "LOGNAME": name, "SHELL": account.shell}
 
 
 def node_environment(

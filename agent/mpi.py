@@ -42,15 +42,17 @@ REQUEST_SECONDS = 10.0
 START_SECONDS = 30.0
 
 
-def write_launcher(path: Path) -> None:
-    """Write the program that MPI is told to use in place of ssh, alone in a directory of the state directory."""
+def write_launcher(path: Path, for_others: bool) -> None:
+    """Write the program that MPI is told to use in place of ssh, alone in a directory of the state directory.
+
+    ``for_others``: nodes run as other users, who are to read it.
+    """
     words = [sys.executable, "-I", "-S", mpi_client.__file__, str(path.parent.parent)]
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     text = f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
     # One that is there is not touched: a full disk would leave an empty one.
     if not path.exists() or path.read_text() != text:
         write_private(path, text.encode())
-    path.chmod(0o700)
+    path.chmod(0o755 if for_others else 0o700)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Launcher:
     nodes: NodeMaker
     peer: PeerPort
 
-    async def listen(self, state_dir: Path) -> asyncio.Server:
-        """Answer the local nodes' launchers."""
+    async def listen(self, state_dir: Path, for_others: bool) -> asyncio.Server:
+        """Answer the local nodes' launchers; each shows its node's ticket. ``for_others``: nodes run as other users."""
         listener = unix_listener(state_dir, SOCKET)
+        (state_dir / SOCKET).chmod(0o666 if for_others else 0o600)
         return await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_REQUEST)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

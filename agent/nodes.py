@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent import common_path, environ
 from agent.core.reconcile import DEFAULT_SIGNAL
+from agent.ownership import give
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from agent.places import Places
     from agent.pythons import Pythons
     from agent.spawner.wire import Message
+    from agent.users import Account, HostUsers
 
 DEFAULT_GRACE = 10.0
 TICKET = "ticket"
@@ -28,14 +30,24 @@ TICKET = "ticket"
 
 @dataclass(frozen=True, slots=True)
 class NodeMaker:
-    """Makes what a node needs; ``inherited`` is what its environment takes over, ``interfaces`` are the host's now."""
+    """Makes what a node needs; ``inherited`` is what its environment takes over, ``interfaces`` are the host's now,
+    ``users`` are whom it may run as."""
 
     places: Places
     host: environ.Host
     inherited: Mapping[str, str]
     interfaces: Callable[[], tuple[Interface, ...]]
+    users: HostUsers
     containers: ContainerHost | None = None
     pythons: Pythons | None = None
+
+    def owner(self, desired: Desired) -> Account | None:
+        """Whom a node runs as; None: as the agent, like all that stands for a container. Raises UserRefused."""
+        return None if desired.spec.image else self.users.account(desired.spec.user)
+
+    def spawner_can_change_users(self, can: bool) -> None:
+        """What the spawner says of itself: one of an earlier release runs nodes as itself for as long as it lives."""
+        self.users.spawner_can = can
 
     def order(self, desired: Desired) -> Message:
         """The spawner's order that starts ``desired``. Lays a group's files ready.
@@ -43,13 +55,17 @@ class NodeMaker:
         Raises:
             OSError: its files can't be written.
             ValueError: it can't be given what it holds.
+            UserRefused: it may not run as whom its job says.
         """
-        spec = desired.spec
+        spec, owner = desired.spec, self.owner(desired)
+        if owner is not None and spec.python and self.pythons is not None:
+            self.places.make_aux(desired.id, owner)
+            give(self.pythons.directory_of(desired), owner)
         env = self.environment(desired)
         order: Message = {
             "op": "spawn",
             "id": desired.id,
-            "log": self.places.lay_log(desired.id),
+            "log": self.places.lay_log(desired.id, owner),
             "signal": spec.stop_signal or DEFAULT_SIGNAL,
             "grace": DEFAULT_GRACE if spec.stop_duration is None else spec.stop_duration,
             "limit": spec.max_duration,
@@ -58,6 +74,8 @@ class NodeMaker:
             "meta": None,
             **self._program(desired, env),
         }
+        if owner is not None:
+            order["as"] = owner.order()
         if desired.behind is not None:
             order |= {"behind": desired.behind, "within": desired.behind_seconds}
         return order
@@ -78,14 +96,18 @@ class NodeMaker:
         env = self.environment(desired)
         if desired.group is not None:
             env |= environ.daemon_environment(env, self._link(desired, desired.group)[1], command)
-        return {"op": "exec", "id": desired.id, "key": key, "argv": ["sh", "-c", command], "env": env, "cwd": cwd}
+        argv, owner = ["sh", "-c", command], self.owner(desired)
+        order: Message = {"op": "exec", "id": desired.id, "key": key, "argv": argv, "env": env, "cwd": cwd}
+        return order if owner is None else {**order, "as": owner.order()}
 
     def environment(self, desired: Desired) -> dict[str, str]:
         """The node's environment; with a group, its files are laid ready if they are not."""
         cwd = self._directory(desired)
         files = None if desired.group is None else self._files(desired, desired.group)
         # A container has its own login, the image's.
-        inherited = {} if desired.spec.image else self.inherited
+        inherited, owner = {} if desired.spec.image else self.inherited, self.owner(desired)
+        if owner is not None:
+            inherited = environ.login_of(owner, inherited, self.places.work_of(desired.id))
         env = environ.node_environment(desired, self.host, cwd, inherited, files)
         return self.pythons.activated(desired, env) if desired.spec.python and self.pythons is not None else env
 
@@ -100,7 +122,7 @@ class NodeMaker:
     def _home(self, desired: Desired) -> str:
         if desired.group is None:
             return self.places.work_of(desired.id)
-        return self.places.common_work(desired.id, common_path.path_of(desired, desired.group))
+        return self.places.common_work(desired.id, common_path.path_of(desired, desired.group), self.owner(desired))
 
     def _directory(self, desired: Desired) -> str:
         work = self._home(desired)
@@ -111,9 +133,10 @@ class NodeMaker:
         directory = self.places.aux_of(desired.id)
         hostfile, ticket = f"{directory}/hostfile", f"{directory}/{TICKET}"
         if not os.path.exists(ticket):
-            os.makedirs(directory, 0o700, exist_ok=True)
-            _write(hostfile, environ.hostfile(group))
-            _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}))
+            owner = self.owner(desired)
+            self.places.make_aux(desired.id, owner)
+            _write(hostfile, environ.hostfile(group), owner)
+            _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}), owner)
         interface, network = self._link(desired, group)
         ready = self.places.ready_file_of(desired.id)
         return environ.ClusterFiles(hostfile, str(self.places.launcher), ticket, interface, network, ready)
@@ -123,8 +146,8 @@ class NodeMaker:
         return link_of(own, [member.address for member in group.members], self.interfaces())
 
 
-def _write(path: str, text: str) -> None:
-    """Write a file for this user alone; all of it or nothing, for a torn one would be taken for whole.
+def _write(path: str, text: str, owner: Account | None) -> None:
+    """Write a file for ``owner``, else this user, alone: all of it or nothing, for a torn one would be taken for whole.
 
     Raises:
         OSError: names the file.
@@ -133,6 +156,8 @@ def _write(path: str, text: str) -> None:
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
+            if owner is not None:
+                os.fchown(file.fileno(), owner.uid, owner.gid)
         os.rename(part, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None

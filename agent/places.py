@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.model import AllocationId
+    from agent.users import Account
 
 # Working directories that a node left files in are kept, the newest so many of them.
 KEPT_WORK_DIRS = 200
@@ -28,22 +29,30 @@ class UnsafeId(ValueError):
 
 
 class Places:
-    """Directories and files of one agent; ``work`` may lie elsewhere, on a larger disk."""
+    """Directories and files of one agent; ``work`` may lie elsewhere, on a larger disk.
 
-    def __init__(self, state_dir: Path, work_dir: Path | None = None) -> None:
+    ``others`` is whom most nodes run as, if that is not the agent's own user: what is theirs lies behind directories
+    that they can pass but not list, and nothing else can be read by them.
+    """
+
+    def __init__(self, state_dir: Path, work_dir: Path | None = None, others: Account | None = None) -> None:
         self.state = state_dir
         self.work = work_dir or state_dir / "work"
         self.logs = state_dir / "logs"
         self.aux = state_dir / "nodes"
         self.archives = state_dir / "archives"
         self.launcher = state_dir / "bin" / "rallypoint-mpi-launch"
-        self._spare_works = Spares(self.work)
-        self._spare_logs = Spares(self.logs)
+        self._others = others
+        owner = os.geteuid() if others is None else others.uid
+        self._spare_works = Spares(self.work, owner)
+        self._spare_logs = Spares(self.logs, owner)
 
     def make(self) -> None:
         """Create all directories, closed to other users; of an agent that has the state directory to itself."""
-        for directory in (self.state, self.work, self.logs, self.aux, self.archives):
+        passable = (self.state, self.work, self.aux, self.launcher.parent) if self._others is not None else ()
+        for directory in (self.state, self.work, self.logs, self.aux, self.archives, self.launcher.parent):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.chmod(0o711 if directory in passable else 0o700)
         self._spare_works.open()
         self._spare_logs.open()
 
@@ -61,16 +70,16 @@ class Places:
 
     def ready_file_of(self, key: AllocationId) -> str:
         """What it makes to announce that it is ready."""
-        return f"{self.aux_of(key)}/ready"
+        return f"{self.aux_of(key)}/said/ready"
 
-    def make_work(self, key: AllocationId) -> str:
-        """A fresh working directory.
+    def make_work(self, key: AllocationId, owner: Account | None = None, closed: bool = False) -> str:
+        """A fresh working directory, of ``owner`` unless it is ``closed``: then it is still to be given to them.
 
         Raises:
             OSError: it can't be made.
         """
         path = self.work_of(key)
-        if self._spare_works.use_directory(path):
+        if owner == self._others and not closed and self._spare_works.use_directory(path):
             return path
         try:
             os.mkdir(path, 0o700)
@@ -78,6 +87,23 @@ class Places:
             # Left by a preparation that this agent did not live to finish; nothing has run in it.
             shutil.rmtree(path)
             os.mkdir(path, 0o700)
+        if owner is not None and not closed:
+            os.chown(path, owner.uid, owner.gid)
+        return path
+
+    def make_aux(self, key: AllocationId, owner: Account | None) -> str:
+        """The place for what is laid ready for it, where ``owner`` may make the file that it announces itself by.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        path = self.aux_of(key)
+        for folder, mode in ((path, 0o700 if owner is None else 0o711), (f"{path}/said", 0o700)):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, mode)
+            os.chmod(folder, mode)
+        if owner is not None:
+            os.chown(f"{path}/said", owner.uid, owner.gid)
         return path
 
     def drop_work(self, key: AllocationId) -> None:
@@ -92,7 +118,7 @@ class Places:
             common_path.remove(os.readlink(self._common_of(key)), work)
         shutil.rmtree(aux, ignore_errors=True)
 
-    def common_work(self, key: AllocationId, path: str) -> str:
+    def common_work(self, key: AllocationId, path: str, owner: Account | None = None) -> str:
         """Its working directory by a name that all hosts of its group have, ``path``, or else by its own.
 
         The first answer holds: what the node was told must stay true.
@@ -102,7 +128,7 @@ class Places:
         """
         work, note = self.work_of(key), self._common_of(key)
         if not os.path.lexists(note):
-            os.makedirs(self.aux_of(key), 0o700, exist_ok=True)
+            self.make_aux(key, owner)
             os.symlink(path if path and common_path.make(path, work) else work, note)
         noted = os.readlink(note)
         # Again, in case someone has tidied up.
@@ -111,10 +137,11 @@ class Places:
     def _common_of(self, key: AllocationId) -> str:
         return f"{self.aux_of(key)}/directory"
 
-    def lay_log(self, key: AllocationId) -> str:
+    def lay_log(self, key: AllocationId, owner: Account | None = None) -> str:
         """Its output, where an empty file may be laid ready."""
         path = self.log_of(key)
-        self._spare_logs.use_file(path)
+        if owner == self._others:
+            self._spare_logs.use_file(path)
         return path
 
     def drop_log(self, key: AllocationId) -> None:

@@ -22,10 +22,11 @@ MOST = 64
 
 
 class Spares:
-    """Those in ``folder``; what an earlier life of the agent left there is removed."""
+    """Those in ``folder``, all of the user ``owner``; what an earlier life of the agent left there is removed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, owner: int) -> None:
         self._folder = folder
+        self._owner = owner
         self._kept: list[str] = []
         self._number = 0
 
@@ -41,7 +42,7 @@ class Spares:
         """Keep a directory for later if it is empty and as it was made; false: it stays where it is."""
         try:
             made = os.lstat(path)
-            fresh = stat.S_IMODE(made.st_mode) == 0o700 and made.st_uid == os.geteuid() and not os.listdir(path)
+            fresh = stat.S_IMODE(made.st_mode) == 0o700 and made.st_uid == self._owner and not os.listdir(path)
         except OSError:
             return False
         return fresh and self._keep(path)
@@ -55,6 +56,8 @@ class Spares:
         try:
             made = os.fstat(fd)
             if made.st_size or made.st_blocks or made.st_nlink != 1 or stat.S_IMODE(made.st_mode) != 0o600:
+                return False
+            if made.st_uid != self._owner:
                 return False
             # Granted only while no one else has it open: else what is written there would be another node's.
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)

@@ -24,6 +24,7 @@ from agent.places import UnsafeId
 from agent.progress import Progress
 from agent.readiness import Readiness
 from agent.spawner.wire import now as boot_clock
+from agent.users import UserRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -294,7 +295,12 @@ class Work:
     def _prepare(self, desired: Desired) -> AllocationId | None:
         self._observe(Observed(desired.id, Phase.PREPARING), news=False)
         try:
-            self._tools.places.make_work(desired.id)
+            owner = self._tools.nodes.owner(desired)
+            # What unpacks files there has all rights: nobody else gets in before it is done.
+            self._tools.places.make_work(desired.id, owner, closed=bool(desired.spec.archive))
+        except UserRefused as refusal:
+            self._end(desired.id, Cause.START_FAILED, str(refusal))
+            return None
         except (OSError, UnsafeId) as error:
             self._end(desired.id, Cause.HOST, f"its working directory could not be made: {_said(error)}")
             return None
@@ -317,8 +323,10 @@ class Work:
                 port = self._tools.ports.hold(key)
                 probes = tuple(await self._tools.probe(desired.members))
             if desired.spec.archive:
-                await self._tools.archives.unpack(desired.spec.archive, self._tools.places.work_of(key))
-        except ArchiveError as error:
+                await self._tools.archives.unpack(
+                    desired.spec.archive, self._tools.places.work_of(key), self._tools.nodes.owner(desired)
+                )
+        except (ArchiveError, UserRefused) as error:
             self._fail(key, Cause.START_FAILED, str(error))
         except NotReady as error:
             self._fail(key, error.cause, str(error))
@@ -350,6 +358,9 @@ class Work:
     def _start(self, desired: Desired) -> AllocationId | None:
         try:
             order = self._tools.nodes.order(desired)
+        except UserRefused as refusal:
+            self._end(desired.id, Cause.START_FAILED, str(refusal))
+            return None
         except (OSError, ValueError) as error:
             self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {_said(error)}")
             return None
@@ -436,6 +447,7 @@ class Work:
         """What the spawner has is the truth about processes; what it never got will be ordered again."""
         recorded = from_snapshot(message, self._steady)
         self.queues = message.get("queues") is True
+        self._tools.nodes.spawner_can_change_users(message.get("users") is True)
         self._fence.repeat()
         self._extras.lost()
         self._checks.lost()

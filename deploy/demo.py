@@ -85,6 +85,9 @@ def environment(home: Path) -> dict[str, str]:
         "HOME": str(home / "home"),
         "RALLYPOINT_CONTEXT": str(home / "coordinator" / "admin.toml"),
     }
+    if os.geteuid() == 0:
+        # The demo's own folder is closed to others, as whom nodes would run by default.
+        own["RALLYPOINT_AGENT_TASK_USER"] = "root"
     (home / "home").mkdir(exist_ok=True)
     return {**os.environ, **own}
 

@@ -55,7 +55,8 @@ class Spec:
     ``given`` are variables of ours that hold for this node alone; ``env``, the user's own, wins over them.
     ``announces``: others of its group wait until it says that it is ready. ``after``: seconds out of contact after
     which the host stops it, if the lease is not longer; None: never. With ``image`` it runs in a container; with
-    ``python`` it gets an environment of that version.
+    ``python`` it gets an environment of that version. ``user``: whom it
+    runs as; empty: the host, or the image, says.
     """
 
     nodes: int = 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agent.containers.model import Runtime
+    from agent.users import UserPolicy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ class HardwareReport(SystemReading):
     isolation: str = ""
     warnings: tuple[str, ...] = ()
     disk_problem: str = ""
+    users: UserPolicy | None = None
     conditions: tuple[Evidence, ...] = ()
     containers: Runtime | None = None
     uv: str = ""

@@ -265,6 +265,9 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         message.containers.CopyFrom(_containers(report.containers))
     message.uv = report.uv
     message.isolation = report.isolation
+    if report.users is not None:
+        users = report.users
+        message.users.CopyFrom(types.UserPolicy(default_user=users.default, allowed=users.allowed, reason=users.reason))
     message.warnings.extend(report.warnings)
     if report.gpu_problem is not None:
         message.gpu_problem = f"{report.gpu_problem.summary}; {report.gpu_problem.way_out}"

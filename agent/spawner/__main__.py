@@ -107,6 +107,7 @@ class Server:
                     "boot": keeper.boot,
                     "held": keeper.nursery.held(),
                     "queues": True,
+                    "users": True,
                 }
             ]
         )
@@ -216,6 +217,7 @@ def _listen(directory: str) -> socket.socket:
     if os.path.exists(wire.SOCKET):
         os.unlink(wire.SOCKET)
     listener.bind(wire.SOCKET)
+    os.chmod(wire.SOCKET, 0o600)
     listener.listen(4)
     listener.setblocking(False)
     return listener

@@ -20,6 +20,7 @@ from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
 from agent.spawner.trees import Trees
 from agent.spawner.undo import Undo
+from agent.spawner.user import user_of
 from agent.spawner.watch import Watch
 from agent.spawner.wire import Message, now
 
@@ -99,6 +100,7 @@ class Keeper:
                 str(order["cwd"]),
                 str(order["log"]),
                 self._null,
+                user_of(order),
             )
             reach("spawner.after-spawn")
         except StartError as error:
@@ -153,6 +155,7 @@ class Keeper:
                     str(order["cwd"]),
                     task.log,
                     self._null,
+                    user_of(order),
                 )
         except (StartError, HostError) as error:
             self.book.extra_ended(name, key, None, str(error))

@@ -40,8 +40,11 @@ def supervise(serve: Callable[[], None], directory: str, before_next: Callable[[
     ends = Ends(directory)
     spawner = _fork(serve)
     while True:
-        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         assert ended is not None
+        if ended.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED):
+            _go_on(ended.si_pid, spawner)
+            continue
         if ended.si_pid != spawner:
             ends.note(ended.si_pid, exit_code(ended))
             os.waitpid(ended.si_pid, 0)
@@ -53,6 +56,14 @@ def supervise(serve: Callable[[], None], directory: str, before_next: Callable[[
         time.sleep(_PAUSE)
         before_next()
         spawner = _fork(serve)
+
+
+def _go_on(stopped: int, spawner: int) -> None:
+    """A task may have been stopped; the spawner must not be, by whom it was just starting a task for."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, stopped, os.WSTOPPED | os.WNOHANG)
+    if stopped == spawner:
+        os.kill(spawner, signal.SIGCONT)
 
 
 def _fork(serve: Callable[[], None]) -> int:

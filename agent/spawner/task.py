@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from agent.spawner import procs
 from agent.spawner.group import Group
+from agent.spawner.user import User, acting_as
 from agent.spawner.wire import Message
 
 # Python ignores these; a task must start as from a shell.
@@ -176,8 +177,8 @@ def signal_all(pids: Iterable[int], number: int) -> None:
             continue
 
 
-def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -> int:
-    """Start ``argv`` in its own session, output appended to ``log``; returns the pid.
+def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int, user: "User | None" = None) -> int:
+    """Start ``argv`` in its own session, as ``user``, output appended to ``log``, which is theirs; returns the pid.
 
     It gets the brand of the mark in ``env``.
 
@@ -188,20 +189,39 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         StartError: no such directory or program, or the system refuses this one.
         HostError: its output can't be written here, or there is no room for another process.
     """
+    if not argv or any("\0" in word for word in argv):
+        raise StartError(f"{' '.join(argv)!r} could not be started: empty, or with a null character")
+    output = _output(log, user)
+    try:
+        with acting_as(user):
+            return _spawn(argv, env, cwd, (null, output))
+    except OSError as error:
+        raise HostError(f"{argv[0]!r} could not be started as another user: {error.strerror}") from None
+    finally:
+        os.close(output)
+
+
+def _output(log: str, user: "User | None") -> int:
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        if user is not None:
+            # Programs open it anew, by /dev/stdout.
+            os.fchown(output, user.uid, user.gid)
+    except OSError as error:
+        raise HostError(f"output file {log!r}: {error.strerror}") from None
+    return output
+
+
+def _spawn(argv: list[str], env: dict[str, str], cwd: str, files: tuple[int, int]) -> int:
     try:
         os.chdir(cwd)
     except OSError as error:
         raise StartError(f"working directory {cwd!r}: {error.strerror}") from None
     except ValueError as error:
         raise StartError(f"working directory {cwd!r}: {error}") from None
-    if not argv or any("\0" in word for word in argv):
-        raise StartError(f"{' '.join(argv)!r} could not be started: empty, or with a null character")
     program = _program(argv[0], env.get("PATH", os.defpath))
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise HostError(f"output file {log!r}: {error.strerror}") from None
     _brand(procs.brand_of(env[procs.MARK]))
+    null, output = files
     try:
         return os.posix_spawn(
             program,
@@ -223,8 +243,6 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int) -
         raise StartError(reason, NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE) from None
     except ValueError as error:
         raise StartError(f"{argv[0]!r} could not be started: {error}") from None
-    finally:
-        os.close(output)
 
 
 def _brand(number: int) -> None:
@@ -245,7 +263,7 @@ def _program(name: str, path: str) -> str:
         except OSError:
             continue
         if stat.S_ISREG(mode):
-            if os.access(candidate, os.X_OK):
+            if os.access(candidate, os.X_OK, effective_ids=True):
                 return candidate
             found = found or candidate
     if found:

@@ -21,7 +21,8 @@ STOP_SECONDS = 20.0
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a login with ``home``, and ``more``."""
-    return {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", **(more or {})}
+    task_user = {name: value for name, value in os.environ.items() if name == "RALLYPOINT_AGENT_TASK_USER"}
+    return {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", **task_user, **(more or {})}
 
 
 @dataclass(slots=True)

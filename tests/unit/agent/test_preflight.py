@@ -32,6 +32,7 @@ from agent.places import Places
 from agent.ports import PortKeeper
 from agent.preflight import Preflight
 from agent.preflight.streams import SECRET_BYTES, Answering, Calling, StreamError
+from agent.users import HostUsers, only_own
 from agent.work import Tools, Work
 from coordinator.access import ca
 from tests.fakes.agent_coordinator import enrol
@@ -147,7 +148,7 @@ def work_in(
     async def probe() -> list[Any]:
         return []
 
-    nodes = NodeMaker(places, environ.Host("h-1", "one", "local", "local"), {}, lambda: ())
+    nodes = NodeMaker(places, environ.Host("h-1", "one", "local", "local"), {}, lambda: (), HostUsers(only_own()))
     ports = PortKeeper(20000, 29999)
     tools = Tools(places, nodes, ports, archives, lambda _: None, lambda _: asyncio.create_task(probe()), measure)
     work = Work(tools, lambda _: changed())

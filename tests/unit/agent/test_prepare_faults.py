@@ -13,6 +13,7 @@ from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Member
 from agent.nodes import NodeMaker
 from agent.places import Places
 from agent.ports import PortKeeper
+from agent.users import HostUsers, only_own
 from agent.work import Tools, Work
 
 pytestmark = pytest.mark.timeout(30)
@@ -28,7 +29,7 @@ def test_a_node_that_could_not_be_prepared_ends_with_the_reason(tmp_path: Path) 
         places = Places(tmp_path)
         places.make()
         archives: Any = None
-        nodes = NodeMaker(places, environ.Host("h-1", "one", "local", "local"), {}, lambda: ())
+        nodes = NodeMaker(places, environ.Host("h-1", "one", "local", "local"), {}, lambda: (), HostUsers(only_own()))
         ports = PortKeeper(20000, 29999)
         measure: Any = None
         tools = Tools(places, nodes, ports, archives, lambda _: None, lambda m: asyncio.create_task(probe(m)), measure)

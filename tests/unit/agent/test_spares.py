@@ -69,12 +69,12 @@ def test_a_log_that_is_there_is_never_replaced(places: Places) -> None:
 
 
 def test_a_new_life_begins_without_and_a_few_are_enough(tmp_path: Path) -> None:
-    spares = Spares(tmp_path)
+    spares = Spares(tmp_path, os.geteuid())
     for number in range(MOST + 1):
         os.mkdir(tmp_path / f"d{number}", 0o700)
     kept = [spares.keep_directory(str(tmp_path / f"d{number}")) for number in range(MOST + 1)]
     assert kept == [True] * MOST + [False]
-    again = Spares(tmp_path)
+    again = Spares(tmp_path, os.geteuid())
     again.open()
     assert os.listdir(tmp_path) == [f"d{MOST}"]
     assert not again.use_directory(str(tmp_path / "x"))
