@@ -78,6 +78,8 @@ def _facts(command: Callable[..., None]) -> Callable[..., None]:
                 default=None,
                 help="Control groups for nodes. Default: if possible.",
             ),
+            click.option("--cpu-limit", metavar="WAY", help="Of a node's CPUs: weight (default), hard or off."),
+            click.option("--task-pids", metavar="N", help="Processes of a node. Default: 32768, or half the host's."),
             click.option("--task-user", metavar="USER", help="Whom nodes run as. Default: rallypoint-task or nobody."),
             click.option("--allow-users", metavar="USER,...", help="Whom else jobs may name; '*': all but root."),
             click.option("--work-dir", type=_PATH, metavar="DIR", help="Where nodes get their working directories."),
@@ -266,13 +268,14 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
     import time
 
-    from agent.containment import examine_containment
+    from agent.containment import examine_containment, examine_limits
     from agent.hardware.doctor import run_doctor
     from agent.membership import examine_membership
 
     settings = _settings({"state_dir": state_dir}, None)
     membership = examine_membership(settings.state_dir, time.time(), settings.coordinator)
-    sys.exit(run_doctor([examine_containment(settings.cgroups), membership], as_json))
+    held = examine_containment(settings.cgroups), examine_limits(settings.cgroups, settings.cpu_limit)
+    sys.exit(run_doctor([*held, membership], as_json))
 
 
 for _command in (*cli_running.COMMANDS, cli_uninstall.uninstall_command, check_command):

@@ -43,7 +43,9 @@ class Settings:
     ``cgroups`` whether nodes get control groups where the host allows it. ``leave_within``: seconds in which an
     ephemeral or spot host that is told to go has to be gone; ``interruption_*`` as in ``notices.Question``.
 
-    ``task_user`` is whom nodes run as (empty: see ``users.users_of``), ``allow_users`` whom else their jobs may name.
+    ``cpu_limit``: ``weight`` (a node gets at least its CPUs), ``hard`` (and no more) or ``off``. ``task_pids``:
+    processes and threads of a node at most. ``task_user`` is whom nodes run as (empty: see ``users.users_of``),
+    ``allow_users`` whom else their jobs may name.
 
     In bytes: ``log_keep`` of one node's output and ``log_keep_all`` of all stay on this host, ``log_rate`` a second go
     out, ``disk_reserve`` of its disk are kept free of new work, ``archive_keep`` are taken by jobs' files.
@@ -82,6 +84,8 @@ class Settings:
     containers: str = "auto"
     allow_privileged: bool = False
     image_keep: int = 20
+    cpu_limit: str = "weight"
+    task_pids: int | None = None
     task_user: str = ""
     allow_users: tuple[str, ...] = ()
 
@@ -324,6 +328,18 @@ def split_address(value: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
+def _cpu_limit(value: Any) -> str:
+    if value not in ("weight", "hard", "off"):
+        raise ValueError(f"{value!r} is not a way to limit CPUs; write weight, hard or off")
+    return str(value)
+
+
+def _pids(value: Any) -> int:
+    if not str(value).isdigit() or int(value) < 16:
+        raise ValueError(f"{value!r} is not a number of processes; give a whole number from 16 on")
+    return int(value)
+
+
 def _users(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else [_text(each) for each in value]
     return tuple(part.strip() for part in parts if part.strip())
@@ -362,6 +378,8 @@ _CONVERT: dict[str, Any] = {
     "disk_reserve": _size,
     "archive_keep": _size,
     "allow_users": _users,
+    "cpu_limit": _cpu_limit,
+    "task_pids": _pids,
     "leave_within": notices.seconds,
     "interruption_every": notices.seconds,
     "interruption_url": notices.url,

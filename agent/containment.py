@@ -21,14 +21,17 @@ _WAY_OUT = "run the agent as root, or under systemd with Delegate=yes and Delega
 
 @dataclass(frozen=True, slots=True)
 class Containment:
-    """``held`` is what the spawner said of itself; ``stuck`` the allocations that can't be ended, and why."""
+    """``held`` is what the spawner said of itself; ``stuck`` the allocations that can't be ended, and why;
+    ``cpu`` is the setting ``cpu_limit``."""
 
     held: Mapping[str, object] = field(default_factory=dict)
     stuck: tuple[str, ...] = ()
+    cpu: str = "weight"
 
     def into(self, report: HardwareReport) -> HardwareReport:
         """The report with what is known of it."""
-        return replace(report, isolation=isolation(self.held) if self.held else "", warnings=self.stuck)
+        held = isolation(self.held) if self.held else ""
+        return replace(report, isolation=held, warnings=self.stuck, limits=limits(self.held, self.cpu))
 
 
 def containment(before: Containment, news: Iterable[Message], observed: Iterable[Observed]) -> Containment:
@@ -39,7 +42,7 @@ def containment(before: Containment, news: Iterable[Message], observed: Iterable
             said = message.get("held")
             held = said if isinstance(said, dict) else {}
     stuck = (f"{seen.id}: {seen.reason}" for seen in observed if seen.phase is Phase.STOPPING and seen.reason)
-    return Containment(held, tuple(stuck))
+    return Containment(held, tuple(stuck), before.cpu)
 
 
 def isolation(held: Mapping[str, object]) -> str:
@@ -47,6 +50,32 @@ def isolation(held: Mapping[str, object]) -> str:
     trees, memory, reason = (str(held.get(key) or "") for key in ("trees", "memory", "reason"))
     limits = f"memory limits by {memory}" if memory else "no memory limits"
     return f"{trees or BY_MARKS}, {limits}" + (f" ({reason})" if reason else "")
+
+
+def limits(held: Mapping[str, object], cpu: str) -> dict[str, tuple[str, str]]:
+    """Of cpu, memory, pids and shm: what holds nodes to it, or why nothing does. None from an older spawner."""
+    said = held.get("limits")
+    found = {str(name): (str(by), str(unheld)) for name, (by, unheld) in said.items()} if isinstance(said, dict) else {}
+    by, unheld = found.get("cpu", ("", ""))
+    if cpu == "off" and found:
+        found["cpu"] = "", "cpu_limit is off in the agent's settings"
+    elif by:
+        found["cpu"] = f"{by}, {'by quota' if cpu == 'hard' else 'by weight'}", unheld
+    return found
+
+
+def examine_limits(use_groups: bool, cpu: str) -> Finding:
+    """What `agent doctor` says of what holds nodes to what they may use."""
+    from agent.spawner.nursery import Nursery
+
+    nursery = Nursery("doctor", use_groups)
+    found = limits(nursery.held(), cpu)
+    nursery.close()
+    held = ", ".join(f"{name} by {by}" for name, (by, _) in found.items() if by)
+    loose = "; ".join(f"{name}: {unheld}" for name, (_, unheld) in found.items() if unheld)
+    if not loose:
+        return Finding("ok", "limits", held)
+    return Finding("warn", "limits", f"held: {held or 'none'}; not held: {loose}", _WAY_OUT)
 
 
 def examine_containment(use_groups: bool) -> Finding:

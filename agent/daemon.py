@@ -16,8 +16,9 @@ from rallypoint.tls import PeerIdentity
 
 from agent import environ
 from agent.archive import ArchiveCache
+from agent.bounds import Bounds, default_pids
 from agent.check.order import carry_out
-from agent.containment import Containment, containment
+from agent.containment import Containment, containment, limits
 from agent.core.outflow import Limits
 from agent.departure import Departure, Left, is_leaving, unmark_leaving
 from agent.disks import Disks
@@ -118,8 +119,9 @@ class Daemon:
         options = () if settings.cgroups else (NO_CGROUPS,)
         self._meter = Meter()
         self._runner = Runner(settings.state_dir, self._hear, options)
-        self._containment = Containment()
         self._surroundings = Surroundings(settings, self._places, os.environ, lambda: self._hardware)
+        self._containment = Containment(cpu=settings.cpu_limit)
+        self._bounds = Bounds(settings.cpu_limit, settings.task_pids or default_pids())
         nodes = self._node_maker()
         archives = ArchiveCache(
             self._places.archives, lambda sha256: self._session.archive(sha256), settings.archive_keep
@@ -157,6 +159,7 @@ class Daemon:
             environ.base(os.environ),
             lambda: self._known_hardware().interfaces,
             self._users,
+            self._bounds,
             self._surroundings.containers,
             self._surroundings.pythons,
         )
@@ -247,6 +250,7 @@ class Daemon:
         self._logs.wake()
         before = self._containment
         self._containment = containment(before, news, self._work.observed.values())
+        self._bounds.shm = bool(limits(self._containment.held, "").get("shm", ("", ""))[0])
         users = self._users.policy()
         if self._hardware is not None and (self._containment != before or self._hardware.users != users):
             self._hardware = replace(self._containment.into(self._hardware), users=users)

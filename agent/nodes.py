@@ -6,10 +6,11 @@ import ipaddress
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import common_path, environ
+from agent.bounds import Bounds
 from agent.core.reconcile import DEFAULT_SIGNAL
 from agent.ownership import give
 
@@ -38,6 +39,7 @@ class NodeMaker:
     inherited: Mapping[str, str]
     interfaces: Callable[[], tuple[Interface, ...]]
     users: HostUsers
+    bounds: Bounds = field(default_factory=Bounds)
     containers: ContainerHost | None = None
     pythons: Pythons | None = None
 
@@ -74,6 +76,7 @@ class NodeMaker:
             "meta": None,
             **self._program(desired, env),
         }
+        order |= self.bounds.order(desired)
         if owner is not None:
             order["as"] = owner.order()
         if desired.behind is not None:
@@ -98,6 +101,8 @@ class NodeMaker:
             env |= environ.daemon_environment(env, self._link(desired, desired.group)[1], command)
         argv, owner = ["sh", "-c", command], self.owner(desired)
         order: Message = {"op": "exec", "id": desired.id, "key": key, "argv": argv, "env": env, "cwd": cwd}
+        if desired.spec.shm_bytes and self.bounds.shm:
+            order["shm"] = desired.spec.shm_bytes
         return order if owner is None else {**order, "as": owner.order()}
 
     def environment(self, desired: Desired) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Spec:
     ``announces``: others of its group wait until it says that it is ready. ``after``: seconds out of contact after
     which the host stops it, if the lease is not longer; None: never. With ``image`` it runs in a container; with
     ``python`` it gets an environment of that version. ``user``: whom it
-    runs as; empty: the host, or the image, says.
+    runs as; empty: the host, or the image, says. ``shm_bytes`` of a /dev/shm of its own; 0: the host's.
     """
 
     nodes: int = 1
@@ -187,6 +187,7 @@ class Desired:
     stop_signal: str = ""
     behind: AllocationId | None = None
     behind_seconds: float = 0.0
+    cpus: int = 0
     measures: Measurement | None = None
 
 

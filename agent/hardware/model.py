@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.containers.model import Runtime
     from agent.users import UserPolicy
 from typing import TYPE_CHECKING
@@ -196,6 +198,7 @@ class HardwareReport(SystemReading):
     warnings: tuple[str, ...] = ()
     disk_problem: str = ""
     users: UserPolicy | None = None
+    limits: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     conditions: tuple[Evidence, ...] = ()
     containers: Runtime | None = None
     uv: str = ""

@@ -75,6 +75,7 @@ def _desired(a: pb.DesiredAllocation, job_spec: Spec | None) -> Desired:
         stop_signal=a.stop_signal,
         behind=AllocationId(a.behind_allocation_id) if a.behind_allocation_id else None,
         behind_seconds=a.behind_seconds,
+        cpus=a.cpus,
         measures=_measurement(a.preflight) if a.HasField("preflight") else None,
     )
 
@@ -116,6 +117,7 @@ def _adapted(spec: Spec, program: pb.Program) -> Spec:
         env=dict(program.env),
         given=dict(program.given),
         memory_limit=program.memory_limit_bytes or None,
+        shm_bytes=program.shm_bytes,
     )
 
 
@@ -265,6 +267,8 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         message.containers.CopyFrom(_containers(report.containers))
     message.uv = report.uv
     message.isolation = report.isolation
+    for name, (by, unheld) in report.limits.items():
+        getattr(message.limits, name).CopyFrom(types.NodeLimit(by=by, unheld=unheld))
     if report.users is not None:
         users = report.users
         message.users.CopyFrom(types.UserPolicy(default_user=users.default, allowed=users.allowed, reason=users.reason))

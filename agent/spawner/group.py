@@ -7,20 +7,25 @@ import time
 
 from agent.spawner import procs
 
-UNIFIED, FREEZER, MEMORY = "unified", "freezer", "memory"
+UNIFIED, FREEZER, MEMORY, CPU, PIDS = "unified", "freezer", "memory", "cpu", "pids"
+# In microseconds: how often a group gets its time anew.
+_PERIOD = 100_000
 # While a version 1 group freezes, so long at most is waited for all of it to stand still.
 _FREEZE_SECONDS = 0.05
 
 
 class Group:
-    """A folder in each hierarchy that is in use; ``paths`` by ``UNIFIED`` (version 2), ``FREEZER``, ``MEMORY``."""
+    """A folder in each hierarchy that is in use; ``paths`` by ``UNIFIED`` (version 2), or of
+    version 1 ``FREEZER``, ``MEMORY``, ``CPU``, ``PIDS``."""
 
-    __slots__ = ("fresh", "paths")
+    __slots__ = ("_held", "fresh", "paths")
 
     def __init__(self, paths: dict[str, str]) -> None:
         self.paths = paths
         # Nothing was ever in it: what its counters say is its task's. None of a used one's may be taken for that.
         self.fresh = True
+        # What was last written, by file: a group that is used again mostly has its next task's limits already.
+        self._held: dict[str, str] = {}
 
     def exists(self) -> bool:
         """Whether it is (still) there, with anything in it or not."""
@@ -87,6 +92,32 @@ class Group:
             wrote(f"{self.paths[MEMORY]}/memory.max_usage_in_bytes", "0")
         self.fresh = False
         return True
+
+    # --- processors and processes ---------------------------------------------------------------------------------
+
+    def limit_cpu(self, cpus: float, hard: bool) -> bool:
+        """Give it the weight of ``cpus`` processors where others want theirs too; ``hard``: and never more."""
+        quota = str(round(cpus * _PERIOD)) if hard else ""
+        if CPU in self.paths:
+            path = self.paths[CPU]
+            held = self._hold(f"{path}/cpu.shares", str(min(262_144, max(2, round(1024 * cpus)))))
+            return self._hold(f"{path}/cpu.cfs_quota_us", quota or "-1") and held
+        path = self.paths.get(UNIFIED, "")
+        # To 10000 at most, for 250 processors; a group that says nothing has 100.
+        held = self._hold(f"{path}/cpu.weight", str(min(10_000, max(1, round(40 * cpus)))))
+        return self._hold(f"{path}/cpu.max", f"{quota or 'max'} {_PERIOD}") and held
+
+    def limit_pids(self, most: int) -> bool:
+        """Let it have so many processes and threads at most."""
+        return self._hold(f"{self.paths.get(PIDS) or self.paths.get(UNIFIED, '')}/pids.max", str(most))
+
+    def _hold(self, path: str, text: str) -> bool:
+        if self._held.get(path) == text:
+            return True
+        held = wrote(path, text)
+        if held:
+            self._held[path] = text
+        return held
 
     # --- memory ---------------------------------------------------------------------------------------------------
 

@@ -2,43 +2,52 @@
 
 import os
 
-from agent.spawner.group import FREEZER, MEMORY, UNIFIED, read, wrote
+from agent.spawner.group import CPU, FREEZER, MEMORY, PIDS, UNIFIED, read, wrote
 
 # Under this name systemd keeps our own processes apart from the tasks (DelegateSubgroup=): version 2 lets a group
 # hand controllers down only if no process is in it.
 SUBGROUP = "supervisor"
 PREFIX = "rallypoint-"
+# Controllers that hold a task to what it may use; each a hierarchy of its own in version 1.
+LIMITS = (MEMORY, CPU, PIDS)
 
 
 class Hierarchy:
     """One mounted tree of groups: our own processes are in ``home``, our tasks' groups are to be in ``base``."""
 
-    __slots__ = ("base", "home", "kind", "memory")
+    __slots__ = ("base", "controllers", "home", "kind")
 
     def __init__(self, kind: str, home: str, base: str) -> None:
         self.kind = kind
         self.home = home
         self.base = base
-        self.memory = kind == MEMORY
+        # Of those that can hold tasks to a limit.
+        self.controllers = {kind} & set(LIMITS)
+
+    @property
+    def memory(self) -> bool:
+        """Whether its groups count and limit memory."""
+        return MEMORY in self.controllers
 
     def make(self) -> str:
-        """Make ``base``, with what it needs to count and limit memory; returns why that does not go, or nothing."""
+        """Make ``base``, with what it needs to limit its groups; returns why that does not go, or nothing."""
         try:
             os.makedirs(self.base, 0o755, exist_ok=True)
         except OSError as error:
             return f"{self.base}: {error.strerror}"
         if self.kind == UNIFIED:
-            self.memory = _hand_down(os.path.dirname(self.base)) and _hand_down(self.base)
+            self.controllers = _hand_down(self.base, _hand_down(os.path.dirname(self.base), set(LIMITS)))
         return ""
 
 
-def _hand_down(folder: str) -> bool:
-    """Have the groups below ``folder`` count and limit memory."""
-    if "memory" in read(f"{folder}/cgroup.subtree_control").split():
-        return True
-    return "memory" in read(f"{folder}/cgroup.controllers").split() and wrote(
-        f"{folder}/cgroup.subtree_control", "+memory"
-    )
+def _hand_down(folder: str, wanted: set[str]) -> set[str]:
+    """Those of the ``wanted`` controllers that the groups below ``folder`` have."""
+    control = f"{folder}/cgroup.subtree_control"
+    has, may = read(control).split(), read(f"{folder}/cgroup.controllers").split()
+    missing = sorted(name for name in wanted if name in may and name not in has)
+    if missing and wrote(control, " ".join(f"+{name}" for name in missing)):
+        return wanted & {*has, *missing}
+    return wanted & {*has, *(name for name in missing if wrote(control, f"+{name}"))}
 
 
 def usable(name: str) -> tuple[list[Hierarchy], str]:
@@ -58,8 +67,9 @@ def usable(name: str) -> tuple[list[Hierarchy], str]:
     take(UNIFIED)
     if not found:
         take(FREEZER)
-    if not any(hierarchy.memory for hierarchy in found):
-        take(MEMORY)
+    for kind in LIMITS:
+        if not any(kind in hierarchy.controllers for hierarchy in found):
+            take(kind)
     return found, "; ".join(reasons)
 
 
@@ -88,7 +98,7 @@ def _mounts() -> dict[str, tuple[str, str]]:
         if kind == "cgroup2":
             found[UNIFIED] = root, point
         elif kind == "cgroup":
-            for controller in {FREEZER, MEMORY} & set(options.rpartition(" ")[2].split(",")):
+            for controller in {FREEZER, *LIMITS} & set(options.rpartition(" ")[2].split(",")):
                 found[controller] = root, point
     return found
 
@@ -100,6 +110,6 @@ def _own_paths() -> dict[str, str]:
         if number == "0" and not controllers:
             found[UNIFIED] = path
         for controller in controllers.split(","):
-            if controller in (FREEZER, MEMORY):
+            if controller in (FREEZER, *LIMITS):
                 found[controller] = path
     return found

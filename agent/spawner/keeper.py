@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from rallypoint.failpoints import reach
 
-from agent.spawner import procs
+from agent.spawner import procs, shm
 from agent.spawner.book import Book
 from agent.spawner.group import Group, group_of
 from agent.spawner.lease import LeaseFile
 from agent.spawner.memory import verdict
 from agent.spawner.note import noted
 from agent.spawner.nursery import Nursery
-from agent.spawner.orders import after_of, environment, memory_of, number, signal_number, strings, undo_of
+from agent.spawner.orders import after_of, environment, hold, memory_of, number, shm_of, signal_number, strings, undo_of
 from agent.spawner.reaper import Ends
 from agent.spawner.task import HostError, StartError, Task, spawn
 from agent.spawner.trees import Trees
@@ -74,6 +74,7 @@ class Keeper:
         reach("spawner.before-starting")
         memory = memory_of(order)
         group = self.nursery.waiting(fresh=memory is not None)
+        hold(group, order)
         self.book.journal.add(
             "starting",
             task,
@@ -94,14 +95,7 @@ class Keeper:
             self.book.journal.check_room()
             self.book.journal.write()
             reach("spawner.after-starting")
-            pid = spawn(
-                strings(order["argv"]),
-                {**environment(order["env"]), procs.MARK: self._mark(task)},
-                str(order["cwd"]),
-                str(order["log"]),
-                self._null,
-                user_of(order),
-            )
+            pid = self._born(order, self._mark(task), str(order["log"]))
             reach("spawner.after-spawn")
         except StartError as error:
             self.book.ended(task, error.code, "start_failed", str(error), 0)
@@ -119,6 +113,19 @@ class Keeper:
             return
         self.nursery.born()
         self._started(task, pid, order, group, None if limit is None else began + number(limit))
+
+    def _born(self, order: Message, mark: str, log: str, member: int | None = None) -> int:
+        """Spawn what an order says, with the /dev/shm of the process ``member`` if it has its own; returns the pid.
+
+        Raises:
+            StartError, HostError: it could not be started.
+        """
+        env = {**environment(order["env"]), procs.MARK: mark}
+        try:
+            with shm.around(shm_of(order), member):
+                return spawn(strings(order["argv"]), env, str(order["cwd"]), log, self._null, user_of(order))
+        except OSError as error:
+            raise HostError(f"its own /dev/shm could not be made: {error.strerror}") from None
 
     def _mark(self, task: str) -> str:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""
@@ -149,14 +156,7 @@ class Keeper:
             return
         try:
             with self.nursery.inside(task.group):
-                pid = spawn(
-                    strings(order["argv"]),
-                    {**environment(order["env"]), procs.MARK: task.mark},
-                    str(order["cwd"]),
-                    task.log,
-                    self._null,
-                    user_of(order),
-                )
+                pid = self._born(order, task.mark, task.log, task.pid)
         except (StartError, HostError) as error:
             self.book.extra_ended(name, key, None, str(error))
             return

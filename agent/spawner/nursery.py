@@ -11,8 +11,9 @@ import os
 import time
 from collections.abc import Iterator
 
+from agent.spawner import shm
 from agent.spawner.group import FREEZER, UNIFIED, Group, wrote
-from agent.spawner.hierarchies import PREFIX, Hierarchy, usable
+from agent.spawner.hierarchies import LIMITS, PREFIX, Hierarchy, usable
 
 # So many groups at most are kept for tasks to come.
 _KEPT = 64
@@ -23,11 +24,12 @@ _STALE_SECONDS = 60.0
 class Nursery:
     """The groups of one agent. Without any (``use`` is false, or the host allows none) tasks are born where we are."""
 
-    __slots__ = ("_born", "_free", "_hierarchies", "_leftovers", "_name", "_next", "_waiting", "reason")
+    __slots__ = ("_born", "_free", "_hierarchies", "_leftovers", "_name", "_next", "_no_shm", "_waiting", "reason")
 
     def __init__(self, name: str, use: bool) -> None:
         self._hierarchies: list[Hierarchy] = []
         self.reason = "switched off"
+        self._no_shm = shm.hindrance()
         self._name = name
         self._next = 0
         self._born = False
@@ -37,13 +39,26 @@ class Nursery:
         if use:
             self._hierarchies, self.reason = usable(name)
 
-    def held(self) -> dict[str, str]:
-        """What ends trees and what limits memory here; empty: nothing does. And why not."""
+    def held(self) -> dict[str, object]:
+        """What ends trees and what limits memory here; empty: nothing does. And why not.
+
+        ``limits``: of each, what holds it, or why nothing does.
+        """
         kinds = {hierarchy.kind for hierarchy in self._hierarchies}
         trees = "cgroup v2" if UNIFIED in kinds else "cgroup v1" if FREEZER in kinds else ""
         memory = {hierarchy.kind for hierarchy in self._hierarchies if hierarchy.memory}
         limits = "cgroup v2" if UNIFIED in memory else "cgroup v1" if memory else ""
-        return {"trees": trees, "memory": limits, "reason": "" if trees and limits else self.reason}
+        reason = "" if trees and limits else self.reason
+        return {"trees": trees, "memory": limits, "reason": reason, "limits": self._limits()}
+
+    def _limits(self) -> dict[str, tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        for name in LIMITS:
+            kinds = [hierarchy.kind for hierarchy in self._hierarchies if name in hierarchy.controllers]
+            by = ("cgroup v2" if kinds[0] == UNIFIED else "cgroup v1") if kinds else ""
+            found[name] = by, "" if by else f"no {name} controller that its agent may use ({self.reason})"
+        found["shm"] = "" if self._no_shm else "a tmpfs of its own", self._no_shm
+        return found
 
     def clean(self, kept: list[Group]) -> None:
         """End and remove what earlier spawners left, but for the groups ``kept``."""

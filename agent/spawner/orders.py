@@ -2,6 +2,7 @@
 
 import signal
 
+from agent.spawner.group import Group
 from agent.spawner.wire import Message
 
 
@@ -34,6 +35,23 @@ def after_of(order: Message) -> float | None:
     """
     after = order.get("after", 0.0)
     return None if after is None else number(after)
+
+
+def shm_of(order: Message) -> int | None:
+    """Bytes of a /dev/shm of its own; nothing: it shares the host's."""
+    size = order.get("shm")
+    return None if size is None else int(number(size))
+
+
+def hold(group: Group | None, order: Message) -> None:
+    """Hold a task that is about to be born in ``group`` to the processors and processes that its order allows."""
+    if group is None:
+        return
+    cpus, pids = order.get("cpus"), order.get("pids")
+    if cpus is not None:
+        group.limit_cpu(number(cpus), order.get("hard") is True)
+    if pids is not None:
+        group.limit_pids(int(number(pids)))
 
 
 def memory_of(order: Message) -> int | None:

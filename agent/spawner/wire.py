@@ -4,12 +4,14 @@ Orders, daemon to spawner (``op``):
 
 * ``spawn``: ``id argv env cwd log signal grace limit after meta``. ``limit``: seconds or null; ``after``: seconds out
   of contact that it may outlast, if the lease is not longer, or null for any time; ``meta`` comes back as it is.
+  ``cpus`` and ``hard``: processors that it gets the weight of, or no more than; ``pids``: most processes and threads;
+  ``shm``: bytes of a /dev/shm of its own; each may be left out.
   ``as``: user id, group id and the other groups' ids that it runs as; without it as the spawner.
   With ``behind within`` it waits until that other task is over, for so many seconds at most. With ``undo`` (``argv
   env``) that command must succeed after its end before it is over; in the file ``note`` its main process may say more
   of its end: ``cause reason``.
-* ``exec``: ``id key argv env cwd``, and maybe ``as``: one more process in the tree of the running task ``id``, writing
-  to its log.
+* ``exec``: ``id key argv env cwd``, and maybe ``as shm``: one more process in the tree of the running task ``id``,
+  writing to its log.
 * ``stop``: ``id signal grace cause reason``.
 * ``forget``: ``id``, of a task that has ended.
 * ``lease``: ``until grace since``: on the clock of :func:`now`, when all work but what may go on for longer must be

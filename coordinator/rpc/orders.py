@@ -137,6 +137,7 @@ def _program_to_proto(program: Program) -> pb.Program:
         env=program.env,
         given=program.given,
         memory_limit_bytes=program.resources.memory_bytes.max or 0,
+        shm_bytes=program.resources.shm_bytes or 0,
     )
 
 

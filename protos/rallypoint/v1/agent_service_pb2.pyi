@@ -629,8 +629,11 @@ class Program(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     GIVEN_FIELD_NUMBER: _builtins.int
     MEMORY_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    SHM_BYTES_FIELD_NUMBER: _builtins.int
     memory_limit_bytes: _builtins.int
     """Bytes; 0: no limit."""
+    shm_bytes: _builtins.int
+    """Of a /dev/shm of its own; 0: the host's."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -649,10 +652,11 @@ class Program(_message.Message):
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         given: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         memory_limit_bytes: _builtins.int = ...,
+        shm_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "commands", b"commands", "env", b"env", "given", b"given", "memory_limit_bytes", b"memory_limit_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "commands", b"commands", "env", b"env", "given", b"given", "memory_limit_bytes", b"memory_limit_bytes", "shm_bytes", b"shm_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,13 +61,13 @@ def version_2(folder: Path, *, delegated: bool) -> hierarchies.Hierarchy:
     return found
 
 
-def test_memory_is_handed_down_beside_our_own_processes(tmp_path: Path) -> None:
+def test_limits_are_handed_down_beside_our_own_processes(tmp_path: Path) -> None:
     found = version_2(tmp_path, delegated=True)
     service = tmp_path / "system.slice/rallypoint-agent.service"
     assert (found.base, found.home) == (str(service / "rallypoint-x"), str(service / "supervisor"))
     assert (found.make(), found.memory) == ("", True)
-    assert (service / "cgroup.subtree_control").read_text() == "+memory"
-    assert (service / "rallypoint-x/cgroup.subtree_control").read_text() == "+memory"
+    assert (service / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+    assert (service / "rallypoint-x/cgroup.subtree_control").read_text() == "+cpu +memory +pids"
 
 
 def test_a_group_that_may_not_hand_it_down_is_used_without(tmp_path: Path) -> None:
