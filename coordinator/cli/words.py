@@ -133,7 +133,8 @@ def preflight(report: pb.PreflightReport) -> str:
     """``6 links, the median 9.4 Gbit/s and 0.2 ms, 8 GPUs, all-reduce 80 Gbit/s``: what a group measured."""
     median = [bits(report.bandwidth)] if report.HasField("bandwidth") else []
     median += [milliseconds(report.round_trip_seconds)] if report.HasField("round_trip_seconds") else []
-    links = f"{len(report.links)} links" + (f", the median {' and '.join(median)}" if median else "")
+    several = "" if len(report.links) == 1 else "s"
+    links = f"{len(report.links)} link{several}" + (f", the median {' and '.join(median)}" if median else "")
     gpus = sum(bool(device.gpu_uuid) for device in report.devices)
     parts = [links if report.links else "", f"{gpus} GPUs" if gpus else ""]
     parts += [f"all-reduce {bits(report.all_reduce)}"] if report.HasField("all_reduce") else []

@@ -8,10 +8,12 @@ from typing import Any
 
 from rallypoint.v1 import types_pb2
 
+from coordinator.cli import words
 from coordinator.cli.shape import plain
 from coordinator.core.evidence import Condition, Sign
 from coordinator.core.health_records import GpuHealth, Health, HostEvent, HostHealth
 from coordinator.core.matrix import Axis, Matrix
+from coordinator.core.measured import Device, Link, PreflightReport
 from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
 from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, Resources, Variant
 from coordinator.rpc.convert import HIDDEN, host_to_proto, job_to_proto, network_to_proto, node_to_proto
@@ -158,3 +160,17 @@ def test_the_peer_endpoint_is_the_best_address() -> None:
 
     assert endpoint("10.0.0.4", "10.9.0.4") == "10.0.0.4:7000"
     assert endpoint("fd00::4") == "[fd00::4]:7000"
+
+
+def test_what_a_group_measured_is_told_alike_by_the_commands_and_the_page() -> None:
+    link = Link("gpu-3", "gpu-7", 9e8, None, "timed out")
+    device = Device("gpu-7", "", "", 6e10)
+    report = PreflightReport(2, 1.5, ("slow",), ("gpu-7",), ("note",), 9.4e9, 0.0002, 8e11, (link,), (device,), 1)
+    for each in (report, PreflightReport(1, 1.0)):
+        shown = replace(job(1), job=replace(job(1).job, preflight=each))
+        told = shape.job(shown)["preflight"]
+        assert set(told) == _names(types_pb2.PreflightReport)
+        assert _strictly(plain(job_to_proto(shown))["preflight"]) == _strictly(told)
+    assert words.preflight(job_to_proto(replace(job(1), job=replace(job(1).job, preflight=report))).preflight) == (
+        "1 link, the median 9.4 Gbit/s and 0.2 ms, all-reduce 800 Gbit/s, 1 slow"
+    )
