@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 # A new version that is in contact for so long, with an answered report, has proved itself.
 PROOF_SECONDS = 3.0
+RETRY_SECONDS = 2.0
 
 _BUSY = "it is still busy with an earlier upgrade; try again"
 _ANEW = "install it with the line of 'coordinator token create --show-install', which upgrades too"
@@ -125,12 +126,24 @@ class Upgrader:
             await asyncio.sleep(0.1)
             since = (since or time.monotonic()) if self._is_proven() else None
         ended = Progress(trial.number, Step.DONE)
-        await asyncio.to_thread(end_trial, self._dir, ended)
+        noted = await asyncio.to_thread(self._ended, ended)
+        while not noted:
+            await asyncio.sleep(RETRY_SECONDS)
+            noted = await asyncio.to_thread(self._ended, ended)
         log.info("upgrade.done", version=trial.new, before=trial.old)
         self._tell(ended)
         if self._installation is not None:
             removed = await asyncio.to_thread(install.prune, self._installation, {trial.new, trial.old})
             log.info("upgrade.pruned", removed=removed)
+
+    def _ended(self, ended: Progress) -> bool:
+        try:
+            end_trial(self._dir, ended)
+        except OSError as error:
+            # A full disk, say: work goes on, and the old version comes back unless there is room in time.
+            log.warning("upgrade.not_noted", reason=str(error))
+            return False
+        return True
 
     # --- an order -------------------------------------------------------------------------------------------------
 

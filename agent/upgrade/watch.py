@@ -173,7 +173,9 @@ def _go_back(trial: Trial, place: Place, reason: str) -> None:
     switch(Path(trial.prefix), trial.old)
     reach("upgrade.after-switch-back")
     ended = Progress(trial.number, Step.ROLLED_BACK, reason)
-    write_ended(place.state_dir, ended)
+    with contextlib.suppress(OSError):
+        # A full disk must not keep the old version away.
+        write_ended(place.state_dir, ended)
     print(f"rolled back: {reason}", file=sys.stderr, flush=True)
     _restart(place)
     reach("upgrade.after-restart-back")

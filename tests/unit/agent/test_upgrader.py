@@ -16,6 +16,7 @@ from agent.supervisor.standing import PID_FILE
 from agent.upgrade import upgrader
 from agent.upgrade.trial import Order, Progress, Step, Trial, read_ended, read_trial, write_ended, write_trial
 from agent.upgrade.upgrader import Upgrader
+from tests.fakes.small_disk import fill, mounted
 
 OWN = "0.1.0-aaaaaaaa"
 CONTENT = b"no wheel at all"
@@ -199,6 +200,31 @@ def test_a_new_version_ends_its_trial_only_after_a_while_in_contact(
     assert (read_trial(agent.state), read_ended(agent.state)) == (None, Progress(6, Step.DONE))
     assert sum(1 for _ in contact) < 100 - 3, "contact that was lost counts for nothing"
     assert agent.left() == ["older"], "the version before is kept, what was before that is not"
+
+
+def test_a_full_disk_does_not_end_an_agent_on_trial(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrader, "PROOF_SECONDS", 0.0)
+    monkeypatch.setattr(upgrader, "RETRY_SECONDS", 0.05)
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk") as disk:
+        write_trial(disk, Trial(6, str(agent.prefix), "older", OWN, 5.0))
+        fill(disk / "ballast")
+
+        async def scenario() -> None:
+            made = Upgrader(agent.state, agent._fetch, agent.told.append, lambda: True, agent.environment)
+            made._dir = disk
+            proving = asyncio.create_task(made.prove())
+            done, _ = await asyncio.wait([proving], timeout=0.5)
+            assert not done
+            assert agent.told == []
+            (disk / "ballast").unlink()
+            await asyncio.wait_for(proving, 20)
+
+        asyncio.run(scenario())
+        assert agent.told == [Progress(6, Step.DONE)]
+        assert read_trial(disk) is None
 
 
 def test_the_old_version_never_ends_a_trial(agent: Agent) -> None:
