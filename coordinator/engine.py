@@ -18,7 +18,7 @@ import structlog
 from rallypoint.failpoints import reach
 
 from coordinator import snapshots
-from coordinator.core.changes import VOLATILE, DeadlineSet
+from coordinator.core.changes import VOLATILE, DeadlineSet, HostEventNoted
 from coordinator.core.decide import decide, next_deadline, settle
 from coordinator.core.desired import Desired, desired_of
 from coordinator.core.effects import (
@@ -268,6 +268,7 @@ class Engine:
             return
         self._tell(turn.effects)
         reach("coordinator.after-tell")
+        _log_events(turn)
         for item, answer in answers:
             if not item.answer.done():
                 item.answer.set_result(answer)
@@ -376,6 +377,13 @@ class Engine:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _log_events(turn: Turn) -> None:
+    """What happened to hosts, for whoever reads logs; the breaker calls for someone."""
+    for event in (change.event for change in turn.changes if isinstance(change, HostEventNoted)):
+        tell = log.warning if event.kind in ("health", "breaker") else log.info
+        tell(f"host.{event.kind}", host=event.host, id=event.host_id, text=event.text, evidence=event.evidence)
 
 
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:

@@ -93,7 +93,7 @@ _HARMLESS = frozenset({43, 45})
 
 _RESET = "a reset of the GPU would mend it"
 _SIGNS = {
-    Sign.ECC_UNCORRECTABLE: Verdict(Grip.END, "uncorrectable memory errors", _RESET, blames=True),
+    Sign.ECC_UNCORRECTABLE: Verdict(Grip.LET_END, "uncorrectable memory errors", _RESET, blames=True),
     Sign.REMAP_PENDING: Verdict(Grip.WATCH, "memory rows are to be remapped", "done by the next reset of the GPU"),
     Sign.REMAP_FAILED: Verdict(Grip.LET_END, "a memory row could not be remapped", "the GPU should be replaced"),
     Sign.THERMAL_SLOWDOWN: Verdict(Grip.WATCH, "slowed down by its temperature", "its cooling should be looked at"),
