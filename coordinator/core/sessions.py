@@ -188,7 +188,8 @@ def on_report(turn: Turn, event: HostReported) -> float:
         if distance.host_id == host.id:
             nearness.on_measured(turn, distance)
     # Before the ends that were seen with it: they are to be judged by it.
-    health.on_evidence(turn, host, event.evidence)
+    if event.evidence:
+        health.on_evidence(turn, host, event.evidence)
     if event.hardware is not None:
         health.on_conditions(turn, state.hosts[host.id])
     for status in event.statuses:

@@ -82,6 +82,7 @@ def _copy(state: State) -> State:
         allocations=state.allocations.values(),
         gangs=[state.gangs[job] for job in taken if job in state.gangs],
         hosts=state.hosts.values(),
+        health=state.health.values(),
         last_job_number=state.last_job_number,
         last_host_number=state.last_host_number,
         served=state.served,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from coordinator.core import explain, fencing, health, retests
+from coordinator.core import explain, fencing, health, retests, trial
 from coordinator.core.effects import TestWanted as Order
 from coordinator.core.errors import Conflict, Invalid, NotFound
 from coordinator.core.events import QuarantineRequested, ReleaseRequested
@@ -184,6 +184,15 @@ def test_a_suspect_stays_one_while_what_made_it_one_holds() -> None:
     fleet.holds(host, "a-0")
     fleet.world.advance(health.QUIET + 10)
     assert fleet.state(host, "a-0") is Health.HEALTHY
+
+
+def test_a_trial_knows_what_is_out_of_service() -> None:
+    fleet = Fleet()
+    host = fleet.add("a")
+    fleet.sees(host, "a-0", Sign.XID, 48)
+    found = trial.plan(fleet.world.state, replace(ANY, nodes=2), "ann")
+    assert [held.gpus for held in found.nodes] == [("a-1",)]
+    assert fleet.state(host, "a-0") is Health.QUARANTINED
 
 
 def test_the_same_evidence_again_changes_nothing() -> None:
