@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from coordinator.core.health_records import GpuHealth, Health, HostEvent, HostHealth
 from coordinator.core.model import HostState, JobState, NodeState
 from coordinator.views import NetworkView
 from tests.browser.conftest import RunningSite
-from tests.fakes.reader import GIB, gpu, host, job, node
+from tests.fakes.reader import GIB, NOW, gpu, host, job, node
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(90)]
 
@@ -36,6 +37,10 @@ def _fill(site: RunningSite) -> None:
     broken = gpu(3, problem="fell off the bus (XID 79); restart the host")
     a1 = replace(host(1, names[0], gpus=(*busy, broken)), cpus_used=24, memory_used_bytes=180 * GIB, network="net-a")
     a1 = replace(a1, gpus_used=tuple(g.uuid for g in busy[:2]), allocations=("j-1.0.1", "j-1.1.1"))
+    why = "XID 48, Double Bit ECC Error (NVIDIA asks for a reset of the GPU)"
+    bad = GpuHealth(busy[2].uuid, Health.QUARANTINED, why)
+    a1 = replace(a1, health=HostHealth(a1.host.id, gpus=(bad,)))
+    site.reader.events = (HostEvent(1, NOW, a1.host.id, names[0], "health", f"GPU 2: draining -> quarantined: {why}"),)
     unknown = gpu(
         0, "NVIDIA L4", utilization_percent=None, memory_used_bytes=None, temperature_celsius=None, power_watts=None
     )
@@ -109,7 +114,12 @@ def test_the_overview_tells_everything_there_is(signed_in: Any, site: RunningSit
     assert "97 %" in first
     assert "fell off the bus" in first
     assert "61 of 80 GiB" in first
-    assert "unknown" in signed_in.inner_text("[data-host=h-2]")
+    sick = signed_in.inner_text(f"[data-host=h-1] [data-gpu='{gpu(2).uuid}']")
+    assert "quarantined" in sick
+    assert "XID 48" in sick
+    signed_in.click("[data-host=h-1] summary:has-text('Events')")
+    assert "draining -> quarantined" in signed_in.inner_text("[data-host=h-1] [data-event]")
+    assert "health unknown" in signed_in.inner_text("[data-host=h-2]")
     assert "10.0.0.2:7000: timed out" in signed_in.inner_text("#networks")
     assert "needs 8 on one host" in signed_in.inner_text("[data-job=j-2]")
     _shoot(signed_in, "overview-light")

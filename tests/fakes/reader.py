@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from coordinator.core.errors import NotFound
+from coordinator.core.health_records import HostEvent
 from coordinator.core.ids import HostId, JobId, host_id, job_id
 from coordinator.core.model import Gpu, Hardware, Host, HostFacts, HostState, Job, JobState, Node, NodeState
 from coordinator.core.spec import JobSpec, Placement
@@ -28,6 +29,7 @@ class FakeReader:
         self.networks: tuple[NetworkView, ...] = ()
         self.jobs: dict[JobId, JobView] = {}
         self.nodes: dict[JobId, dict[int, NodeView]] = {}
+        self.events: tuple[HostEvent, ...] = ()
         self.overviews = 0
         self._version = 1
         self._changed = asyncio.Condition()
@@ -35,7 +37,7 @@ class FakeReader:
     async def overview(self) -> OverviewView:
         """Everything there is."""
         self.overviews += 1
-        return OverviewView(tuple(self.hosts.values()), self.networks, tuple(self.jobs.values()))
+        return OverviewView(tuple(self.hosts.values()), self.networks, tuple(self.jobs.values()), self.events)
 
     async def job(self, ref: str, query: NodeQuery = FIRST_NODES) -> JobDetail:
         """By id or name, with those of its nodes that are asked for."""
