@@ -57,6 +57,7 @@ class Attendant:
         self.name: str = order["name"]
         self.env: dict[str, str] = order["env"]
         self.parent = os.getppid()
+        self.container = ""
         self.pid = 0
         self.made = False
         self.stopping = 0
@@ -100,7 +101,8 @@ class Attendant:
             said = _last_line(self.order["log"]) or str(state.get("Error", ""))
             self.fail(said, "its container could not be started", code)
         code = int(state["ExitCode"])
-        if code and state.get("OOMKilled"):
+        # Not every runtime sees it in every kind of control groups; the kernel's log does, where it may be read.
+        if code and (state.get("OOMKilled") or _was_killed_for_memory(self.container)):
             raise Ended(code, "out_of_memory", f"out of memory: {self.order['limit']}")
         raise Ended(code)
 
@@ -119,10 +121,11 @@ class Attendant:
 
     def state(self) -> dict[str, Any] | None:
         """What the runtime knows of it; nothing: it does not answer. Raises ``Ended`` if the container is gone."""
-        code, said = self.ask(["inspect", "--type", "container", "--format", "{{json .State}}", self.name])
+        code, said = self.ask(["inspect", "--type", "container", "--format", "{{.Id}} {{json .State}}", self.name])
         if code == 0:
             with contextlib.suppress(ValueError):
-                state = json.loads(said)
+                self.container, _, told = said.partition(" ")
+                state = json.loads(told)
                 return state if isinstance(state, dict) else None
         if "no such" in said.lower():
             raise Ended(NOT_MADE, "host", "its container was removed by somebody else")
@@ -235,6 +238,24 @@ def _read_all(pipes: list[int], seconds: float) -> list[str] | None:
         for pipe in pipes:
             os.close(pipe)
     return [b"".join(parts[pipe]).decode(errors="replace").strip() for pipe in pipes]
+
+
+def _was_killed_for_memory(container: str) -> bool:
+    """Whether the kernel says that it killed a process of this container, for want of memory."""
+    with contextlib.suppress(OSError):
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while container:
+                try:
+                    line = os.read(log, 8192)
+                except BrokenPipeError:
+                    # Records were overwritten while we read; the next ones are still there.
+                    continue
+                if b";oom-kill:" in line and container.encode() in line:
+                    return True
+        finally:
+            os.close(log)
+    return False
 
 
 def _last_line(path: str) -> str:

@@ -124,7 +124,7 @@ class ContainerHost:
         """
         runtime, spec = self.runtime, desired.spec
         plan = create.Plan(
-            desired, self.name_of(desired.id), self._agent, self._prepared.pop(desired.id), mounts,
+            desired, self.name_of(desired.id), self._agent, self._prepared[desired.id], mounts,
             env["DSTACK_WORKING_DIR"], self._cards(), script, rdma=True,
         )  # fmt: skip
         folder = self._folder_of(desired.id)
@@ -188,6 +188,7 @@ class ContainerHost:
                 log.warning("container.left_over", allocation=key)
                 await run([runtime.path, "rm", "--force", container], runtime.env, ASK_SECONDS)
         self._sweep_folders(lives)
+        await self._images.prune(runtime, [image.name for image in self._prepared.values()])
 
     def _sweep_folders(self, lives: Callable[[AllocationId], bool]) -> None:
         with os.scandir(self._folder) as entries:

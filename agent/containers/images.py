@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from agent.containers.model import Image, NotReady
 from agent.core.model import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from agent.containers.model import Auth, Runtime
@@ -53,6 +54,7 @@ class Images:
         self._keep = keep
         self._seconds = seconds
         self._pauses = pauses
+        self._wanted: Counter[str] = Counter()
         self._fetches: dict[tuple[str, str, str], _Fetch] = {}
 
     async def get(self, runtime: Runtime, image: str, auth: Auth | None, tell: Callable[[str], None]) -> Image:
@@ -61,6 +63,13 @@ class Images:
         Raises:
             NotReady: it can't be had.
         """
+        self._wanted[image] += 1
+        try:
+            return await self._got(runtime, image, auth, tell)
+        finally:
+            self._wanted[image] -= 1
+
+    async def _got(self, runtime: Runtime, image: str, auth: Auth | None, tell: Callable[[str], None]) -> Image:
         found = await self._look(runtime, image)
         if found is None or (names.is_moving(image) and names.registry_of(found.name) != "localhost"):
             try:
@@ -116,7 +125,6 @@ class Images:
             raise NotReady(f"image {image}: not pulled within {self._seconds:g} s", Cause.HOST) from None
         finally:
             del self._fetches[key]
-        await self.prune(runtime)
 
     async def _try(self, runtime: Runtime, image: str, auth: Auth | None, on_line: Callable[[str], None]) -> None:
         for pause in (*self._pauses, None):
@@ -149,9 +157,11 @@ class Images:
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 
-    async def prune(self, runtime: Runtime) -> None:
-        """Remove what was fetched, but for the ``keep`` images that were used last; what is in use stays."""
-        ledger = self._ledger()
+    async def prune(self, runtime: Runtime, needed: Iterable[str]) -> None:
+        """Remove what was fetched, but for the ``keep`` images that were used last, those that are ``needed``, and what
+        a container uses."""
+        stay = {names.full(name) for name in (*needed, *+self._wanted)}
+        ledger = {name: at for name, at in self._ledger().items() if name not in stay}
         for name in sorted(ledger, key=lambda name: ledger[name])[: max(0, len(ledger) - self._keep)]:
             answer = await run([runtime.path, "rmi", name], runtime.env, ASK_SECONDS)
             if answer.code == 0 or "no such" in answer.err.lower() or "not known" in answer.err.lower():

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support import missing
 
 IMAGE = "localhost/rallypoint-test:1"
-_TOOLS = "sh sleep cat echo env true id ls kill dd od head".split()
+_TOOLS = "sh sleep cat echo env true id ls kill tail".split()
 
 _CONTAINERS = """\
 [containers]

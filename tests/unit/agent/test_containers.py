@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from rallypoint.v1.types_pb2 import IntRange, RegistryAuth, Resources
 
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, reaper_of, spawner_of
 from tests.fakes.podman import IMAGE, Podman
+from tests.fakes.registry import PASSWORD, USER, Registry, registry
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -117,3 +119,127 @@ def test_a_container_outlives_who_started_it(tmp_path: Path, podman: Podman, vic
 
 def running(podman: Podman) -> str:
     return podman("ps", "--format", "{{.Names}}")
+
+
+def test_a_stop_reaches_all_processes_and_a_deaf_one_is_killed(tmp_path: Path, podman: Podman) -> None:
+    async def scenario() -> None:
+        async with host(tmp_path, podman) as (fake, process):
+            # The child of a shell that waits for it hears the signal, too, and has time to say so.
+            polite = "sh -c 'trap \"echo told; exit 3\" TERM; while :; do sleep 0.05; done'"
+            deaf = "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
+            fake.want(
+                any_node("j.0.1", image=IMAGE, commands=["echo here", polite]),
+                any_node("k.0.1", image=IMAGE, commands=[deaf]),
+            )
+            await fake.until(lambda: fake.logs.get("j.0.1") and fake.logs.get("k.0.1"), "output")
+            for key, grace in (("j.0.1", 20.0), ("k.0.1", 0.5)):
+                order = fake.desired[key]
+                order.phase, order.stop_reason = pb.DESIRED_PHASE_STOPPED, "asked to"
+                order.stop_grace_seconds = grace
+                fake.want(order)
+            ended = await fake.ended("j.0.1")
+            assert (ended.cause, ended.exit_code, ended.reason) == (pb.END_CAUSE_STOPPED, 3, "asked to")
+            assert b"told\n" in fake.logs["j.0.1"]
+            ended = await fake.ended("k.0.1")
+            assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_STOPPED, 137)
+            assert podman.containers() == []
+            assert process.pid
+
+    asyncio.run(scenario())
+
+
+def test_limits_are_held_and_what_cannot_start_says_why(tmp_path: Path, podman: Podman) -> None:
+    memory = Resources(memory_bytes=IntRange(max=32 << 20), shm_bytes=16 << 20)
+
+    async def scenario() -> None:
+        async with host(tmp_path, podman) as (fake, _):
+            greedy = "tail -c 100000000 /dev/zero; exit 5"
+            fake.want(
+                any_node("m.0.1", image=IMAGE, commands=[greedy], resources=memory),
+                any_node("n.0.1", "no-such-program", image=IMAGE),
+                any_node("p.0.1", image=IMAGE, commands=["true"], privileged=True),
+                any_node("q.0.1", image=IMAGE, commands=["true"], env={"LD_PRELOAD": "a\nb"}),
+            )
+            ended = await fake.ended("m.0.1")
+            assert (ended.cause, ended.reason) == (pb.END_CAUSE_OUT_OF_MEMORY, "out of memory: limit 32 MB")
+            ended = await fake.ended("n.0.1")
+            assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_START_FAILED, 127)
+            assert "no-such-program" in ended.reason
+            ended = await fake.ended("p.0.1")
+            assert (ended.cause, ended.reason) == (
+                pb.END_CAUSE_HOST, "privileged containers are not allowed on this host (allow_privileged)"
+            )  # fmt: skip
+            ended = await fake.ended("q.0.1")
+            assert ended.cause == pb.END_CAUSE_START_FAILED
+            assert ended.reason.startswith("env LD_PRELOAD: a container can't be given")
+            assert podman.containers() == []
+
+    asyncio.run(scenario())
+
+
+def test_what_a_dead_machine_left_is_swept_away_and_nothing_else(tmp_path: Path, podman: Podman) -> None:
+    async def scenario() -> None:
+        async with host(tmp_path, podman) as (fake, process):
+            fake.want(any_node("j.0.1", image=IMAGE, commands=["echo here; sleep 1000"]))
+            await fake.until(lambda: fake.logs.get("j.0.1"), "output")
+            fake.desired["j.0.1"].started = True
+            (mine,) = podman.containers()
+            label = podman("inspect", "--format", '{{index .Config.Labels "rallypoint.agent"}}', mine)
+            podman("create", "--name", "left", "--label", f"rallypoint.agent={label}",
+                   "--label", "rallypoint.allocation=old.0.1", IMAGE, "true")  # fmt: skip
+            podman("create", "--name", "others", "--label", "rallypoint.agent=other",
+                   "--label", "rallypoint.allocation=old.0.1", IMAGE, "true")  # fmt: skip
+            await process.kill()
+            await process.start(**podman.environ)
+            await asyncio.to_thread(eventually, lambda: "left" not in podman.containers(), what="sweep")
+            assert set(podman.containers()) == {mine, "others"}
+            podman("rm", "others")
+            fake.want(removed=("j.0.1",))
+            await asyncio.to_thread(eventually, lambda: podman.containers() == [], what="end")
+
+    asyncio.run(scenario())
+
+
+def test_an_image_is_fetched_once_with_the_password_and_what_is_wrong_is_said(tmp_path: Path, podman: Podman) -> None:
+    def auth(password: str) -> RegistryAuth:
+        return RegistryAuth(username=USER, password=password)
+
+    async def scenario(there: Registry) -> None:
+        async with host(tmp_path, podman, "--image-keep", "0") as (fake, process):
+            fake.want(
+                any_node("a.0.1", image=there.image(), commands=["true"], registry_auth=auth("wrong-WORD")),
+                any_node("b.0.1", image=there.image(), commands=["true"]),
+                any_node("c.0.1", image=there.image("missing"), commands=["true"], registry_auth=auth(PASSWORD)),
+            )
+            for key, said in (
+                ("a.0.1", "its registry refuses"),
+                ("b.0.1", "or add registry_auth"),
+                ("c.0.1", "there is no such image"),
+            ):
+                ended = await fake.ended(key)
+                assert ended.cause == pb.END_CAUSE_START_FAILED
+                assert said in ended.reason
+                assert "\n" not in ended.reason
+            # What passes is tried again, and two that want the same fetch it once.
+            there.asked.clear()
+            there.broken = 1
+            fake.want(*(
+                any_node(key, image=there.image("2"), commands=["echo $0"], registry_auth=auth(PASSWORD))
+                for key in ("d.0.1", "e.0.1")
+            ))  # fmt: skip
+            for key in ("d.0.1", "e.0.1"):
+                ended = await fake.ended(key)
+                assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_EXIT, 0), ended.reason
+            assert there.pulls("2") <= 2 + 3 * 4, there.asked
+            # Ours goes when nobody needs it any more; what somebody else brought stays.
+            await process.kill()
+            await process.start(**podman.environ)
+            names = "{{.Repository}}:{{.Tag}}"
+            await asyncio.to_thread(eventually, lambda: podman("images", "--format", names) == IMAGE, what="room")
+            assert "WORD" not in process.log
+            assert not list((process.state_dir / "containers").glob("pull-*"))
+            for path in process.state_dir.rglob("*"):
+                assert not path.is_file() or b"WORD" not in path.read_bytes()
+
+    with registry(podman) as there:
+        asyncio.run(scenario(there))
