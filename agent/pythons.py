@@ -72,9 +72,11 @@ class Pythons:
             tell(f"making an environment of Python {version}")
             answer = await run(argv, self._env(), MAKE_SECONDS)
         if answer.code:
-            wrong = any(word in answer.err.lower() for word in _MISSING) and answer.code != NO_ANSWER
+            lines = [line.removeprefix("error: ") for line in answer.errors.splitlines() if line.startswith("error: ")]
+            said = (lines or [answer.err])[0]
+            wrong = any(word in said.lower() for word in _MISSING) and answer.code != NO_ANSWER
             cause = Cause.START_FAILED if wrong else Cause.HOST
-            raise NotReady(f"python {version}: uv could not make an environment: {answer.err[:300]}", cause)
+            raise NotReady(f"python {version}: uv could not make an environment: {said[:300]}", cause)
 
     def activated(self, desired: Desired, env: dict[str, str]) -> dict[str, str]:
         """The node's variables, with its environment in front of everything."""

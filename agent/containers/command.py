@@ -19,11 +19,12 @@ NO_ANSWER = 124
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How it ended; ``out`` is its output, ``err`` the last line of its errors that is not empty."""
+    """How it ended; ``out`` is its output, ``err`` the last line of its errors that is not empty, ``errors`` all."""
 
     code: int
     out: str = ""
     err: str = ""
+    errors: str = ""
 
 
 async def run(
@@ -59,7 +60,7 @@ async def run(
                 os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
     last = next((line for line in reversed(err.splitlines()) if line.strip()), "")
-    return Answer(code, out, last.strip().removeprefix("Error: "))
+    return Answer(code, out, last.strip().removeprefix("Error: "), err)
 
 
 async def _lines(reader: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> str:

@@ -73,8 +73,8 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
         words.append("--init")
     if spec.privileged:
         words.append("--privileged")
-    if spec.user:
-        words += ["--user", spec.user]
+    if spec.container_user:
+        words += ["--user", spec.container_user]
     return [*words, *_limits(plan, runtime), *_gpus(plan, runtime), *_rdma(plan)]
 
 
@@ -106,7 +106,8 @@ def _program(plan: Plan, runtime: Runtime) -> list[str]:
 
 def _mount(source: str, target: str) -> str:
     parts = ("type=bind", f"source={source}", f"target={target}")
-    return ",".join(f'"{part}"' if set(part) & set(',"') else part for part in parts)
+    # A row of comma-separated values, as a spreadsheet would have it.
+    return ",".join('"{}"'.format(part.replace('"', '""')) if set(part) & set(',"') else part for part in parts)
 
 
 def _limits(plan: Plan, runtime: Runtime) -> list[str]:

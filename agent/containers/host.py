@@ -102,7 +102,7 @@ class ContainerHost:
         auth = Auth(spec.registry_user, spec.registry_password) if spec.registry_user else None
         image = await self._images.get(runtime, spec.image, auth, tell)
         self._prepared[desired.id] = image
-        self._open_directory(self._places.work_of(desired.id), spec.user or image.user)
+        self._open_directory(self._places.work_of(desired.id), spec.container_user or image.user)
 
     def _open_directory(self, path: str, user: str) -> None:
         """Let the container's user write into the node's directory; a name is known in the image alone."""

@@ -80,7 +80,7 @@ class Spec:
     entrypoint: str = ""
     privileged: bool = False
     python: str = ""
-    user: str = ""
+    container_user: str = ""
     shm_bytes: int = 0
 
 

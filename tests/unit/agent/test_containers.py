@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from rallypoint.v1.types_pb2 import IntRange, RegistryAuth, Resources
+from rallypoint.v1.types_pb2 import PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST, IntRange, RegistryAuth, Resources
 
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, reaper_of, spawner_of
@@ -243,3 +243,25 @@ def test_an_image_is_fetched_once_with_the_password_and_what_is_wrong_is_said(tm
 
     with registry(podman) as there:
         asyncio.run(scenario(there))
+
+
+def test_a_member_of_a_group_finds_its_files_and_announces_itself(tmp_path: Path, podman: Podman) -> None:
+    async def scenario() -> None:
+        async with host(tmp_path, podman) as (fake, process):
+            script = 'cat "$DSTACK_MPI_HOSTFILE"; echo "$MASTER_ADDR"; : >"$RALLYPOINT_READY_FILE"; pwd; env'
+            order = any_node("j.0.1", image=IMAGE, commands=[f"{script}; while ! [ -e go ]; do sleep 0.05; done"])
+            order.spec.placement, order.spec.startup_order = PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST
+            order.group.generation, order.group.master_address, order.group.master_port = 1, "127.0.0.1", 20001
+            order.group.members.add(rank=0, host_id="h-1", host_name="h-1", address="127.0.0.1", peer_port=1, slots=2)
+            fake.want(order)
+            await fake.until(lambda: "j.0.1" in fake.statuses and fake.statuses["j.0.1"].ready, "announcement")
+            (process.state_dir / "work" / "j.0.1" / "go").touch()
+            ended = await fake.ended("j.0.1")
+            assert ended.exit_code == 0
+            output = fake.logs["j.0.1"].decode()
+            assert output.startswith("127.0.0.1 slots=2\n127.0.0.1\n/tmp/rallypoint-")
+            # Of the host's own there is no program in an image, and no way to start one.
+            assert "OMPI_MCA_plm_rsh_agent" not in output
+            assert "RALLYPOINT_LAUNCH_TICKET" not in output
+
+    asyncio.run(scenario())

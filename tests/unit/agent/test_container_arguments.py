@@ -1,0 +1,191 @@
+"""What a runtime is asked for: GPUs, limits, programs; by its arguments alone, as no GPU and no docker is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.containers import cdi, create, detect, names, variables
+from agent.containers.model import Auth, Image, NotReady, Runtime
+from agent.core.model import AllocationId, Desired, Spec, Wanted
+
+pytestmark = pytest.mark.timeout(60)
+
+PODMAN = Runtime("podman", "/usr/bin/podman", "4.3.1", limits=("cpu", "memory", "pids"))
+DOCKER = Runtime("docker", "/usr/bin/docker", "28.2.2", limits=("memory",), init=True, gpus="nvidia")
+UUIDS = ("GPU-aa", "GPU-bb")
+
+
+def plan(spec: Spec, gpus: tuple[str, ...] = (), script: str = "") -> create.Plan:
+    desired = Desired(AllocationId("j-1.0.1"), "j-1", "n", 0, 1, Wanted.RUNNING, spec, gpu_uuids=gpus)
+    cards = {uuid: create.Card(index) for index, uuid in enumerate(UUIDS)} | {"MIG-1": create.Card(0, is_part=True)}
+    return create.Plan(
+        desired, "c", "agent", Image("sha256:1", "alpine"), {'/s,t"ate': "/w"}, "/w", cards, script=script
+    )
+
+
+def after(words: list[str], option: str) -> list[str]:
+    return [words[at + 1] for at, word in enumerate(words) if word == option]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "gpus", "option", "values"),
+    [
+        (replace(PODMAN, gpus="cdi", devices=frozenset({"GPU-aa", "GPU-bb", "0", "1"})), UUIDS, "--device",
+         ["nvidia.com/gpu=GPU-aa", "nvidia.com/gpu=GPU-bb"]),
+        (replace(PODMAN, gpus="cdi", devices=frozenset({"0", "1", "all"})), ("GPU-bb",), "--device",
+         ["nvidia.com/gpu=1"]),
+        (replace(DOCKER, gpus="cdi", devices=frozenset({"MIG-1"})), ("MIG-1",), "--device", ["nvidia.com/gpu=MIG-1"]),
+        (DOCKER, UUIDS, "--gpus", ['"device=GPU-aa,GPU-bb"']),
+        (DOCKER, (), "--gpus", []),
+    ],
+)  # fmt: skip
+def test_exactly_the_gpus_that_a_node_holds(
+    runtime: Runtime, gpus: tuple[str, ...], option: str, values: list[str]
+) -> None:
+    found = plan(Spec(image="alpine"), gpus)
+    assert after(create.options(found, runtime), option) == values
+    visible = create.gpu_variables(found, runtime)["NVIDIA_VISIBLE_DEVICES"]
+    assert visible == (",".join(gpus) if gpus and runtime.gpus == "nvidia" else "void")
+
+
+@pytest.mark.parametrize("uuid", ["GPU-unknown", "MIG-1"])
+def test_a_gpu_without_a_name_is_refused(uuid: str) -> None:
+    runtime = replace(PODMAN, gpus="cdi", devices=frozenset({"0", "1"}))
+    with pytest.raises(NotReady, match=f"can't give a container the GPU {uuid}"):
+        create.options(plan(Spec(image="alpine"), (uuid,)), runtime)
+
+
+def test_limits_users_and_privileges() -> None:
+    spec = Spec(image="alpine", memory_limit=1 << 30, shm_bytes=1 << 20, privileged=True, container_user="1000:1000")
+    words = create.options(plan(spec), DOCKER)
+    assert after(words, "--memory") == after(words, "--memory-swap") == [str(1 << 30)]
+    assert after(words, "--shm-size") == [str(1 << 20)]
+    assert after(words, "--user") == ["1000:1000"]
+    assert {"--privileged", "--init"} <= set(words)
+    assert after(words, "--mount") == ['type=bind,source=/w,"target=/s,t""ate"']
+    assert "--memory" not in create.options(plan(spec), replace(PODMAN, limits=()))
+    assert "--privileged" not in create.options(plan(Spec(image="alpine")), PODMAN)
+
+
+@pytest.mark.parametrize(
+    ("spec", "entrypoint", "words"),
+    [
+        (Spec(image="a"), [], []),
+        (Spec(image="a", argv=("x", "y")), [""], ["x", "y"]),
+        (Spec(image="a", entrypoint="/x 'a b'", commands=("c d", "e")), ["/x"], ["a b", "c d", "e"]),
+        (Spec(image="a", commands=("c",)), [""], ["/bin/sh", "-c", "s"]),
+        (Spec(image="a", commands=("c",), shell="bash"), [""], ["bash", "-c", "s"]),
+    ],
+)
+def test_programs(spec: Spec, entrypoint: list[str], words: list[str]) -> None:
+    found = plan(spec, script="s")
+    assert after(create.options(found, DOCKER), "--entrypoint") == entrypoint
+    assert create.words(found, DOCKER) == ["sha256:1", *words]
+
+
+def test_cdi_files_are_read_and_odd_ones_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"kind": "nvidia.com/gpu", "devices": [{"name": "GPU-aa"}]}))
+    (tmp_path / "b.yaml").write_text(
+        'cdiVersion: "0.5.0"\nkind: nvidia.com/gpu\ndevices:\n- containerEdits:\n    deviceNodes:\n'
+        "    - path: /dev/nvidia0\n  name: \"0\"\n- name: 'all'\n"
+    )
+    (tmp_path / "c.json").write_text(json.dumps({"kind": "example.com/nic", "devices": [{"name": "x"}]}))
+    (tmp_path / "d.json").write_text("{")
+    assert cdi.devices((tmp_path, tmp_path / "none")) == {"GPU-aa", "0", "all"}
+
+
+def program(folder: Path, name: str, text: str) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin", "SECRET": "x"}
+
+
+def test_docker_is_asked_what_it_can_do(tmp_path: Path) -> None:
+    told = {"ServerVersion": "28.2.2", "Runtimes": {"nvidia": {}, "runc": {}}, "MemoryLimit": True, "PidsLimit": True,
+            "InitBinary": "docker-init", "SecurityOptions": ["name=rootless"]}  # fmt: skip
+    env = program(tmp_path / "bin", "docker", f"[ -z \"$SECRET\" ] && echo '{json.dumps(told)}'")
+    found = asyncio.run(detect.detect("docker", env))
+    assert (found.kind, found.version, found.gpus, found.rootless) == ("docker", "28.2.2", "nvidia", True)
+    assert (found.limits, found.init, found.problem) == (("memory", "pids"), True, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", "docker is there but does not work: Cannot connect"),
+        ("echo nonsense", "docker is there but what it says is not understood"),
+        ('echo \'{"ServerErrors": ["no daemon"]}\'', "docker is there but does not work: no daemon"),
+        ("sleep 1000", "docker is there but does not work"),
+    ],
+)
+def test_a_runtime_that_does_not_work_is_told_and_never_waited_for(
+    tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect, "ANSWER_SECONDS", 0.3)
+    began = time.monotonic()
+    found = asyncio.run(detect.detect("docker", program(tmp_path / "bin", "docker", text)))
+    assert not found.path
+    assert found.problem.startswith(said) or "did not answer within" in found.problem
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "full", "moving"),
+    [
+        ("ubuntu", "docker.io", "docker.io/library/ubuntu", True),
+        ("me/tool:1.2", "docker.io", "docker.io/me/tool:1.2", False),
+        ("reg.example.org:5000/a/b", "reg.example.org:5000", "reg.example.org:5000/a/b", True),
+        ("reg.example.org/a:latest", "reg.example.org", "reg.example.org/a:latest", True),
+        ("a@sha256:00", "docker.io", "docker.io/library/a@sha256:00", False),
+        ("localhost/x:1", "localhost", "localhost/x:1", False),
+    ],
+)
+def test_names_of_images(image: str, registry: str, full: str, moving: bool) -> None:
+    assert (names.registry_of(image), names.full(image), names.is_moving(image)) == (registry, full, moving)
+    assert "PASS" not in repr(Auth("me", "PASS"))
+
+
+@given(st.dictionaries(st.from_regex(r"V[A-Z_]{0,3}", fullmatch=True), st.text(st.characters(exclude_characters="\0",
+       exclude_categories=["Cs"]), max_size=8), max_size=4))  # fmt: skip
+def test_every_variable_is_said_in_one_of_two_ways(env: dict[str, str]) -> None:
+    lines, inherited = variables.split(env)
+    assert dict(line.split("=", 1) for line in lines) | inherited == env
+    assert not any(line != line.rstrip() or "\n" in line or "\r" in line for line in lines if line.partition("=")[2])
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "PATH", "DOCKER_HOST", "CONTAINERS_CONF", "GODEBUG", "http_proxy"])
+def test_what_the_runtimes_program_would_obey_it_is_not_given(name: str) -> None:
+    assert variables.split({name: "plain"}) == ([f"{name}=plain"], {})
+    with pytest.raises(variables.Unsayable, match=name):
+        variables.split({name: "a\nb"})
+
+
+def test_the_undoing_of_a_container_waits_for_an_answer(tmp_path: Path) -> None:
+    from agent.containers.host import _UNDO
+
+    state = tmp_path / "there"
+    runtime = tmp_path / "bin" / "docker"
+    remove, show = f"[ -e {state}.stays ] || rm -f {state}", f"[ -e {state}.down ] && exit 1; cat {state} 2>&-; true"
+    program(tmp_path / "bin", "docker", f"case $1 in rm) {remove};; ps) {show};; esac")
+
+    def undone() -> bool:
+        return subprocess.run(["sh", "-c", _UNDO, runtime, "c"], check=False, timeout=10).returncode == 0
+
+    state.write_text("abc\n")
+    (tmp_path / "there.stays").touch()
+    assert not undone()
+    (tmp_path / "there.stays").unlink()
+    (tmp_path / "there.down").touch()
+    assert not undone()
+    (tmp_path / "there.down").unlink()
+    assert undone()
