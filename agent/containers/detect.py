@@ -19,8 +19,24 @@ KINDS = ("podman", "docker")
 OFF = "off"
 ANSWER_SECONDS = 15.0
 # What a runtime's own program may know of this process's environment. The rest is none of its business.
-_PASSED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
-_PASSED_PREFIXES = ("CONTAINER", "DOCKER_", "STORAGE_", "REGISTRY_AUTH_FILE", "HTTP", "http", "NO_PROXY", "no_proxy")
+_PASSED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+_PASSED_PREFIXES = ("CONTAINERS_", "CONTAINER_HOST", "DOCKER_", "STORAGE_", "REGISTRY_AUTH_FILE")
 _PODMAN_INIT = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit")
 
 
