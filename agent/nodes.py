@@ -76,7 +76,8 @@ class NodeMaker:
             "meta": None,
             **self._program(desired, env),
         }
-        order |= self.bounds.order(desired)
+        if not spec.image:
+            order |= self.bounds.order(desired)
         if owner is not None:
             order["as"] = owner.order()
         if desired.behind is not None:
@@ -91,7 +92,9 @@ class NodeMaker:
         mounts = {self._home(desired): self.places.work_of(desired.id)}
         if desired.group is not None:
             mounts[self.places.aux_of(desired.id)] = self.places.aux_of(desired.id)
-        return self.containers.order(desired, env, mounts, environ.script(desired.spec.commands))
+        # Its runtime holds them: the attendant is no part of the container.
+        bounds = self.bounds.order(desired)
+        return self.containers.order(desired, env, mounts, environ.script(desired.spec.commands), bounds)
 
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""

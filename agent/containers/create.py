@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.containers import cdi
@@ -33,7 +33,8 @@ class Card:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a container is made of. ``mounts`` are directories of the host by their place in the container, ``cwd`` is
-    where it begins, ``cards`` are the host's GPUs by uuid, ``script`` what a shell would run outside of a container."""
+    where it begins, ``cards`` are the host's GPUs by uuid, ``script`` what a shell would run outside of a container,
+    ``bounds`` what the spawner would be told to hold: ``cpus hard pids``."""
 
     desired: Desired
     name: str
@@ -43,6 +44,7 @@ class Plan:
     cwd: str
     cards: Mapping[str, Card]
     script: str = ""
+    bounds: Mapping[str, object] = field(default_factory=dict)
     rdma: bool = False
 
 
@@ -73,8 +75,8 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
         words.append("--init")
     if spec.privileged:
         words.append("--privileged")
-    if spec.container_user:
-        words += ["--user", spec.container_user]
+    if spec.user:
+        words += ["--user", spec.user]
     return [*words, *_limits(plan, runtime), *_gpus(plan, runtime), *_rdma(plan)]
 
 
@@ -116,7 +118,10 @@ def _limits(plan: Plan, runtime: Runtime) -> list[str]:
         # With swap a node over its limit would be slow for ever instead of ending.
         found += ["--memory", str(spec.memory_limit), "--memory-swap", str(spec.memory_limit)]
     if "pids" in runtime.limits:
-        found += ["--pids-limit", "-1"]
+        found += ["--pids-limit", str(plan.bounds.get("pids", -1))]
+    cpus = plan.bounds.get("cpus")
+    if "cpu" in runtime.limits and isinstance(cpus, int):
+        found += ["--cpus", str(cpus)] if plan.bounds.get("hard") else ["--cpu-shares", str(1024 * cpus)]
     if spec.shm_bytes:
         found += ["--shm-size", str(spec.shm_bytes)]
     return found

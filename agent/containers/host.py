@@ -102,7 +102,7 @@ class ContainerHost:
         auth = Auth(spec.registry_user, spec.registry_password) if spec.registry_user else None
         image = await self._images.get(runtime, spec.image, auth, tell)
         self._prepared[desired.id] = image
-        self._open_directory(self._places.work_of(desired.id), spec.container_user or image.user)
+        self._open_directory(self._places.work_of(desired.id), spec.user or image.user)
 
     def _open_directory(self, path: str, user: str) -> None:
         """Let the container's user write into the node's directory; a name is known in the image alone."""
@@ -115,7 +115,9 @@ class ContainerHost:
             # Nobody else gets through to it.
             os.chmod(path, 0o777)  # noqa: S103 - see above
 
-    def order(self, desired: Desired, env: Mapping[str, str], mounts: Mapping[str, str], script: str) -> Message:
+    def order(
+        self, desired: Desired, env: Mapping[str, str], mounts: Mapping[str, str], script: str, bounds: Message
+    ) -> Message:
         """What the spawner is told instead of the node's own program.
 
         Raises:
@@ -125,7 +127,7 @@ class ContainerHost:
         runtime, spec = self.runtime, desired.spec
         plan = create.Plan(
             desired, self.name_of(desired.id), self._agent, self._prepared[desired.id], mounts,
-            env["DSTACK_WORKING_DIR"], self._cards(), script, rdma=True,
+            env["DSTACK_WORKING_DIR"], self._cards(), script, bounds, rdma=True,
         )  # fmt: skip
         folder = self._folder_of(desired.id)
         os.makedirs(folder, 0o700, exist_ok=True)

@@ -80,7 +80,7 @@ class Spec:
     entrypoint: str = ""
     privileged: bool = False
     python: str = ""
-    container_user: str = ""
+    user: str = ""
     shm_bytes: int = 0
 
 

@@ -103,7 +103,7 @@ def _spec(s: types.JobSpec) -> Spec:
         entrypoint=s.entrypoint,
         privileged=s.privileged,
         python=s.python,
-        container_user=s.user if s.image else "",
+        user=s.user,
         shm_bytes=s.resources.shm_bytes,
     )
 

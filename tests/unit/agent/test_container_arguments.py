@@ -65,7 +65,7 @@ def test_a_gpu_without_a_name_is_refused(uuid: str) -> None:
 
 
 def test_limits_users_and_privileges() -> None:
-    spec = Spec(image="alpine", memory_limit=1 << 30, shm_bytes=1 << 20, privileged=True, container_user="1000:1000")
+    spec = Spec(image="alpine", memory_limit=1 << 30, shm_bytes=1 << 20, privileged=True, user="1000:1000")
     words = create.options(plan(spec), DOCKER)
     assert after(words, "--memory") == after(words, "--memory-swap") == [str(1 << 30)]
     assert after(words, "--shm-size") == [str(1 << 20)]
@@ -73,6 +73,11 @@ def test_limits_users_and_privileges() -> None:
     assert {"--privileged", "--init"} <= set(words)
     assert after(words, "--mount") == ['type=bind,source=/w,"target=/s,t""ate"']
     assert "--memory" not in create.options(plan(spec), replace(PODMAN, limits=()))
+    bounded = replace(plan(spec), bounds={"cpus": 2, "hard": True, "pids": 99})
+    words = create.options(bounded, PODMAN)
+    assert (after(words, "--cpus"), after(words, "--pids-limit")) == (["2"], ["99"])
+    words = create.options(replace(bounded, bounds={"cpus": 2, "hard": False}), PODMAN)
+    assert (after(words, "--cpu-shares"), after(words, "--pids-limit")) == (["2048"], ["-1"])
     assert "--privileged" not in create.options(plan(Spec(image="alpine")), PODMAN)
 
 
