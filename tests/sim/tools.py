@@ -69,6 +69,9 @@ class Nodes:
             "desired": desired,
         }
 
+    def spawner_can_change_users(self, can: bool) -> None:
+        """See `agent.nodes`; nobody here is anybody else."""
+
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """See `agent.nodes`; nothing here runs beside a node."""
         raise NotImplementedError
