@@ -11,12 +11,16 @@ The daemon reads the JSON only: loading ``cryptography`` would double an idle ag
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rallypoint.files import make_private_dir, readable_by_others, write_private
 from rallypoint.tls import PeerFiles
+
+from agent.installation import SYSTEM_STATE_DIR
 
 IDENTITY_FILE = "identity.json"
 CREDENTIALS_FILE = "credentials.pem"
@@ -71,10 +75,16 @@ class Pems:
 
 
 def default_state_dir() -> Path:
-    """Where an agent keeps its state unless told otherwise."""
+    """Where an agent keeps its state unless told otherwise.
+
+    Root's own home is closed to those as whom its agent runs nodes: that one has its state where services have it.
+    """
     from platformdirs import user_state_path
 
-    return user_state_path("rallypoint", appauthor=False) / "agent"
+    own = user_state_path("rallypoint", appauthor=False) / "agent"
+    if os.geteuid() or own.exists() or not own.is_relative_to(pwd.getpwuid(0).pw_dir):
+        return own
+    return SYSTEM_STATE_DIR
 
 
 def load_identity(state_dir: Path) -> Identity:

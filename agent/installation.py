@@ -115,6 +115,9 @@ class Installation:
         return self.current / "bin" / "agent"
 
 
+SYSTEM_STATE_DIR = Path("/var/lib/rallypoint/agent")
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where an installation goes unless told otherwise."""
@@ -129,7 +132,7 @@ class Layout:
 def layout(root: bool, environ: Mapping[str, str]) -> Layout:
     """The places for root, or for the ordinary user whose ``HOME`` and XDG folders ``environ`` names."""
     if root:
-        state = Path("/var/lib/rallypoint/agent")
+        state = SYSTEM_STATE_DIR
         return Layout(Mode.ROOT, Path("/opt/rallypoint"), state, Path("/usr/local/bin"), Path("/etc/systemd/system"))
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")

@@ -124,8 +124,9 @@ def _online(client: Client) -> int:
 
 
 def _environment() -> dict[str, str]:
-    # Settings meant for a real coordinator or agent must not reach these two.
-    return {key: value for key, value in os.environ.items() if not key.startswith("RALLYPOINT_")}
+    # Settings meant for a real coordinator or agent must not reach these two. Nodes run as whoever asked for them.
+    own = {key: value for key, value in os.environ.items() if not key.startswith("RALLYPOINT_")}
+    return {**own, "RALLYPOINT_AGENT_TASK_USER": str(os.geteuid())}
 
 
 @dataclass(frozen=True, slots=True)
