@@ -1,4 +1,4 @@
-"""The system user for the agent and its nodes."""
+"""The system user that nodes run as; the agent is root's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.install.errors import CannotInstall
 from agent.install.undo import Undo
 from agent.installation import Created
 
-NAME = "rallypoint"
+NAME = "rallypoint-task"
 HOME = "/var/lib/rallypoint"
 _NOBODY = "/usr/sbin/nologin"
 

@@ -11,12 +11,8 @@ from pathlib import Path
 from agent.installation import Installation, Mode, Supervisor
 
 UNIT = "rallypoint-agent.service"
-
-# Who the service runs as, and walls that a user's own systemd has no right to build.
-_ROOTS_ALONE = (
-    r"^(User|Group|SupplementaryGroups|StateDirectory\w*|\w*Capabilit\w*|Protect\w+|Private\w+|Restrict(?!Prevent|art)\w+"
-    r"|ReadWritePaths|Device\w+|SystemCall\w+)=.*\n"
-)
+# As it is delivered; where it is installed it has the name of root's.
+USER_UNIT = "rallypoint-agent-user.service"
 
 
 def choose(mode: Mode) -> Supervisor:
@@ -29,9 +25,10 @@ def choose(mode: Mode) -> Supervisor:
     return Supervisor.BACKGROUND if asked.returncode else Supervisor.SYSTEMD_USER
 
 
-def unit_text() -> str:
-    """The unit as it is delivered."""
-    return resources.files("agent.install").joinpath(UNIT).read_text(encoding="utf-8")
+def unit_text(mode: Mode = Mode.ROOT) -> str:
+    """The unit as it is delivered: root's, or an ordinary user's, who may ask systemd for less."""
+    name = UNIT if mode is Mode.ROOT else USER_UNIT
+    return resources.files("agent.install").joinpath(name).read_text(encoding="utf-8")
 
 
 def agents_user() -> str:
@@ -41,12 +38,9 @@ def agents_user() -> str:
 
 
 def unit_for(installation: Installation) -> str:
-    """The unit for this installation: its places in it, and without what only root's systemd can do for a user's."""
+    """The unit for this installation: its places in it."""
     run = f"{installation.agent} run --state-dir {installation.state_dir}"
-    text = re.sub(r"^ExecStart=\S+ run .*$", lambda _: f"ExecStart={run}", unit_text(), flags=re.MULTILINE)
-    if installation.mode is Mode.USER:
-        text = re.sub(_ROOTS_ALONE, "", text, flags=re.MULTILINE)
-        return text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
+    text = re.sub(r"^ExecStart=\S+ run .*$", lambda _: f"ExecStart={run}", unit_text(installation.mode), flags=re.M)
     if str(installation.state_dir) != "/var/lib/rallypoint/agent":
         text = re.sub(r"^(StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)
     return text

@@ -148,18 +148,18 @@ def test_root_pastes_the_line_offline_and_a_job_runs(installed: Installed, home:
     assert installed.done.err == ""
     host = home.hosts()["rooted"]
     assert (host["state"], host["facts"]["price_per_hour"]) == ("online", 0.5)
-    assert home.logs(installed.job, 0) == b"ran as rallypoint\n"
+    assert home.logs(installed.job, 0) == b"ran as rallypoint-task\n"
 
 
 def test_what_root_installed_is_closed_to_others_and_says_what_it_is(installed: Installed) -> None:
     machine = installed.machine
     listed = {line.split()[0]: line.split()[1:3] for line in machine.listing() if line.startswith("/")}
-    assert listed["/var/lib/rallypoint/agent"] == ["rallypoint:rallypoint", "700"]
-    assert listed["/var/lib/rallypoint/agent/credentials.pem"] == ["rallypoint:rallypoint", "600"]
+    assert listed["/var/lib/rallypoint/agent"] == ["root:root", "711"]
+    assert listed["/var/lib/rallypoint/agent/credentials.pem"] == ["root:root", "600"]
     assert [name for name in listed if name.startswith(("/tmp/", "/var/tmp/"))] == []
     known = json.loads(machine.run("cat", "/opt/rallypoint/install.json").out)
     assert (known["mode"], known["supervisor"], known["packages"]) == ("root", "background", "wheelhouse")
-    assert known["created"]["users"] == ["rallypoint"]
+    assert known["created"]["users"] == ["rallypoint-task"]
     assert machine.run("agent", "--version", user="ann").code == 0
     assert machine.run("cat", "/var/lib/rallypoint/agent/identity.json", user="ann").code != 0
 
