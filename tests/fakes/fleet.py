@@ -39,8 +39,11 @@ from agent.core.model import (  # noqa: E402
 from agent.credentials import make_key_and_csr  # noqa: E402
 from agent.facts import HostFacts  # noqa: E402
 from agent.hardware import HardwareReport  # noqa: E402
+from agent.health.ledger import Ledger  # noqa: E402
+from agent.health.watch import HealthWatch  # noqa: E402
 from agent.identity import Pems  # noqa: E402
 from agent.session import Introduction, Link, Session, SessionTimes  # noqa: E402
+from agent.upgrade.trial import Order, Progress  # noqa: E402
 from coordinator.access import ca  # noqa: E402
 
 CERTIFICATE_LIFE = 86_400.0
@@ -170,6 +173,15 @@ class FleetHost:
         """All of them are next door."""
         return [Distance(target, 0.001) for target in targets]
 
+    async def test(self, gpu_uuids: Sequence[str], number: int) -> None:
+        """They have no GPU to test."""
+
+    def upgrade(self, order: Order) -> None:
+        """They stay as they are."""
+
+    def upgrade_told(self, progress: Progress) -> None:
+        """They never tell anything."""
+
     def learn(self, coordinators: Sequence[str]) -> None:
         """These hosts are never started again."""
 
@@ -181,7 +193,7 @@ class FleetHost:
 class Fleet:
     """All hosts. ``watch`` and ``end`` wait for what they say."""
 
-    def __init__(self, authority: ca.Authority, address: str, count: int) -> None:
+    def __init__(self, authority: ca.Authority, address: str, count: int, folder: Path) -> None:
         new, now = make_key_and_csr(), time.time()
         self._changed = asyncio.Event()
         self.hosts: list[FleetHost] = []
@@ -191,7 +203,9 @@ class Fleet:
             name = f"h-{number}"
             certificate = authority.sign_host_csr(new.csr_pem, name, name, now, CERTIFICATE_LIFE)
             host = FleetHost(name, Pems(authority.certificate_pem, new.key_pem, certificate), self._changed.set)
-            session = Session([address], host, host.work, lambda: None, SessionTimes())  # type: ignore[arg-type]
+            ledger = Ledger(folder / name, now, now)
+            health = HealthWatch(ledger, lambda: None, lambda: None)
+            session = Session([address], host, host.work, health, lambda: None, SessionTimes())  # type: ignore[arg-type]
             host.work.wake = session.wake
             self.hosts.append(host)
             self._sessions.append(session)
@@ -223,7 +237,7 @@ class Fleet:
 
 async def play(data_dir: Path, address: str, count: int) -> None:
     """Play the hosts until standard input ends."""
-    fleet = Fleet(ca.load_or_create(data_dir / "ca", time.time()), address, count)
+    fleet = Fleet(ca.load_or_create(data_dir / "ca", time.time()), address, count, data_dir / "no-ledgers")
     running = asyncio.create_task(fleet.run())
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
