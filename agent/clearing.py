@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GRACE = 5.0
 # A stop takes its grace, then the kill; the spawner leaves once nobody needs it.
 _STOP_SECONDS, _LEAVE_SECONDS = 15.0, 15.0
+_PROGRAMS = {b"agent.spawner", b"agent.supervisor", b"run"}
 _LINKS = "rallypoint-*"
 _GROUPS = "/sys/fs/cgroup"
 
@@ -30,8 +31,8 @@ _GROUPS = "/sys/fs/cgroup"
 def clear(state_dir: Path, reason: str) -> list[int]:
     """End everything; the processes that would not end."""
     _stop_tasks(state_dir, reason)
-    if not _waited(lambda: not _spawners(state_dir), _LEAVE_SECONDS):
-        _kill(lambda: _spawners(state_dir))
+    if not _waited(lambda: not _programs(state_dir), _LEAVE_SECONDS):
+        _kill(lambda: _programs(state_dir))
     left = _kill(lambda: _marked(state_dir))
     _drop_groups(state_dir)
     _drop_links(state_dir)
@@ -82,13 +83,13 @@ def _stop(task: str, reason: str) -> wire.Message:
     return {"op": "stop", "id": task, "signal": "TERM", "grace": _GRACE, "cause": "stopped", "reason": reason}
 
 
-def _spawners(state_dir: Path) -> list[int]:
-    """The reaper and the spawner that serve this state directory."""
+def _programs(state_dir: Path) -> list[int]:
+    """What serves this state directory: reaper and spawner, and an agent and its supervisor that are just ending."""
     found = []
     for pid in procs.everything():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"agent.spawner" in words and os.fsencode(state_dir) in words:
+            if os.fsencode(state_dir) in words and not _PROGRAMS.isdisjoint(words):
                 found.append(pid)
     return found
 
