@@ -44,7 +44,7 @@ class Archives:
         self._cache = ArchiveCache(folder, self._fetch, KEEP_BYTES)
         self._streams: set[asyncio.Future[Piece]] = set()
 
-    async def unpack(self, sha256: str, key: str) -> None:
+    async def unpack(self, sha256: str, key: str, owner: None = None) -> None:
         """See `agent.archive`; looks at what it did."""
         target = self._work / key
         target.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ class Places:
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def make_work(self, key: AllocationId) -> str:
+    def make_work(self, key: AllocationId, owner: None = None, *, closed: bool = False) -> str:
         """See `agent.places`."""
         return key
 
@@ -68,6 +68,9 @@ class Nodes:
             "after": spec.after,
             "desired": desired,
         }
+
+    def owner(self, desired: Desired) -> None:
+        """See `agent.nodes`."""
 
     def spawner_can_change_users(self, can: bool) -> None:
         """See `agent.nodes`; nobody here is anybody else."""
