@@ -13,6 +13,7 @@ from coordinator.core.spec import (
     NodeGroup,
     PreflightPolicy,
     Range,
+    RegistryAuth,
     Resources,
     RetryPolicy,
     UtilizationPolicy,
@@ -63,14 +64,17 @@ def spec_shape(spec: JobSpec) -> Json:
         "budget": spec.budget,
         "utilization": None if spec.utilization is None else _utilization(spec.utilization),
         "image": spec.image,
-        # Without the password.
-        "registry_username": None if spec.registry_auth is None else spec.registry_auth.username,
+        "registry_auth": None if spec.registry_auth is None else _registry_auth(spec.registry_auth),
         "entrypoint": spec.entrypoint,
         "privileged": spec.privileged,
         "python": spec.python,
         "user": spec.user,
         "preflight": None if spec.preflight is None else _preflight(spec.preflight),
     }
+
+
+def _registry_auth(auth: RegistryAuth) -> Json:
+    return {"username": auth.username, "password": "(hidden)"}
 
 
 def _where(where: HostFilter) -> Json:

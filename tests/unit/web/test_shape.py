@@ -15,7 +15,7 @@ from coordinator.core.health_records import GpuHealth, Health, HostEvent, HostHe
 from coordinator.core.matrix import Axis, Matrix
 from coordinator.core.measured import Device, Link, PreflightReport
 from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
-from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, Resources, Variant
+from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, RegistryAuth, Resources, Variant
 from coordinator.rpc.convert import HIDDEN, host_to_proto, job_to_proto, network_to_proto, node_to_proto
 from coordinator.rpc.events import event_to_proto
 from coordinator.views import NetworkView
@@ -98,7 +98,8 @@ def test_the_commands_json_and_the_pages_json_are_one() -> None:
     view = job(1)
     spec = replace(view.job.spec, env={}, shell=None, commands=("", "true"), files=FileArchive("ab", 3))
     gpus = Resources(gpu=GpuRequest(names=("H100",), count=Range(2, 2), min_compute_capability=(8, 9)))
-    for each in (spec, replace(spec, resources=gpus)):
+    auth = RegistryAuth("me", "hunter2")
+    for each in (spec, replace(spec, resources=gpus), replace(spec, image="alpine", registry_auth=auth)):
         shown = replace(view, job=replace(view.job, spec=each))
         said = plain(job_to_proto(shown))
         said["spec"]["env_names"] = sorted(said["spec"].pop("env"))
