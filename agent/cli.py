@@ -238,7 +238,12 @@ def join_command(
         save_joined(settings.state_dir, stated)
     except OSError as error:
         _fail(f"what was stated can't be kept in {settings.state_dir} ({error.strerror})", int(JoinExit.STATE_DIR))
-    click.echo(f"joined as host {identity.host_name} ({identity.host_id}); start it with: {_run_line(flags)}")
+    who = f"joined as host {identity.host_name} ({identity.host_id})"
+    click.echo(f"{who}{_taken(order.asked_name, identity.host_name)}; start it with: {_run_line(flags)}")
+
+
+def _taken(asked: str, got: str) -> str:
+    return f": the name {asked} is taken, this host is {got}" if got.startswith(f"{asked}-") else ""
 
 
 def _run_line(flags: dict[str, Any]) -> str:
@@ -264,7 +269,9 @@ def self_check_command(state_dir: Path | None) -> None:
 @main.command("doctor")
 @_STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor_command(state_dir: Path | None, as_json: bool) -> None:
+@click.option("--verbose", is_flag=True, help="Print full reasons, with paths.")
+@click.option("--machine-only", is_flag=True, hidden=True, help="Leave out its place in a cluster.")
+def doctor_command(state_dir: Path | None, as_json: bool, verbose: bool, machine_only: bool) -> None:
     """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
     import time
 
@@ -273,9 +280,10 @@ def doctor_command(state_dir: Path | None, as_json: bool) -> None:
     from agent.membership import examine_membership
 
     settings = _settings({"state_dir": state_dir}, None)
-    membership = examine_membership(settings.state_dir, time.time(), settings.coordinator)
-    held = examine_containment(settings.cgroups), examine_limits(settings.cgroups, settings.cpu_limit)
-    sys.exit(run_doctor([*held, membership], as_json))
+    found = [examine_containment(settings.cgroups), examine_limits(settings.cgroups, settings.cpu_limit)]
+    if not machine_only:
+        found.append(examine_membership(settings.state_dir, time.time(), settings.coordinator))
+    sys.exit(run_doctor(found, as_json, verbose))
 
 
 for _command in (*cli_running.COMMANDS, cli_uninstall.uninstall_command, check_command):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rallypoint.files import write_private
+
 from agent import installation, notices
 from agent.facts import HostFacts
 from agent.identity import default_state_dir
@@ -143,7 +145,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     _merge(values, joined)
     _merge(values, _from_file(file or state_dir / FILE_NAME, required=file is not None))
     _merge(values, _from_environment(environ))
-    _merge(values, {key: _checked(key, value, "--" + key.replace("_", "-")) for key, value in given.items()})
+    _merge(values, checked_flags(given))
     values["state_dir"] = state_dir.absolute()
     return Settings(**values)
 
@@ -153,6 +155,32 @@ def warnings(environ: Mapping[str, str]) -> list[str]:
     from rallypoint.environment import unknown_variables
 
     return unknown_variables(environ, PREFIX, _NAMES)
+
+
+def checked_flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags as settings. Raises ConfigError."""
+    return {key: _checked(key, value, "--" + key.replace("_", "-")) for key, value in given.items()}
+
+
+def own_settings(state_dir: Path) -> set[str]:
+    """What the owner's own file there sets. Raises ConfigError."""
+    return set(_from_file(state_dir / FILE_NAME, required=False))
+
+
+def restate(state_dir: Path, given: Mapping[str, Any]) -> list[str]:
+    """Keep ``given`` with what was given to ``agent join``, instead of what that said of the same; what is new.
+
+    Raises:
+        ConfigError: what is there can't be read.
+        OSError: it can't be written.
+    """
+    before = _from_file(state_dir / JOINED_FILE_NAME, required=False)
+    after = dict(before)
+    _merge(after, given)
+    changed = sorted(key for key in given if after[key] != before.get(key))
+    if changed:
+        save_joined(state_dir, after)
+    return changed
 
 
 def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
@@ -170,7 +198,11 @@ def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
         else:
             # A JSON text, number or truth is a TOML one.
             lines.append(f"{key} = {json.dumps(value, default=str)}")
-    (state_dir / JOINED_FILE_NAME).write_text("\n".join([*lines, *tables, ""]))
+    file, owner = state_dir / JOINED_FILE_NAME, state_dir.stat()
+    write_private(file, "\n".join([*lines, *tables, ""]).encode())
+    if owner.st_uid != os.geteuid():
+        # By root, for an agent of another user.
+        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -279,6 +311,8 @@ _UNITS = {"MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
 def _size(value: Any) -> int:
+    if isinstance(value, int) and value >= 1 << 20:
+        return value  # As what was given at join is kept.
     match = _SIZE.fullmatch(str(value).strip())
     size = round(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
     if size < 1 << 20:

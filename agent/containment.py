@@ -71,11 +71,29 @@ def examine_limits(use_groups: bool, cpu: str) -> Finding:
     nursery = Nursery("doctor", use_groups)
     found = limits(nursery.held(), cpu)
     nursery.close()
+    return limits_finding(found)
+
+
+def limits_finding(found: Mapping[str, tuple[str, str]]) -> Finding:
+    """What ``limits`` found, each reason once and short; its ``detail`` has them whole."""
     held = ", ".join(f"{name} by {by}" for name, (by, _) in found.items() if by)
-    loose = "; ".join(f"{name}: {unheld}" for name, (_, unheld) in found.items() if unheld)
+    loose = {name: unheld for name, (_, unheld) in found.items() if unheld}
     if not loose:
         return Finding("ok", "limits", held)
-    return Finding("warn", "limits", f"held: {held or 'none'}; not held: {loose}", _WAY_OUT)
+    names: dict[str, list[str]] = {}
+    for name, unheld in loose.items():
+        names.setdefault(briefly(unheld.replace(f"no {name} controller that its agent may use ", "")), []).append(name)
+    said = "; ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
+    detail = "; ".join(f"{name}: {unheld}" for name, unheld in loose.items())
+    return Finding("warn", "limits", f"{f'held: {held}; ' if held else ''}not held here: {said}", _WAY_OUT, detail)
+
+
+def briefly(reason: str) -> str:
+    """The reason without the paths of groups that could not be made, each of which says the same."""
+    parts = (reason[1:-1] if reason.startswith("(") else reason).split("; ")
+    refused = dict.fromkeys(part.rpartition(": ")[2] for part in parts if part.startswith("/"))
+    others = dict.fromkeys(part for part in parts if not part.startswith("/"))
+    return "; ".join([*([f"no control group may be made ({', '.join(refused)})"] if refused else []), *others])
 
 
 def examine_containment(use_groups: bool) -> Finding:
@@ -88,4 +106,7 @@ def examine_containment(use_groups: bool) -> Finding:
     if held["trees"] and held["memory"]:
         return Finding("ok", "processes", isolation(held))
     way_out = _WAY_OUT if use_groups else "leave out --no-cgroups (or cgroups = false in agent.toml)"
-    return Finding("warn", "processes", isolation(held), way_out)
+    # Of groups that may not be made the limits tell.
+    reason = str(held["reason"])
+    short = reason if briefly(reason) == reason else ""
+    return Finding("warn", "processes", isolation({**held, "reason": short}), way_out, reason)

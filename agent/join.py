@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -62,6 +64,11 @@ class JoinOrder:
     force: bool = False
     timeout: float = 15.0
 
+    @property
+    def asked_name(self) -> str:
+        """What the host would be called."""
+        return self.name or socket.gethostname()
+
 
 def read_token(file: str | None, environ: Mapping[str, str]) -> str:
     """The token's text from a file (``-``: standard input), else from ``RALLYPOINT_JOIN_TOKEN``.
@@ -97,7 +104,19 @@ def join(order: JoinOrder, now: float) -> Identity:
     """Join and write the identity to the state directory. ``now`` in Unix seconds. Raises ``JoinFailed``."""
     addresses = [_address(part.strip()) for part in order.address.split(",")]
     token = _parse(order.token)
+    made = [each for each in (order.state_dir, *order.state_dir.parents) if not os.path.lexists(each)]
     _check_state_dir(order, token, now)
+    try:
+        return _join_anywhere(addresses, order, token, now)
+    except BaseException:
+        for each in made:
+            # Not one in which something is by now.
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        raise
+
+
+def _join_anywhere(addresses: list[Address], order: JoinOrder, token: TokenText, now: float) -> Identity:
     for address in addresses[:-1]:
         try:
             return _join_at(address, order, token, now)
@@ -175,7 +194,7 @@ def _ask(order: JoinOrder, address: Address, ca_pem: bytes, csr_pem: bytes, now:
         token=order.token.strip(),
         csr_pem=csr_pem,
         facts=facts_message(order.facts),
-        name=order.name or socket.gethostname(),
+        name=order.asked_name,
         host_time=now,
         protocol_version=PROTOCOL_VERSION,
         machine_id=machine_id(),

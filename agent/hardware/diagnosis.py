@@ -23,12 +23,16 @@ _LIVE = ("pci_bus", "power_limit_watts", "utilization_percent", "memory_used_byt
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: how bad, about what, what is so, and (unless ok) how to mend it."""
+    """One line of the doctor's: how bad, about what, what is so, and (unless ok) how to mend it.
+
+    ``detail``: what only those want to know who ask for all of it.
+    """
 
     level: Level
     topic: str
     text: str
     way_out: str = ""
+    detail: str = ""
 
 
 def diagnose(report: HardwareReport, facts: DriverFacts) -> tuple[Finding, ...]:

@@ -9,12 +9,21 @@ import signal
 import sys
 
 from agent.install.errors import CannotInstall, because
-from agent.install.order import SEEDS_FOLDER, parse
+from agent.install.order import parse, seeds_folder
 from agent.install.steps import install
 
 
 def main() -> int:
     """Install; the exit code."""
+    folder = seeds_folder(sys.argv[1:])
+    try:
+        return _main()
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _main() -> int:
     order = parse(sys.argv[1:])
     # What root installs, other users have to read; what is nobody's business is closed by its own mode.
     os.umask(0o022)
@@ -33,9 +42,6 @@ def main() -> int:
         text = "interrupted; everything is as it was before"
     except OSError as error:
         text = f"it can't be installed: {because(error)}"
-    finally:
-        if order.folder.name.startswith(SEEDS_FOLDER):
-            shutil.rmtree(order.folder, ignore_errors=True)
     print(f"rallypoint: {text}", file=sys.stderr)
     return 1
 

@@ -68,7 +68,8 @@ def _environment(plan: Plan, undo: Undo, python: str) -> None:
 
 def _examine(plan: Plan) -> None:
     """`agent doctor`: what it finds is told, and is no reason not to install: the host will say the same of itself."""
-    command = [str(plan.environment / "bin" / "agent"), "doctor", "--state-dir", str(plan.installation.state_dir)]
+    command = [str(plan.environment / "bin" / "agent"), "doctor", "--machine-only"]
+    command += ["--state-dir", str(plan.installation.state_dir)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     for line in (done.stdout + done.stderr).splitlines():
         print(f"  {line}")

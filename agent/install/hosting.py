@@ -22,7 +22,7 @@ def join(plan: Plan, token: str) -> Identity:
     """Join, as the user whom the agent will run as. Raises ``CannotInstall``."""
     installation = plan.installation
     state = ["--state-dir", str(installation.state_dir)]
-    words = ["join", installation.coordinator, "--token-file", "-", *state, *plan.order.join]
+    words = ["join", installation.coordinator, "--token-file", "-", *state, *plan.order.join.words]
     done = _agent(plan, words, token, **_as_user(installation.user))
     if done.returncode:
         raise CannotInstall(_last_words(done))

@@ -13,11 +13,13 @@ from rallypoint.files import readable_by_others
 from rallypoint.token import TokenDamaged, TokenText, parse_token
 
 from agent.install.errors import CannotInstall
+from agent.install.options import JoinOptions, Parser, join_options
 from agent.installation import Packages
 
 # The seed makes its temporary folder by this name; no other is removed.
 SEEDS_FOLDER = "rallypoint-install-"
 _MAX_TOKEN = 4096
+_OWN = ("--prefix", "--state-dir", "--token-file", "--coordinator", "--wheelhouse", "--index", "--uv")
 _EPILOG = """Everything else is for 'agent join': --name, --backend, --region, --price, --label, --spot and so on. The
 join token is asked for; without a terminal it is read from standard input, or from --token-file, which only you may
 read."""
@@ -27,7 +29,7 @@ read."""
 class Order:
     """One run: ``address`` and ``pin`` from the line, ``folder`` with what the seed fetched (removed at the end).
 
-    ``None`` means what is there already, or usual; ``join`` are options for ``agent join``.
+    ``None`` means what is there already, or usual; ``join`` are the options for ``agent join``.
     """
 
     address: str
@@ -40,12 +42,12 @@ class Order:
     token_file: str | None
     coordinator: str | None
     uv: bool
-    join: tuple[str, ...]
+    join: JoinOptions
 
 
 def parse(words: Sequence[str]) -> Order:
     """Read the options; wrong ones end the program, with code 2."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rallypoint", epilog=_EPILOG, allow_abbrev=False, usage="LINE [options] [options of 'agent join']"
     )
     for name in ("--from", "--pin", "--folder", "--wheel"):
@@ -62,7 +64,9 @@ def parse(words: Sequence[str]) -> Order:
     source.add_argument("--wheelhouse", action="store_const", dest="packages", const=Packages.WHEELHOUSE)
     source.add_argument("--index", action="store_const", dest="packages", const=Packages.INDEX)
     parser.add_argument("--uv", action="store_true", help="Python and packages by uv")
-    given, join = parser.parse_known_args(words)
+    parser.add_argument("--force", action="store_true", help="join anew as another host")
+    given, rest = parser.parse_known_args(words)
+    join = join_options([*rest, *(["--force"] if given.force else [])], parser, _OWN)
     return Order(
         address=given.address,
         pin=given.pin,
@@ -74,8 +78,14 @@ def parse(words: Sequence[str]) -> Order:
         token_file=given.token_file,
         coordinator=given.coordinator,
         uv=given.uv,
-        join=tuple(join),
+        join=join,
     )
+
+
+def seeds_folder(words: Sequence[str]) -> Path | None:
+    """The temporary folder that the seed made, and names before all options."""
+    folder = Path(words[words.index("--folder") + 1]) if "--folder" in words[:-1] else None
+    return folder if folder is not None and folder.name.startswith(SEEDS_FOLDER) else None
 
 
 def _path(text: str | None) -> Path | None:

@@ -99,5 +99,5 @@ def identity_of(plan: Plan) -> Identity | None:
             f"{text} {plan.manifest.cluster}: run 'agent uninstall' first, or give other places with"
             " --prefix and --state-dir"
         )
-    wanted = "--force" in plan.order.join or time.time() >= identity.not_after
+    wanted = plan.order.join.force or time.time() >= identity.not_after
     return None if wanted else identity

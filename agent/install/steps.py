@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.install import disk, hosting
+from agent.install import disk, hosting, options
 from agent.install.errors import CannotInstall, because
 from agent.install.order import Order, read_token
 from agent.install.plan import identity_of, make_plan
@@ -20,6 +20,7 @@ def install(order: Order, environ: Mapping[str, str]) -> None:
     """Install, repair or upgrade. Raises ``CannotInstall``; then things are as they were before."""
     plan = make_plan(order, environ)
     identity = identity_of(plan)
+    known = identity is not None
     token = "" if identity else read_token(order.token_file, plan.manifest.cluster)
     old = current_version(plan.installation.prefix)
     with Undo() as undo:
@@ -34,7 +35,8 @@ def install(order: Order, environ: Mapping[str, str]) -> None:
         # The host is a member now: what is left to do can be done by running the line again.
         undo.keep()
     disk.tidy(plan, old)
-    hosting.start(plan, identity, changed=old != plan.name)
+    stated = known and options.apply(order.join, identity)
+    hosting.start(plan, identity, changed=stated or old != plan.name)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class JoinServer(pb_grpc.AccessServiceServicer):
         self.clock = clock
         self.tokens: dict[str, tokens.JoinToken] = {}
         self.requests: list[pb.JoinRequest] = []
+        self.taken: set[str] = set()
         self.port = 0
         self.agent_port = 0
         self._identity = ServerIdentity(authority, directory, server_names())
@@ -78,7 +79,7 @@ class JoinServer(pb_grpc.AccessServiceServicer):
         self.tokens[used.id] = used
         return pb.JoinResponse(
             host_id=HOST_ID,
-            host_name=request.name,
+            host_name=f"{request.name}-2" if request.name in self.taken else request.name,
             cluster_id=self.authority.cluster_id,
             certificate_pem=certificate,
             ca_pem=self.authority.certificate_pem,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.containment import Containment, containment, examine_containment, isolation
+from agent.containment import Containment, briefly, containment, examine_containment, isolation, limits_finding
 from agent.core.model import AllocationId, Observed, Phase
 from agent.spawner import hierarchies
 from agent.spawner.group import MEMORY, UNIFIED, Group
@@ -43,6 +43,17 @@ def test_the_doctor_says_how_to_mend_it() -> None:
     assert (finding.level, finding.topic) == ("warn", "processes")
     assert finding.text == "marks in the processes, no memory limits (switched off)"
     assert "cgroups = false" in finding.way_out
+
+
+def test_what_is_not_held_is_said_once_and_short() -> None:
+    reason = "; ".join(f"/sys/fs/cgroup/{kind}/rallypoint-x: Permission denied" for kind in ("unified", "cpu", "pids"))
+    unheld = {name: ("", f"no {name} controller that its agent may use ({reason})") for name in ("cpu", "pids")}
+    finding = limits_finding({**unheld, "shm": ("", "no mounts (why)")})
+    assert finding.text == (
+        "not held here: cpu, pids: no control group may be made (Permission denied); shm: no mounts (why)"
+    )
+    assert reason in finding.detail
+    assert briefly("no control groups (x) are mounted") == "no control groups (x) are mounted"
 
 
 def version_2(folder: Path, *, delegated: bool) -> hierarchies.Hierarchy:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rallypoint.token import TokenText, format_token
 
+from agent.cli import join_command
+from agent.config import load, save_joined
+from agent.identity import Identity
 from agent.install.errors import CannotInstall
+from agent.install.options import SWITCHES, VALUED, JoinOptions, apply
 from agent.install.order import parse, read_token
 from agent.install.supervision import unit_for
 from agent.install.undo import Undo
 from agent.installation import Mode, Packages, Supervisor
 from tests.unit.agent.test_installation import installation
 
+TOLD = ["--from", "192.0.2.2:7445", "--pin", "ab", "--folder", "/tmp/f", "--wheel", "/tmp/f/w.whl"]
 PLACES = st.sampled_from(("a", "a/b", "a/b/c", "old", "old/new", "x/y"))
 STEPS = st.lists(st.tuples(st.sampled_from(("directory", "file", "link")), PLACES), max_size=12)
 
@@ -112,9 +120,73 @@ def test_the_unit_has_the_places_of_the_installation() -> None:
 
 
 def test_options_are_ours_or_agent_joins() -> None:
-    told = ["--from", "192.0.2.2:7445", "--pin", "ab", "--folder", "/tmp/f", "--wheel", "/tmp/f/w.whl"]
-    order = parse([*told, "--price", "0.5", "--wheelhouse", "--spot", "--label", "a=b"])
-    assert (order.packages, order.join) == (Packages.WHEELHOUSE, ("--price", "0.5", "--spot", "--label", "a=b"))
+    order = parse([*TOLD, "--price", "0.5", "--wheelhouse", "--spot", "--label", "a=b"])
+    assert (order.packages, order.join.words) == (Packages.WHEELHOUSE, ("--price", "0.5", "--spot", "--label", "a=b"))
+    assert order.join.facts == {"price": 0.5, "spot": True, "labels": {"a": "b"}}
+    assert parse([*TOLD, "--force"]).join == JoinOptions(("--force",), force=True)
+
+
+def test_the_installer_knows_the_options_of_join() -> None:
+    """It can't ask click, which is not there before the packages are."""
+    parameters = [each for each in join_command.params if isinstance(each, click.Option) and not each.multiple]
+    switches = {each.opts[0] for each in parameters if each.is_flag}
+    assert {f"--{name}" for name in SWITCHES} == switches
+    ours = {"--token-file", "--state-dir"}
+    assert {f"--{name}" for name in VALUED} == {each.opts[0] for each in parameters} - switches - ours
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pricee", "0.40"], "there is no option '--pricee'; did you mean '--price'?"),
+        (["--wheelhose"], "there is no option '--wheelhose'; did you mean '--wheelhouse'?"),
+        (["--price", "cheap"], "--price: 'cheap' is not a price; give USD an hour, like 2.5"),
+        (["--label", "rack"], "--labels: ['rack'] are no labels; write KEY=VALUE"),
+        (["--spot=yes"], "argument --spot: ignored explicit argument 'yes'"),
+        (["--region"], "argument --region: expected one argument"),
+    ],
+)
+def test_a_wrong_option_ends_the_installer_before_anything_is_fetched(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    done, folder = second_half(tmp_path, *words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    assert done.stderr.startswith(f"rallypoint: {said}")
+    assert not folder.exists()
+
+
+def test_the_help_names_force_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done, folder = second_half(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "--force" in done.stdout
+    assert not folder.exists()
+
+
+def second_half(tmp_path: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Run it as the seed does; nothing listens where it would fetch from. How it ended, and its temporary folder."""
+    folder = tmp_path / "rallypoint-install-x"
+    folder.mkdir()
+    told = ["--from", "127.0.0.1:1", "--pin", "ab", "--folder", str(folder), "--wheel", "w-1-py3.whl"]
+    command = [sys.executable, "-m", "agent.install", *told, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False), folder
+
+
+def test_what_is_stated_of_a_host_that_has_joined_holds_from_now_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_joined(tmp_path, {"backend": "rack", "price": 0.5, "labels": {"a": "b"}, "log_keep": 256 << 20})
+    (tmp_path / "agent.toml").write_text('region = "here"\n')
+    identity = Identity(tmp_path, "h-1", "gpu-7", "c", ("192.0.2.2:7444",), 0.0, 9e9)
+    given = parse([*TOLD, "--price", "0.30", "--label", "c=d", "--region", "there", "--name", "gpu-8"]).join
+    assert apply(given, identity)
+    said = capsys.readouterr().out
+    assert "the host's name stays gpu-7" in said
+    assert "stated anew of host gpu-7: labels, price, region" in said
+    assert "agent.toml sets these too, and it is that which counts: region" in said
+    found = load({"state_dir": tmp_path}, {})
+    assert (found.backend, found.price, found.region) == ("rack", 0.3, "here")
+    assert (found.labels, found.log_keep) == ({"a": "b", "c": "d"}, 256 << 20)
+    assert not apply(given, identity)
 
 
 def test_a_token_of_another_cluster_is_refused_before_anything_is_done(tmp_path: Path) -> None:

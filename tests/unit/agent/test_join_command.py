@@ -90,3 +90,25 @@ def test_a_mistyped_variable_is_named_and_is_no_error(
 
 def test_the_help_of_join_names_the_environment() -> None:
     assert "RALLYPOINT_AGENT_" in CliRunner().invoke(main, ["join", "--help"]).output
+
+
+def test_a_name_that_is_taken_is_said_to_be(server: JoinServer, tmp_path: Path) -> None:
+    server.taken.add("gpu-7")
+    said = join(server, tmp_path / "other", "--name", "gpu-7").stdout
+    assert said.startswith(
+        "joined as host gpu-7-2 (h-1): the name gpu-7 is taken, this host is gpu-7-2; start it with:"
+    )
+    assert "is taken" not in join(server, tmp_path / "mine", "--name", "gpu-8").stdout
+
+
+def test_a_join_that_fails_leaves_no_directory_of_its_own(server: JoinServer, tmp_path: Path) -> None:
+    assert join(server, tmp_path / "new" / "state", address="127.0.0.1:1").exit_code == 30
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    assert join(server, tmp_path / "mine", address="127.0.0.1:1").exit_code == 30
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_what_is_given_in_sizes_at_join_holds_when_it_runs(server: JoinServer, tmp_path: Path) -> None:
+    assert join(server, tmp_path, "--log-keep", "300MB").exit_code == 0
+    assert load({"state_dir": tmp_path}, {}).log_keep == 300 << 20

@@ -173,11 +173,23 @@ def play(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
 def test_doctor_in_words(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     play(monkeypatch, rig)
     rig.gpus([h100(0), lost(h100(1))])
-    assert run_doctor([Finding("warn", "clock", "is off by a day", "run an NTP client")]) == 1
+    slow = Finding("warn", "clock", "is off by a day", "run an NTP client", "in full")
+    assert run_doctor([Finding("warn", "time", "is odd", "run an NTP client"), slow]) == 1
     out = capsys.readouterr().out
+    assert out.count("run an NTP client") == 1
+    assert "in full" not in out
     assert "ok     driver    NVIDIA driver 580.95.05, CUDA up to 13.0, GPUs: 2" in out
     assert "error  gpu       1: unknown model (unknown-1): it has fallen off the bus [gpu-lost]" in out
     assert "warn   clock     is off by a day\n                 to mend it: run an NTP client" in out
+
+
+def test_doctor_in_full(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    play(monkeypatch, rig)
+    rig.gpus([h100(0)])
+    assert run_doctor([Finding("warn", "clock", "is off", "mend it", "by a day")], verbose=True) == 0
+    assert "warn   clock     is off\n                 by a day\n                 to mend it: mend it" in (
+        capsys.readouterr().out
+    )
 
 
 def test_doctor_as_json(rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
