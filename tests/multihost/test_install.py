@@ -176,8 +176,10 @@ def test_pasted_again_it_repairs_and_the_host_stays_who_it_is(installed: Install
     machine.run("sh", "-c", "rm -r /opt/rallypoint/current/lib/python3*/site-packages/grpc")
     assert machine.run("/opt/rallypoint/current/bin/python", "-c", "import grpc").code != 0
     line, _ = line_and_token(home)
-    done = machine.run("sh", "-c", line)
+    done = machine.run("sh", "-c", f"{line} --price 0.25")
     assert done.code == 0, done
+    assert "stated anew of host rooted: price" in done.out
+    eventually(lambda: home.hosts()["rooted"]["facts"]["price_per_hour"] == 0.25, what="the new price counts")
     assert [name for name in home.hosts() if name.startswith("rooted")] == ["rooted"]
     assert home.hosts()["rooted"]["id"] == before
     assert machine.run("/opt/rallypoint/current/bin/python", "-c", "import grpc").code == 0
