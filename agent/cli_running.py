@@ -68,17 +68,21 @@ def start_command(state_dir: Path | None, options: tuple[str, ...]) -> None:
     """Run the agent in the background, started again whenever it dies: for machines without systemd.
 
     Where systemd has the agent, its unit is started. An agent that runs already is left alone; one whose supervisor
-    died gets a new one. What the agent says goes to agent.log in the state directory.
+    died gets a new one. OPTIONS are for an agent that does not run, or does not come up: it is tried with them instead
+    of those before. What the agent says goes to agent.log in the state directory.
     """
     from agent.identity import IdentityDamaged, NotJoined, load_identity
-    from agent.supervision import start, status
+    from agent.supervision import start, status, stop
     from agent.units import SupervisionFailed
 
     where = place(settings_of(state_dir))
     try:
         load_identity(where.state_dir)
-        if options and status(where).supervisor:
-            fail("the agent is supervised already, with the options of its start: 'agent stop' it first to give others")
+        if options and (found := status(where)).supervisor:
+            if found.ready:
+                fail("the agent runs already, with the options of its start: 'agent stop' it first to give others")
+            # It never came up, or dies again and again: what is given now is to mend that.
+            stop(where)
         click.echo(_line(start(where, options)))
     except (NotJoined, IdentityDamaged) as error:
         fail(str(error), EXIT_NOT_JOINED)
@@ -96,7 +100,7 @@ def stop_command(state_dir: Path | None, drain: bool, deadline: str | None) -> N
     With --drain nothing is left running. An ephemeral or spot host is drained in any case, for the time that its
     setting `leave_within` gives; an ephemeral one leaves the list of hosts, too. The next start ends the drain.
     """
-    from agent.left_running import left_running
+    from agent.left_running import left_running, running_tasks
     from agent.supervision import stop
     from agent.units import SupervisionFailed
 
@@ -106,6 +110,9 @@ def stop_command(state_dir: Path | None, drain: bool, deadline: str | None) -> N
     where = place(settings)
     if drain:
         _drain(settings, deadline)
+    kind = "an ephemeral" if settings.ephemeral else "a spot" if settings.spot else ""
+    if kind and (count := len(running_tasks(where.state_dir))):
+        click.echo(f"what runs here ({nodes(count)}) is stopped first, to go on elsewhere: this is {kind} host")
     try:
         stop(where)
     except SupervisionFailed as error:
@@ -141,6 +148,11 @@ def _drain(settings: Settings, deadline: str | None) -> None:
 def nodes(count: int) -> str:
     """``1 node``, ``5 nodes``."""
     return "1 node" if count == 1 else f"{count} nodes"
+
+
+def times(count: int) -> str:
+    """``once``, ``5 times``."""
+    return "once" if count == 1 else f"{count} times"
 
 
 @click.command("restart")
@@ -212,7 +224,7 @@ def logs_command(state_dir: Path | None, follow: bool, lines: int) -> None:
 def _line(found: Status) -> str:
     if found.running:
         since = f" since {_moment(found.since)}" if found.since else ""
-        again = f", started {found.restarts} times again" if found.restarts else ""
+        again = f", started again {times(found.restarts)}" if found.restarts else ""
         says = f": {found.says}" if found.says else ""
         return f"the agent runs (pid {found.agent}{since}{again}){says}"
     code = "" if found.last_code is None else f", last exit code {found.last_code}"

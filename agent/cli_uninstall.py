@@ -40,8 +40,6 @@ def uninstall_command(
         seconds = notices.seconds(deadline) if deadline else 0.0
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deadline") from None
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("this removes the agent and all that it keeps here: give --yes")
     from rallypoint.tls import prepare_grpc
 
     prepare_grpc()
@@ -54,7 +52,7 @@ def uninstall_command(
     installation = _ours(settings.state_dir)
     if not yes:
         what = f"{installation.prefix} and {settings.state_dir}" if installation else str(settings.state_dir)
-        click.confirm(f"Remove {what}, with all that is in there?", abort=True)
+        _ask(f"Remove {what}, with all that is in there?")
     try:
         stayed = Uninstaller(settings, installation, where, click.echo).run(
             Wish(force, seconds if drain else None, keep_logs)
@@ -68,6 +66,17 @@ def uninstall_command(
     click.echo(
         "removed" if installation else "removed; the program itself was not installed by our installer and stays"
     )
+
+
+def _ask(question: str) -> None:
+    try:
+        agreed = click.confirm(question)
+    except click.Abort:
+        click.echo()
+        raise click.UsageError("nothing was removed, for nobody said yes: give --yes") from None
+    if not agreed:
+        click.echo("nothing was removed")
+        sys.exit(EXIT_STAYED)
 
 
 def _ours(state_dir: Path) -> Installation | None:

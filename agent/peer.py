@@ -77,7 +77,8 @@ class PeerPort:
         except OSError as error:
             reason = error.strerror or str(error)
             raise PeerError(
-                f"cannot listen for peers on {host}:{port}: {reason}; choose another with --peer-listen HOST:PORT"
+                f"cannot listen for peers on {host}:{port}: {reason}; choose another port: 'agent start -- "
+                f"--peer-listen {host}:PORT' in the background, or 'agent run --peer-listen {host}:PORT'"
             ) from None
         return int(self._server.sockets[0].getsockname()[1])
 

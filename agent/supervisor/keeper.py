@@ -118,7 +118,8 @@ class Keeper:
     def _ended(self, agent: Child, now: float) -> None:
         code, told = agent.code, self._told
         self._agent, self._kill_at = None, None
-        self._stand(agent=0, ready=False, last_code=code, last_end=time.time())
+        # What it said of itself, that it is in contact say, is over with it.
+        self._stand(agent=0, ready=False, says="", last_code=code, last_end=time.time())
         if code == EXIT_REMOVED:
             self._stand(phase="ended", says="this host has left its cluster: it was removed, or went by itself")
         elif told is signal.SIGHUP:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ def test_an_agent_in_the_background_survives_crashes_of_itself_and_of_its_superv
     with cluster:
         host.join()
         try:
+            check_taken_port(host)
             host.start()
             for pid in (host.pid, host.supervisor):
                 assert b"RALLYPOINT_JOIN_TOKEN" not in Path(f"/proc/{pid}/environ").read_bytes()
@@ -42,6 +44,13 @@ def test_an_agent_in_the_background_survives_crashes_of_itself_and_of_its_superv
             check_removal(host)
         finally:
             host.close()
+
+
+def check_taken_port(host: SupervisedHost) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        failed = host.agent("start", "--", "--peer-listen", where)
+    assert (failed.returncode, "'agent start -- --peer-listen 127.0.0.1:PORT'" in failed.stderr) == (1, True), failed
 
 
 def check_crashes(host: SupervisedHost) -> None:
@@ -83,7 +92,8 @@ def check_stop(host: SupervisedHost, left: str) -> None:
     stopped = host.agent("stop")
     assert (stopped.returncode, left in stopped.stdout) == (0, True), stopped
     assert (host.agents(), host.supervisor) == ([], None)
-    assert host.agent("status").returncode == 3
+    seen = host.agent("status")
+    assert (seen.returncode, seen.stdout) == (3, "the agent does not run (stopped, last exit code 0)\n")
     assert host.agent("stop").returncode == 0, "an agent that is stopped may be stopped"
 
 

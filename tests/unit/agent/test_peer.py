@@ -186,7 +186,7 @@ def test_a_port_that_is_taken_names_the_way_out(tmp_path: Path, authority: ca.Au
             with pytest.raises(PeerError) as error:
                 await two.listen("127.0.0.1", number)
         assert str(error.value).startswith(f"cannot listen for peers on 127.0.0.1:{number}: ")
-        assert str(error.value).endswith("; choose another with --peer-listen HOST:PORT")
+        assert "; choose another port: 'agent start -- --peer-listen 127.0.0.1:PORT' in" in str(error.value)
 
     asyncio.run(scenario())
 

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from agent.cli import main
 from agent.installation import Installation, Mode, Supervisor
 from agent.restarting import announce_restart, is_restarting, restarted
 from agent.supervision import Place, place_of, restart, start, status, stop
@@ -121,6 +123,14 @@ def test_what_systemd_refuses_is_told_in_one_line(tmp_path: Path, calls: Path) -
     with pytest.raises(SupervisionFailed, match=r"'systemctl start broken' failed: Unit broken.service not found."):
         start(Place(tmp_path, Supervisor.SYSTEMD, unit="broken"))
     assert calls.read_text() == "start broken\n"
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("", 2)])
+def test_an_uninstall_that_nobody_agrees_to_removes_nothing_and_says_so(tmp_path: Path, answer: str, code: int) -> None:
+    (tmp_path / "kept").touch()
+    ran = CliRunner().invoke(main, ["uninstall", "--state-dir", str(tmp_path)], input=answer)
+    assert (ran.exit_code, "nothing was removed" in ran.output) == (code, True), ran.output
+    assert (tmp_path / "kept").exists()
 
 
 def test_an_installation_of_another_state_directory_is_not_ours(tmp_path: Path) -> None:
