@@ -6,7 +6,7 @@ OK = 0
 JOB_FAILED = 1
 """The job failed without an exit code of its own (its host was lost, it could not be started)."""
 NOT_ALL_UPGRADED = 1
-"""A host was not upgraded: it failed, was rolled back or left out."""
+"""A host was not upgraded: it failed, was rolled back or left out (with --all: not for want of the installer)."""
 USAGE = 2
 TASK_WRONG = 65
 NOT_FOUND = 66

@@ -40,7 +40,9 @@ def command(context: str | None, as_json: bool) -> None:
 def _show_versions_that_differ(answer: host_pb.ListHostsResponse, cells: list[dict[str, str]]) -> None:
     """A column that says the same of all hosts, and of the coordinator, says nothing."""
     own = answer.coordinator_build or answer.coordinator_version
-    if {row["VERSION"] for row in cells if row["VERSION"]} <= {own}:
+    # One that was not installed by the installer knows its release, not its build.
+    same = ("", own, answer.coordinator_version)
+    if all((host.agent_build or host.agent_version) in same for host in answer.hosts):
         for row in cells:
             row["VERSION"] = ""
     elif own:

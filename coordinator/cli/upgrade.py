@@ -73,6 +73,8 @@ def upgrade(
     """
     if (status and cancel) or ((status or cancel) and (hosts or everything)):
         raise click.UsageError("--status and --cancel stand alone: they are about the last upgrade")
+    if not (status or cancel) and bool(hosts) is everything:
+        raise click.UsageError("name the hosts to upgrade, or all of them with --all; not both, and not neither")
     with connect(context) as client:
         if status:
             _show(client.upgrade(), as_json)
@@ -94,7 +96,7 @@ def upgrade(
         click.echo(document(upgrade=last))
     elif detach:
         say(f"{_line(last)}; follow it with: coordinator host upgrade --status")
-    sys.exit(exits.OK if detach or _is_complete(last) else exits.NOT_ALL_UPGRADED)
+    sys.exit(exits.OK if detach or _is_complete(last, everything) else exits.NOT_ALL_UPGRADED)
 
 
 def _follow(client: Client, last: pb.Upgrade) -> pb.Upgrade:
@@ -168,7 +170,14 @@ def _is_final(host: pb.HostUpgrade) -> bool:
     )
 
 
-def _is_complete(last: pb.Upgrade) -> bool:
+def _is_complete(last: pb.Upgrade, everything: bool) -> bool:
+    """Of all hosts, those count that can be upgraded from here; of those that were named, each."""
     from rallypoint.v1 import types_pb2 as pb
 
-    return all(host.step == pb.UPGRADE_STEP_DONE for host in last.hosts)
+    from coordinator.core.upgrades import CANNOT
+
+    left = [host for host in last.hosts if host.step != pb.UPGRADE_STEP_DONE]
+    by_hand = [host.host_name for host in left if everything and host.reason == CANNOT]
+    if by_hand:
+        say(f"left as they are, for the installer did not install their agents: {', '.join(by_hand)}")
+    return len(by_hand) == len(left)

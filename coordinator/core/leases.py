@@ -64,6 +64,8 @@ def on_lease_deadline(turn: Turn, host: Host) -> None:
     if host.state is HostState.OFFLINE and not turn.state.usage[host.id].allocations:
         _let_go(turn, host)
         return
+    if host.state is HostState.SUSPECT:
+        host_events.note(turn, host, "lost", "not heard of for so long that its lease is over")
     lost = HostState.OFFLINE if host.state is HostState.OFFLINE else HostState.LOST
     turn.record(HostSeen(replace(host, state=lost)))
     _give_up(turn, host, turn.state.silent.get(host.id, turn.at.mono - timing.lost))

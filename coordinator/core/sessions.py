@@ -149,12 +149,18 @@ def on_session(turn: Turn, event: SessionOpened) -> Host:
     if known.vacates_for and not host.vacates_for:
         turn.record(DeadlineSet(vacate_deadline(host.id), None))
         host_events.note(turn, host, "resumed", "is back, and gets work again")
+    _note_return(turn, known)
     turn.effect(SessionSuperseded(host.id, host.epoch))
     renew_lease(turn, host.id)
     _probe_what_is_new(turn, host)
     nearness.on_online(turn, host)
     health.on_contact(turn, host, known.hardware.boot_id if known.hardware is not None else "")
     return host
+
+
+def _note_return(turn: Turn, known: Host) -> None:
+    if known.state is HostState.LOST:
+        host_events.note(turn, known, "back", "is in contact again")
 
 
 def _back(known: Host, event: SessionOpened) -> dict[str, Any]:
@@ -207,6 +213,7 @@ def _seen(turn: Turn, host: Host, event: HostReported) -> None:
         turn.record(HostSilent(host.id, turn.at.mono))
         turn.record(DeadlineSet(lease_deadline(host.id), turn.at.mono + turn.state.timing.lost))
         return
+    _note_return(turn, host)
     # A clock that was set back must not keep the time from being renewed until it is where it was.
     stale = abs(turn.at.wall - host.last_seen_at) >= 1.0
     if host.state is not HostState.ONLINE or event.hardware is not None or stale:

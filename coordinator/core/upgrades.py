@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from coordinator.core import host_events
 from coordinator.core.changes import DeadlineSet, HostUpgradeUpdated, RolloutUpdated
 from coordinator.core.effects import UpgradeWanted
 from coordinator.core.errors import Conflict, Invalid, NotFound
@@ -31,6 +32,7 @@ CANNOT = (
     "cannot upgrade itself: its agent was not installed by the installer; upgrade it as it was installed, or install "
     "it with the line of 'coordinator token create --show-install'"
 )
+SAME = "is of this release; its agent was not installed by the installer"
 AWAY = "was not in contact when its turn came; upgrade it when it is back"
 
 
@@ -163,10 +165,12 @@ def _begin(turn: Turn, rollout: Rollout, upgrade: HostUpgrade) -> bool:
     upgrade = replace(upgrade, from_build=host.build)
     if host.build == rollout.build:
         _step(turn, upgrade, Step.DONE, "runs it already")
+    elif not host.build and host.agent_version == rollout.version:
+        _step(turn, upgrade, Step.DONE, SAME)
+    elif not host.build and host.agent_version:
+        _step(turn, upgrade, Step.SKIPPED, CANNOT)
     elif host.state is not HostState.ONLINE:
         _step(turn, upgrade, Step.SKIPPED, AWAY)
-    elif not host.build:
-        _step(turn, upgrade, Step.SKIPPED, CANNOT)
     else:
         seconds = rollout.install_seconds + TRIAL_SECONDS + RETURN_SECONDS
         _step(turn, replace(upgrade, due_since=turn.at.served + seconds), Step.ORDERED, "")
@@ -178,9 +182,22 @@ def _begin(turn: Turn, rollout: Rollout, upgrade: HostUpgrade) -> bool:
 
 def _step(turn: Turn, upgrade: HostUpgrade, step: Step, reason: str) -> None:
     turn.record(HostUpgradeUpdated(replace(upgrade, step=step, reason=reason, changed_at=turn.at.wall)))
+    _note_end(turn, upgrade, step, reason)
     if upgrade.step in BUSY and step not in BUSY:
         turn.record(DeadlineSet(upgrade_deadline(upgrade.host_id), None))
         advance(turn)
+
+
+def _note_end(turn: Turn, upgrade: HostUpgrade, step: Step, reason: str) -> None:
+    """For the host's owner: how an upgrade that was ordered ended."""
+    last = turn.state.rollouts.last
+    if last is None or upgrade.step is Step.WAITING:
+        return
+    host, change = turn.state.hosts[upgrade.host_id], f"{upgrade.from_build} -> {last.build}"
+    if step is Step.DONE:
+        host_events.note(turn, host, "upgraded", change)
+    elif step in FAILURES:
+        host_events.note(turn, host, step.value, f"upgrade {change}: {reason}")
 
 
 def _end(turn: Turn, rollout: Rollout, state: RolloutState, reason: str) -> Rollout:

@@ -146,15 +146,17 @@ def test_a_job_runs_through_an_upgrade_and_through_one_that_is_rolled_back(clust
     host.agent("stop")
 
 
-def test_what_was_not_installed_by_the_installer_is_left_out_and_told_the_way(cluster: Cluster) -> None:
+def test_what_was_installed_by_hand_is_not_outdated_where_its_release_is_the_same(
+    cluster: Cluster,
+) -> None:
     cluster.add("checkout", run=["--peer-listen", "127.0.0.1:0"])
     eventually(lambda: cluster.hosts()["checkout"]["state"] == "online", what="contact")
     refused = upgrade(cluster, "--status")
     assert refused.code == 66
     assert "'coordinator host upgrade --all' upgrades all" in refused.err
-    assert upgrade(cluster, "--all").code == 1
-    step, reason = fates(cluster)["checkout"]
-    assert step == "skipped"
-    assert "cannot upgrade itself: its agent was not installed by the installer" in reason
+    assert upgrade(cluster).code == 2
+    assert upgrade(cluster, "--all").code == 0
+    assert fates(cluster)["checkout"] == ("done", "is of this release; its agent was not installed by the installer")
+    assert "VERSION" not in cluster.run("hosts").text
     assert upgrade(cluster, "--all", "--batch", "0").code == 2
     assert upgrade(cluster, "--status", "--cancel").code == 2

@@ -136,6 +136,19 @@ def test_a_restart_of_the_coordinator_counts_anew() -> None:
     assert world.job(job.id).state is JobState.FAILED
 
 
+def test_a_host_that_is_lost_and_back_is_noted_once_and_one_that_is_only_late_is_not() -> None:
+    world, _, host = away(KEEP)
+    world.advance(100_000.0)
+    world.asleep.discard(host.id)
+    world.report(host.id)
+    world.open(host.id)
+    world.asleep.add(host.id)
+    world.advance(world.state.timing.suspect + 1.0)
+    assert world.state.hosts[host.id].state is HostState.SUSPECT
+    world.open(host.id)
+    assert [event.kind for event in world.state.events if event.host_id == host.id] == ["joined", "lost", "back"]
+
+
 def test_a_host_that_rebooted_lost_its_node_for_certain() -> None:
     world, job, host = away(KEEP)
     world.advance(100.0)

@@ -132,6 +132,23 @@ def test_hosts_that_cannot_be_upgraded_are_left_out_and_say_why() -> None:
     assert last(world).state is RolloutState.DONE
 
 
+def test_one_installed_by_hand_is_not_outdated_where_its_release_is_the_same() -> None:
+    world, hosts = world_of(["checkout"])
+    release = Release(world.open(hosts["checkout"], build="").agent_version, "test-bbbbbbbb", "bb" * 32, 1000)
+    world.post(Asked(release, "ada", everything=True))
+    assert (steps(world), last(world).state) == ({"checkout": "done"}, RolloutState.DONE)
+
+
+def test_the_end_of_an_upgrade_is_noted_for_the_hosts_owner() -> None:
+    world, hosts = world_of("ab")
+    world.post(Asked(NEW, "ada", everything=True, batch=2))
+    say(world, hosts["a"], Step.DONE)
+    say(world, hosts["b"], Step.ROLLED_BACK, "it can't start: boom")
+    change = f"{OLD} -> {NEW.build}"
+    noted = [(e.host, e.kind, e.text) for e in world.state.events if e.kind != "joined"]
+    assert noted == [("a", "upgraded", change), ("b", "rolled-back", f"upgrade {change}: it can't start: boom")]
+
+
 def test_what_cannot_be_asked_is_refused_with_the_way_out() -> None:
     world, hosts = world_of("ab")
     with pytest.raises(NotFound, match="'coordinator host upgrade --all' upgrades all"):
