@@ -42,6 +42,8 @@ class _ProgramAfterDashes(Sectioned):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         before = args.index("--") if "--" in args else len(args)
         ctx.meta[_PROGRAM] = tuple(args[before + 1 :])
+        if {"--spot", "--on-demand"} <= set(args[:before]):
+            raise click.UsageError("--spot and --on-demand exclude each other: give one of both, or neither", ctx)
         return super().parse_args(ctx, args[:before])
 
 

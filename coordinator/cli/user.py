@@ -36,8 +36,14 @@ def create(name: str, role: str, output: str | None, context: str | None, as_jso
     from rallypoint.v1 import access_service_pb2 as access_pb
 
     from coordinator.access.context import render_context, write_context
+    from coordinator.access.errors import InvalidUser
+    from coordinator.access.users import check_name
     from coordinator.context import Context, find_context, load_context
 
+    try:
+        check_name(name)
+    except InvalidUser as error:
+        raise click.UsageError(str(error)) from None
     path = find_context(context or click.get_current_context().find_root().obj)
     mine = load_context(path)
     with connect(context) as client:

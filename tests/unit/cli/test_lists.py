@@ -210,6 +210,8 @@ def test_users(server: JobServer, command: Command) -> None:
     server.canned.users = [access_pb.User(name="ann", role=access_pb.ROLE_ADMIN)]
     assert command("user", "list").out.splitlines()[1].split() == ["ann", "admin", "-"]
     assert command("user", "remove", "bob").err == "user bob is removed\n"
+    refused = command("user", "create", "Al ice")
+    assert (refused.code, "'Al ice' can't be a user's name" in refused.err) == (2, True)
 
 
 def test_web(server: JobServer, command: Command) -> None:

@@ -44,6 +44,12 @@ def submitted(server: JobServer) -> job_pb.SubmitJobRequest:
     return request
 
 
+def test_spot_and_on_demand_at_once_are_refused(server: JobServer, command: Command) -> None:
+    refused = command("submit", "--spot", "--on-demand", "--", "echo", "--spot")
+    assert (refused.code, "--spot and --on-demand exclude each other" in refused.err) == (2, True)
+    assert not server.canned.requests("PlanJob")
+
+
 def test_plan_then_output_then_end(server: JobServer, command: Command) -> None:
     server.canned.jobs = [ended_job(DONE)]
     server.canned.plan = plan()
