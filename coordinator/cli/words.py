@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from rallypoint.v1 import types_pb2 as pb
 
-from coordinator.core.words import bits, format_duration, milliseconds
+from coordinator.core.words import bits, cents, format_duration, milliseconds
 
 _GIB = 1024**3
 _KINDS = ("running", "stopping", "placed", "pending", "done", "failed", "stopped")
@@ -87,7 +87,7 @@ def size(amount: int) -> str:
 
 def money(usd: float) -> str:
     """``$12.34``; less than ten cents with as many digits as that needs."""
-    return f"${usd:.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
+    return f"${cents(usd)}"
 
 
 def price(an_hour: float) -> str:

@@ -282,7 +282,8 @@ def _waiting_cluster(state: State, spec: JobSpec) -> str:
     if len(group) < spec.nodes:
         return _no_network(state, list(usable.values()), [state.hosts[h] for h in group], spec.nodes)
     shown = "; ".join(f"{name}: {reason}" for name, reason in list(busy.items())[:3])
-    return f"waits for {spec.nodes} hosts of one network to be free at once" + (f": {shown}" if shown else "")
+    hosts = "a host to be free" if spec.nodes == 1 else f"{spec.nodes} hosts of one network to be free at once"
+    return f"waits for {hosts}" + (f": {shown}" if shown else "")
 
 
 def _too_few_hosts(state: State, nodes: int, group: str, fitting: list[Host], need: fit.Need) -> str:

@@ -104,4 +104,5 @@ def _gb_range(bounds: Range) -> Range:
 
 def in_gb(size: int) -> str:
     """A size in bytes as people say it."""
-    return f"{size / GB:.3g} GB"
+    amount = size / GB
+    return f"{amount:.3g} GB" if amount < 999.5 else f"{amount:.0f} GB"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor, log10
+
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -18,7 +20,14 @@ def format_duration(seconds: float) -> str:
 
 def usd(amount: float) -> str:
     """``50.02 USD``; small amounts with as many digits as they need."""
-    return f"{amount:.2f} USD" if amount == 0 or abs(amount) >= 0.1 else f"{amount:.2g} USD"
+    return f"{cents(amount)} USD"
+
+
+def cents(amount: float) -> str:
+    """``50.02``; less than ten cents with two digits that count, never with an exponent: ``0.0000085``."""
+    if amount == 0 or abs(amount) >= 0.1:
+        return f"{amount:.2f}"
+    return f"{amount:.{1 - floor(log10(abs(amount)))}f}"
 
 
 def bits(rate: float) -> str:
