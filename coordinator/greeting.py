@@ -132,17 +132,24 @@ def _accepted(accounts: Accounts, token: str) -> bool:
 
 
 def greet(out: TextIO, data_dir: Path, endpoints: Endpoints, context: Path) -> None:
-    """Print where everything is, and the one line that joins a host."""
+    """Print where everything is, and the lines that make a machine a host."""
     own = data_dir == default_data_dir()
     option = "" if own else f" --context {shlex.quote(str(context))}"
     lines = [
         f"coordinator serves at {endpoints.public()} (agents: port {endpoints.agent_port})",
         f"web page: {endpoints.web() or 'off'}",
         f"admin context: {context}",
+        *_installing(endpoints, option),
         "join a host (the token is made here and goes by standard input; run the second half on the host):",
         f"  coordinator{option} token create | agent join {endpoints.public()} --token-file -",
     ]
     print("\n".join(lines), file=out, flush=True)
+
+
+def _installing(endpoints: Endpoints, option: str) -> list[str]:
+    command = f"  coordinator{option} token create --show-install"
+    what = "make a machine a host (prints a line that installs the agent there, and the token it asks for):"
+    return [what, command] if endpoints.install() else []
 
 
 def _own_address() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
+from coordinator.greeting import Endpoints, greet
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -78,6 +81,19 @@ def serving(data_dir: Path, options: dict[str, str]) -> Iterator[dict[str, int]]
 
 def _until_greeted(out: IO[str]) -> None:
     assert any("token create" in line for line in out)
+
+
+@pytest.mark.parametrize("install", ["127.0.0.1:7445", None])
+def test_the_greeting_names_the_line_for_a_new_machine_where_there_is_an_installer(
+    tmp_path: Path, install: str | None
+) -> None:
+    port = 7445 if install else 0
+    found = Endpoints((), "127.0.0.1:0", 7443, "127.0.0.1:0", 7444, None, 0, 7444, install, port)
+    said = io.StringIO()
+    greet(said, tmp_path, found, tmp_path / "admin.toml")
+    line = f"coordinator --context {tmp_path / 'admin.toml'} token create --show-install\n"
+    assert (line in said.getvalue()) is (install is not None)
+    assert "token create | agent join 127.0.0.1:7443 --token-file -\n" in said.getvalue()
 
 
 def test_any_port_stays_the_same_when_started_again(tmp_path: Path) -> None:
