@@ -33,16 +33,11 @@ class NewUser:
     token: str = field(repr=False)
 
 
-def check_name(name: str) -> None:
-    """Raises ``InvalidUser`` if no user can have that name."""
+def create(name: str, role: Role, now: float) -> NewUser:
+    """A new user with a new token. Raises ``InvalidUser``."""
     if not _NAME.fullmatch(name):
         allowed = "up to 63 of a-z, 0-9, '.', '_', '@', '-', beginning with a letter or digit"
         raise InvalidUser(f"{name!r} can't be a user's name: use {allowed}")
-
-
-def create(name: str, role: Role, now: float) -> NewUser:
-    """A new user with a new token. Raises ``InvalidUser``."""
-    check_name(name)
     token = PREFIX + new_secret()
     return NewUser(User(name, str(role), hash_secret(token), now), token)
 

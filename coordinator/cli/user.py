@@ -33,21 +33,22 @@ def create(name: str, role: str, output: str | None, context: str | None, as_jso
     """
     from pathlib import Path
 
+    from rallypoint.errors import Reason
     from rallypoint.v1 import access_service_pb2 as access_pb
 
     from coordinator.access.context import render_context, write_context
-    from coordinator.access.errors import InvalidUser
-    from coordinator.access.users import check_name
     from coordinator.context import Context, find_context, load_context
+    from coordinator.failures import Refused
 
-    try:
-        check_name(name)
-    except InvalidUser as error:
-        raise click.UsageError(str(error)) from None
     path = find_context(context or click.get_current_context().find_root().obj)
     mine = load_context(path)
     with connect(context) as client:
-        answer = client.create_user(name, access_pb.Role.Value(f"ROLE_{role.upper()}"))
+        try:
+            answer = client.create_user(name, access_pb.Role.Value(f"ROLE_{role.upper()}"))
+        except Refused as error:
+            if error.reason != Reason.INVALID:
+                raise
+            raise click.UsageError(str(error)) from None
     theirs = Context(_public_address(path) or mine.address, mine.cluster_id, mine.ca_pem, answer.token, mine.others)
     if output is not None:
         write_context(Path(output), theirs)
