@@ -121,11 +121,8 @@ class Keeper:
             StartError, HostError: it could not be started.
         """
         env = {**environment(order["env"]), procs.MARK: mark}
-        try:
-            with shm.around(shm_of(order), member):
-                return spawn(strings(order["argv"]), env, str(order["cwd"]), log, self._null, user_of(order))
-        except OSError as error:
-            raise HostError(f"its own /dev/shm could not be made: {error.strerror}") from None
+        place = shm.around(shm_of(order), member)
+        return spawn(strings(order["argv"]), env, str(order["cwd"]), log, self._null, user_of(order), place)
 
     def _mark(self, task: str) -> str:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""

@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 from collections.abc import Iterator
 
 _CLONE_NEWNS = 0x20000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 2, 4, 1 << 14, 1 << 19
+# ioctl_ns(2): the user namespace that owns another one.
+_NS_GET_USERNS = 0xB701
 PLACE = b"/dev/shm"
 
 
@@ -54,9 +57,23 @@ def around(size: int | None, member: int | None = None) -> Iterator[None]:
 def _enter_of(pid: int) -> None:
     theirs = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if not _is_ours(theirs):
+            raise OSError(0, "its node is in a mount namespace of its own making")
         _checked(_libc().setns(theirs, _CLONE_NEWNS))
     finally:
         os.close(theirs)
+
+
+def _is_ours(namespace: int) -> bool:
+    """Whether only those with our rights can have mounted anything there.
+
+    A node may leave the one that it was born into for one that it owns, where every path leads wherever it likes.
+    """
+    owner = fcntl.ioctl(namespace, _NS_GET_USERNS)
+    try:
+        return os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user"))
+    finally:
+        os.close(owner)
 
 
 def _enter_new(size: int) -> None:

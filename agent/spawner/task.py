@@ -177,10 +177,19 @@ def signal_all(pids: Iterable[int], number: int) -> None:
             continue
 
 
-def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int, user: "User | None" = None) -> int:
+def spawn(
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    log: str,
+    null: int,
+    user: "User | None" = None,
+    place: "contextlib.AbstractContextManager[None] | None" = None,
+) -> int:
     """Start ``argv`` in its own session, as ``user``, output appended to ``log``, which is theirs; returns the pid.
 
-    It gets the brand of the mark in ``env``.
+    It gets the brand of the mark in ``env``. It is born within ``place``, which is entered after the output is opened:
+    what root opens, it opens in its own file system.
 
     The working directory of this (single-threaded) process is changed and left so: `posix_spawn` takes none, and it
     is the cheapest way to start a process.
@@ -193,12 +202,22 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str, log: str, null: int, u
         raise StartError(f"{' '.join(argv)!r} could not be started: empty, or with a null character")
     output = _output(log, user)
     try:
-        with acting_as(user):
+        with contextlib.ExitStack() as within:
+            if place is not None:
+                _enter(within, place)
+            within.enter_context(acting_as(user))
             return _spawn(argv, env, cwd, (null, output))
     except OSError as error:
         raise HostError(f"{argv[0]!r} could not be started as another user: {error.strerror}") from None
     finally:
         os.close(output)
+
+
+def _enter(within: contextlib.ExitStack, place: "contextlib.AbstractContextManager[None]") -> None:
+    try:
+        within.enter_context(place)
+    except OSError as error:
+        raise HostError(f"its own /dev/shm could not be had: {error.strerror}") from None
 
 
 def _output(log: str, user: "User | None") -> int:

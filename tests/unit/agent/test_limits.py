@@ -135,6 +135,23 @@ def test_one_more_process_of_a_node_has_its_shm(client: SpawnerClient) -> None:
     eventually(lambda: "mine" in client.output("j.0.1"), what="the word")
 
 
+def test_a_node_that_makes_itself_another_world_gets_nothing_of_root_into_it(client: SpawnerClient) -> None:
+    """The spawner once followed a node into a mount namespace of the node's own making, as root, and opened files."""
+    if shm.hindrance():
+        missing("the right to mount a tmpfs", "run the tests as root")
+    bait = client.directory / "bait"
+    bait.write_text("secret")
+    log = client.directory / "j.0.1.log"
+    trap = f"mount --bind {bait} {log}; echo set; exec sleep 1000"
+    client.spawn("j.0.1", f"exec unshare --user --map-root-user --mount sh -c '{trap}'", shm=1 << 20)
+    eventually(lambda: "set" in client.output("j.0.1"), what="the trap")
+    order = {"op": "exec", "id": "j.0.1", "key": "1", "argv": ["echo", "word"], "env": {}, "cwd": "/"}
+    client.send({**order, "env": {"PATH": "/usr/bin:/bin"}, "shm": 1 << 20, "as": [65534, 65534, []]})
+    ended = client.next("exec_ended")
+    assert (ended["code"], "is in a mount namespace of its own making" in ended["reason"]) == (None, True)
+    assert (bait.read_text(), bait.stat().st_uid) == ("secret", os.geteuid())
+
+
 def test_what_is_held_in_words() -> None:
     held = {"limits": {"cpu": ["cgroup v2", ""], "memory": ["", "why"], "pids": ["cgroup v1", ""], "shm": ["", "no"]}}
     assert limits(held, "weight")["cpu"] == ("cgroup v2, by weight", "")
