@@ -204,8 +204,16 @@ class Ledger:
             if for_seconds < max(timing.lease, own):
                 raise Violated(f"{key} is given up {for_seconds:.1f} s after {node.host_id} was heard of")
         exited = self._recorded.get(key)
-        if exited is not None and exited != outcome and not silent:
+        if exited is not None and exited != outcome and not silent and not self._is_blamed_on_a_gpu(node, exited):
             raise Violated(f"{key} ended with {exited} on its host's disk, and with {outcome} on the coordinator's")
+
+    def _is_blamed_on_a_gpu(self, node: Node, exited: Outcome) -> bool:
+        """Whether a program's failure counts as its host's, because of a fault that the coordinator knows of."""
+        if (node.cause, exited.cause) != (EndCause.HOST, EndCause.EXIT) or node.exit_code != exited.exit_code:
+            return False
+        health = self.world.disk.health.get(node.host_id) if node.host_id is not None else None
+        faults = {gpu.fault_reason for gpu in health.gpus if gpu.fault_reason} if health is not None else set()
+        return bool(exited.exit_code) and any(node.reason.startswith(f"{fault}; ") for fault in faults)
 
     def _silence(self, job_id: str) -> float:
         """Seconds out of contact that the job's nodes may outlast."""
