@@ -136,6 +136,9 @@ def copy_environment(source: Bare, target: Bare) -> None:
     take = source.command("tar", "-C", "/opt", "-c", "rallypoint/versions")
     with subprocess.Popen(take, stdout=subprocess.PIPE) as taken:
         subprocess.run(target.command("tar", "-C", "/opt", "-x"), stdin=taken.stdout, check=True)
+    # What only a refused request loads may not have been compiled yet, which is no change of what was there.
+    load = "from google.rpc import error_details_pb2, status_pb2"
+    assert target.run("sh", "-c", f"/opt/rallypoint/versions/*/bin/python -c '{load}'").code == 0
 
 
 # --- it works ---------------------------------------------------------------------------------------------------------
