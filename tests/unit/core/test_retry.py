@@ -171,7 +171,7 @@ def test_a_job_that_may_wait_only_so_long_for_capacity_is_given_up() -> None:
         world.open(host)
     world.advance(2.0)
     assert world.job(job.id).state is JobState.FAILED
-    assert "no capacity within 60 s: waits for 1 hosts of one network" in world.job(job.id).reason
+    assert "no capacity within 60 s: waits for a host to be free" in world.job(job.id).reason
 
 
 def test_priority_goes_before_age() -> None:
