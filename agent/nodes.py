@@ -89,12 +89,9 @@ class NodeMaker:
         if not desired.spec.image:
             return {"argv": environ.command(desired, env["PATH"]), "env": env, "cwd": self._directory(desired)}
         assert self.containers is not None
-        mounts = {self._home(desired): self.places.work_of(desired.id)}
-        if desired.group is not None:
-            mounts[self.places.aux_of(desired.id)] = self.places.aux_of(desired.id)
         # Its runtime holds them: the attendant is no part of the container.
         bounds = self.bounds.order(desired)
-        return self.containers.order(desired, env, mounts, environ.script(desired.spec.commands), bounds)
+        return self.containers.order(desired, env, self._home(desired), environ.script(desired.spec.commands), bounds)
 
     def order_extra(self, desired: Desired, key: str, command: str) -> Message:
         """The spawner's order for one more process beside a running node: a shell evaluates ``command``."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Working directories that a node left files in are kept, the newest so many of them.
 KEPT_WORK_DIRS = 200
+INSIDE = "container"
 
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
@@ -60,6 +61,10 @@ class Places:
         """Its working directory."""
         return f"{self.work}/{_checked(key)}"
 
+    def inside_of(self, key: AllocationId) -> str:
+        """What its container has as its directory. Root in there can open it to all, but not the one around it."""
+        return f"{self.work_of(key)}/{INSIDE}"
+
     def log_of(self, key: AllocationId) -> str:
         """Its output."""
         return f"{self.logs}/{_checked(key)}.log"
@@ -68,9 +73,13 @@ class Places:
         """What the agent lays ready for it outside its working directory."""
         return f"{self.aux}/{_checked(key)}"
 
+    def said_of(self, key: AllocationId) -> str:
+        """Where it announces itself."""
+        return f"{self.aux_of(key)}/said"
+
     def ready_file_of(self, key: AllocationId) -> str:
         """What it makes to announce that it is ready."""
-        return f"{self.aux_of(key)}/said/ready"
+        return f"{self.said_of(key)}/ready"
 
     def make_work(self, key: AllocationId, owner: Account | None = None, closed: bool = False) -> str:
         """A fresh working directory, of ``owner`` unless it is ``closed``: then it is still to be given to them.
@@ -109,6 +118,8 @@ class Places:
     def drop_work(self, key: AllocationId) -> None:
         """Remove its working directory if nothing is in it, its common name, and its other files."""
         work, aux = self.work_of(key), self.aux_of(key)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.inside_of(key))
         if not self._spare_works.keep_directory(work):
             with contextlib.suppress(OSError):
                 os.rmdir(work)

@@ -323,9 +323,9 @@ class Work:
                 port = self._tools.ports.hold(key)
                 probes = tuple(await self._tools.probe(desired.members))
             if desired.spec.archive:
-                await self._tools.archives.unpack(
-                    desired.spec.archive, self._tools.places.work_of(key), self._tools.nodes.owner(desired)
-                )
+                places = self._tools.places
+                target = places.inside_of(key) if desired.spec.image else places.work_of(key)
+                await self._tools.archives.unpack(desired.spec.archive, target, self._tools.nodes.owner(desired))
         except (ArchiveError, UserRefused) as error:
             self._fail(key, Cause.START_FAILED, str(error))
         except NotReady as error:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LABEL = "rallypoint.allocation"
 AGENT_LABEL = "rallypoint.agent"
 INFINIBAND = "/dev/infiniband"
+# Its root is the host's: devices and rights of files that it made would be that for the host's other processes, too.
+_UNPRIVILEGED = ("--cap-drop", "MKNOD", "--cap-drop", "SETFCAP", "--security-opt", "no-new-privileges")
 _DEFAULT_SHELL = "/bin/sh"
 
 
@@ -31,16 +33,25 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the host, ``source``, and its place in the container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a container is made of. ``mounts`` are directories of the host by their place in the container, ``cwd`` is
-    where it begins, ``cards`` are the host's GPUs by uuid, ``script`` what a shell would run outside of a container,
-    ``bounds`` what the spawner would be told to hold: ``cpus hard pids``."""
+    """What a container is made of. ``mounts`` are directories of the host, ``cwd`` is where it begins, ``cards`` are
+    its GPUs by uuid, ``script`` what a shell would run outside of a container, ``bounds`` what the spawner would
+    be told to hold: ``cpus hard pids``."""
 
     desired: Desired
     name: str
     agent: str
     image: Image
-    mounts: Mapping[str, str]
+    mounts: Sequence[Mount]
     cwd: str
     cards: Mapping[str, Card]
     script: str = ""
@@ -65,7 +76,7 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
     if spec.argv or spec.commands or spec.entrypoint:
         # Empty: the program stands after the image, whatever the image's own entrypoint is.
         words += ["--entrypoint", shlex.split(spec.entrypoint)[0] if spec.entrypoint and not spec.argv else ""]
-    words += [word for target, source in plan.mounts.items() for word in ("--mount", _mount(source, target))]
+    words += [word for mount in plan.mounts for word in ("--mount", _mount(mount))]
     if runtime.kind == "podman":
         # Its output goes where ours goes, without anybody in between.
         words += ["--log-driver", "passthrough", "--http-proxy=false"]
@@ -75,6 +86,8 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
         words.append("--init")
     if spec.privileged:
         words.append("--privileged")
+    else:
+        words += _UNPRIVILEGED
     if spec.user:
         words += ["--user", spec.user]
     return [*words, *_limits(plan, runtime), *_gpus(plan, runtime), *_rdma(plan)]
@@ -106,8 +119,8 @@ def _program(plan: Plan, runtime: Runtime) -> list[str]:
     return [spec.shell or _DEFAULT_SHELL, "-c", script]
 
 
-def _mount(source: str, target: str) -> str:
-    parts = ("type=bind", f"source={source}", f"target={target}")
+def _mount(mount: Mount) -> str:
+    parts = ("type=bind", f"source={mount.source}", f"target={mount.target}", *(["readonly"] * mount.read_only))
     # A row of comma-separated values, as a spreadsheet would have it.
     return ",".join('"{}"'.format(part.replace('"', '""')) if set(part) & set(',"') else part for part in parts)
 

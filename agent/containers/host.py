@@ -102,23 +102,22 @@ class ContainerHost:
         auth = Auth(spec.registry_user, spec.registry_password) if spec.registry_user else None
         image = await self._images.get(runtime, spec.image, auth, tell)
         self._prepared[desired.id] = image
-        self._open_directory(self._places.work_of(desired.id), spec.user or image.user)
+        self._make_directory(self._places.inside_of(desired.id), spec.user or image.user)
 
-    def _open_directory(self, path: str, user: str) -> None:
-        """Let the container's user write into the node's directory; a name is known in the image alone."""
+    def _make_directory(self, path: str, user: str) -> None:
+        """The container's directory, which its user may write into; a name is known in the image alone."""
+        os.makedirs(path, 0o700, exist_ok=True)
         number, _, group = user.partition(":")
         if not number or number in ("root", "0") or self.runtime.rootless or os.geteuid() != 0:
             return
         if number.isdigit():
             os.chown(path, int(number), int(group) if group.isdigit() else int(number))
-        elif not os.stat(os.path.dirname(path)).st_mode & 0o001:
+        else:
             # Nobody else gets through to it.
             os.chmod(path, 0o777)  # noqa: S103 - see above
 
-    def order(
-        self, desired: Desired, env: Mapping[str, str], mounts: Mapping[str, str], script: str, bounds: Message
-    ) -> Message:
-        """What the spawner is told instead of the node's own program.
+    def order(self, desired: Desired, env: Mapping[str, str], home: str, script: str, bounds: Message) -> Message:
+        """What the spawner is told instead of the node's own program; ``home`` is its directory in the container.
 
         Raises:
             OSError: the attendant's order can't be written.
@@ -126,8 +125,8 @@ class ContainerHost:
         """
         runtime, spec = self.runtime, desired.spec
         plan = create.Plan(
-            desired, self.name_of(desired.id), self._agent, self._prepared[desired.id], mounts,
-            env["DSTACK_WORKING_DIR"], self._cards(), script, bounds, rdma=True,
+            desired, self.name_of(desired.id), self._agent, self._prepared[desired.id],
+            self._mounts(desired, home), env["DSTACK_WORKING_DIR"], self._cards(), script, bounds, rdma=True,
         )  # fmt: skip
         folder = self._folder_of(desired.id)
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -162,6 +161,14 @@ class ContainerHost:
             "note": f"{folder}/note",
             "undo": {"argv": ["sh", "-c", _UNDO, runtime.path, plan.name], "env": dict(runtime.env)},
         }
+
+    def _mounts(self, desired: Desired, home: str) -> tuple[create.Mount, ...]:
+        """Directories below those that stay the agent's own: root in there may do with its own what it likes."""
+        key, mounts = desired.id, [create.Mount(self._places.inside_of(desired.id), home)]
+        if desired.group is not None:
+            aux, said = self._places.aux_of(key), self._places.said_of(key)
+            mounts += [create.Mount(aux, aux, read_only=True), create.Mount(said, said)]
+        return tuple(mounts)
 
     def drop(self, key: AllocationId) -> None:
         """Its container is gone, or never was: so is what was laid ready for it."""

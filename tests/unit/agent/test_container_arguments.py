@@ -28,7 +28,7 @@ def plan(spec: Spec, gpus: tuple[str, ...] = (), script: str = "") -> create.Pla
     desired = Desired(AllocationId("j-1.0.1"), "j-1", "n", 0, 1, Wanted.RUNNING, spec, gpu_uuids=gpus)
     cards = {uuid: create.Card(index) for index, uuid in enumerate(UUIDS)} | {"MIG-1": create.Card(0, is_part=True)}
     return create.Plan(
-        desired, "c", "agent", Image("sha256:1", "alpine"), {'/s,t"ate': "/w"}, "/w", cards, script=script
+        desired, "c", "agent", Image("sha256:1", "alpine"), [create.Mount("/w", '/s,t"ate')], "/w", cards, script=script
     )
 
 
@@ -78,7 +78,13 @@ def test_limits_users_and_privileges() -> None:
     assert (after(words, "--cpus"), after(words, "--pids-limit")) == (["2"], ["99"])
     words = create.options(replace(bounded, bounds={"cpus": 2, "hard": False}), PODMAN)
     assert (after(words, "--cpu-shares"), after(words, "--pids-limit")) == (["2048"], ["-1"])
-    assert "--privileged" not in create.options(plan(Spec(image="alpine")), PODMAN)
+    assert "--cap-drop" not in create.options(plan(spec), PODMAN)
+    words = create.options(plan(Spec(image="alpine")), DOCKER)
+    assert "--privileged" not in words
+    assert after(words, "--cap-drop") == ["MKNOD", "SETFCAP"]
+    assert "no-new-privileges" in after(words, "--security-opt")
+    found = replace(plan(Spec(image="alpine")), mounts=(create.Mount("/a", "/b", read_only=True),))
+    assert after(create.options(found, DOCKER), "--mount") == ["type=bind,source=/a,target=/b,readonly"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +21,22 @@ from tests.fakes.registry import PASSWORD, USER, Registry, registry
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)
+
+# A user id that no account has.
+TASK = 54_321
+# What root in a container can lay ready for a process of the host that it works together with.
+TRAPS = """
+cd "$(busybox dirname "$RALLYPOINT_READY_FILE")"
+for place in .. . "$DSTACK_WORKING_DIR"; do
+  busybox chmod 0777 "$place"
+  busybox cp /bin/busybox "$place/trap"
+  busybox chmod 4755 "$place/trap"
+  busybox mknod "$place/device" c 1 3 && echo "made a device in $place"
+done
+busybox grep NoNewPrivs /proc/self/status
+: >"$RALLYPOINT_READY_FILE"
+while ! [ -e "$DSTACK_WORKING_DIR/go" ]; do sleep 0.05; done
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +60,11 @@ async def host(tmp_path: Path, podman: Podman, *options: str) -> AsyncIterator[t
             yield fake, process
 
 
+def inside(process: AgentProcess) -> Path:
+    """What the container of j.0.1 has as its directory."""
+    return process.state_dir / "work" / "j.0.1" / "container"
+
+
 async def has_podman(fake: FakeCoordinator) -> None:
     def told() -> bool:
         seen = [report.hardware for report in fake.reports] + [hello.hardware for hello in fake.opened]
@@ -62,7 +85,7 @@ def test_a_container_is_as_a_process_of_the_host(tmp_path: Path, podman: Podman)
             assert (ended.exit_code, ended.cause, ended.reason) == (7, pb.END_CAUSE_EXIT, "")
             work = process.state_dir / "work" / "j.0.1"
             assert fake.logs["j.0.1"].decode() == f"{work}\nhello\nerr\n"
-            found = (work / "all").read_text()
+            found = (inside(process) / "all").read_text()
             assert "OF_IMAGE=yes\n" in found
             assert "PATH=/bin\n" in found
             assert f"DSTACK_WORKING_DIR={work}\n" in found
@@ -80,7 +103,7 @@ def test_a_container_is_as_a_process_of_the_host(tmp_path: Path, podman: Podman)
 def test_a_container_outlives_who_started_it(tmp_path: Path, podman: Podman, victims: str) -> None:
     async def scenario() -> None:
         async with host(tmp_path, podman) as (fake, process):
-            gate = process.state_dir / "work" / "j.0.1" / "gate"
+            gate = inside(process) / "gate"
             fake.want(
                 any_node(
                     "j.0.1",
@@ -255,7 +278,7 @@ def test_a_member_of_a_group_finds_its_files_and_announces_itself(tmp_path: Path
             order.group.members.add(rank=0, host_id="h-1", host_name="h-1", address="127.0.0.1", peer_port=1, slots=2)
             fake.want(order)
             await fake.until(lambda: "j.0.1" in fake.statuses and fake.statuses["j.0.1"].ready, "announcement")
-            (process.state_dir / "work" / "j.0.1" / "go").touch()
+            (inside(process) / "go").touch()
             ended = await fake.ended("j.0.1")
             assert ended.exit_code == 0
             output = fake.logs["j.0.1"].decode()
@@ -263,5 +286,42 @@ def test_a_member_of_a_group_finds_its_files_and_announces_itself(tmp_path: Path
             # Of the host's own there is no program in an image, and no way to start one.
             assert "OMPI_MCA_plm_rsh_agent" not in output
             assert "RALLYPOINT_LAUNCH_TICKET" not in output
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A folder that everybody can pass: pytest's own ones are closed."""
+    made = Path(tempfile.mkdtemp(prefix="containers-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_what_root_in_a_container_makes_is_out_of_reach_of_the_hosts_tasks(passable: Path, podman: Podman) -> None:
+    async def scenario() -> None:
+        async with host(passable, podman, "--task-user", str(TASK)) as (fake, process):
+            order = any_node("j.0.1", image=IMAGE, commands=[TRAPS])
+            order.spec.placement, order.spec.startup_order = PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST
+            order.group.generation, order.group.master_address, order.group.master_port = 1, "127.0.0.1", 20002
+            order.group.members.add(rank=0, host_id="h-1", host_name="h-1", address="127.0.0.1", peer_port=1, slots=2)
+            fake.want(order)
+            await fake.until(lambda: "j.0.1" in fake.statuses and fake.statuses["j.0.1"].ready, "announcement")
+            await fake.until(lambda: b"NoNewPrivs" in fake.logs.get("j.0.1", b""), "output")
+            output = fake.logs["j.0.1"].decode()
+            state = process.state_dir
+            traps = [path for path in state.rglob("trap") if path.stat().st_mode & 0o4000]
+            assert len(traps) >= 2, output
+            assert "made a device" not in output
+            assert "NoNewPrivs:\t1" in output
+            places = [str(path) for trap in traps for path in (trap, trap.parent)]
+            script = 'id -u; for f; do [ -e "$f" ] && echo "reaches $f"; done'
+            fake.want(any_node("k.0.1", "sh", "-c", script, "sh", str(state / "work" / "k.0.1"), *places))
+            await fake.ended("k.0.1")
+            assert fake.logs["k.0.1"].decode().splitlines() == [str(TASK), f"reaches {state}/work/k.0.1"]
+            (inside(process) / "go").touch()
+            assert (await fake.ended("j.0.1")).exit_code == 0
+            assert (state / "work" / "j.0.1").stat().st_mode & 0o777 == 0o700, "for as long as its files lie there"
 
     asyncio.run(scenario())
