@@ -19,6 +19,9 @@ default_ulimits = []
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+# By itself podman shares these between all storages of a user: one machine runs many tests.
+tmp_dir = "{0}/libpod"
+lock_type = "file"
 """
 _STORAGE = """\
 [storage]
@@ -35,7 +38,7 @@ class Podman:
         if shutil.which("podman") is None or shutil.which("busybox") is None or os.geteuid() != 0:
             missing("podman as root, runc and busybox", "apt install podman runc busybox-static, and run as root")
         directory.mkdir()
-        (directory / "containers.conf").write_text(_CONTAINERS)
+        (directory / "containers.conf").write_text(_CONTAINERS.format(directory))
         (directory / "storage.conf").write_text(_STORAGE.format(directory))
         self.directory = directory
         self.environ = {
