@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.containers.command import NO_ANSWER, run
+from agent.containers.command import NO_ANSWER, ending, run
 from agent.containers.model import NotReady
 from agent.core.model import Cause
 
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 # The first node of a version may wait for an interpreter to be fetched.
 MAKE_SECONDS = 900.0
 _ASK_SECONDS = 10.0
+_SAID = 300
 _MISSING = ("no interpreter found", "no download found", "invalid version", "not a valid")
 
 
@@ -72,11 +73,11 @@ class Pythons:
             tell(f"making an environment of Python {version}")
             answer = await run(argv, self._env(), MAKE_SECONDS)
         if answer.code:
-            lines = [line.removeprefix("error: ") for line in answer.errors.splitlines() if line.startswith("error: ")]
-            said = (lines or [answer.err])[0]
+            said, *causes = _errors(answer.errors) or [answer.err]
             wrong = any(word in said.lower() for word in _MISSING) and answer.code != NO_ANSWER
             cause = Cause.START_FAILED if wrong else Cause.HOST
-            raise NotReady(f"python {version}: uv could not make an environment: {said[:300]}", cause)
+            told = ending(": ".join((said, *causes)), _SAID)
+            raise NotReady(f"python {version}: uv could not make an environment: {told}", cause)
 
     def activated(self, desired: Desired, env: dict[str, str]) -> dict[str, str]:
         """The node's variables, with its environment in front of everything."""
@@ -90,3 +91,10 @@ class Pythons:
         kept.setdefault("UV_PYTHON_INSTALL_DIR", str(self._places.state / "pythons"))
         kept.setdefault("UV_CACHE_DIR", str(self._places.state / "uv-cache"))
         return kept
+
+
+def _errors(told: str) -> list[str]:
+    """uv's error, and what caused it, the last of which says most; its hints are for those who call it themselves."""
+    marks = ("error: ", "Caused by: ")
+    lines = (line.strip() for line in told.splitlines())
+    return [line.removeprefix(mark) for line in lines for mark in marks if line.startswith(mark)]

@@ -190,14 +190,19 @@ class Client:
         request = job_pb.WatchJobRequest(job=job, job_only=job_only)
         return self._stream(lambda to: to.jobs.WatchJob(request))
 
-    def wait(self, job: str, timeout: float | None = None) -> pb.Job:
-        """The job once it has ended. Raises ``TimeoutError`` after ``timeout`` seconds."""
+    def wait(self, job: str, timeout: float | None = None, on_change: Callable[[pb.Job], None] | None = None) -> pb.Job:
+        """The job once it has ended; ``on_change`` hears of it until then.
+
+        Raises ``TimeoutError`` after ``timeout`` seconds.
+        """
         request = job_pb.WatchJobRequest(job=job, job_only=True)
         until = None if timeout is None else time.monotonic() + timeout
         try:
             for change in self._stream(lambda to: to.jobs.WatchJob(request, timeout=_left(until))):
                 if change.job.state in ENDED:
                     return change.job
+                if on_change is not None:
+                    on_change(change.job)
         except Unreachable as error:
             if error.reason == "DEADLINE_EXCEEDED":
                 raise TimeoutError(f"job {job} has not ended within {timeout:g} s") from None

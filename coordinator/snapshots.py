@@ -17,6 +17,7 @@ from coordinator.core import (
     nearness,
     network,
     preflight,
+    preparing,
     startup,
 )
 from coordinator.core.health_records import Health
@@ -69,7 +70,7 @@ def job_view(state: State, job: Job, *, explained: bool = True) -> JobView:
     waits = explained and _waits(job, pending)
     if waits:
         return replace(found, reason=explain.summary(state, job))
-    now = (preflight.waiting(state, job), startup.waiting(state, job), backends.waiting(state, job))
+    now = [part.waiting(state, job) for part in (preparing, preflight, startup, backends)]
     reason = _joined(job.reason, *now, absence.of_job(state, job))
     return replace(found, reason=reason, spare_hosts=explain.spare_hosts(state, job))
 

@@ -63,6 +63,14 @@ async def run(
     return Answer(code, out, last.strip().removeprefix("Error: "), err)
 
 
+def ending(text: str, most: int) -> str:
+    """The end of what a program said, at most so many characters from a word on: the cause comes last."""
+    if len(text) <= most:
+        return text
+    kept = text[1 - most :]
+    return "…" + (kept.partition(" ")[2] or kept)
+
+
 async def _lines(reader: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> str:
     """All that comes, the end of it if it is much; progress bars end their lines with a carriage return."""
     kept = ""

@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.containers import names
-from agent.containers.command import NO_ANSWER, Answer, run
+from agent.containers.command import NO_ANSWER, Answer, ending, run
 from agent.containers.model import Image, NotReady
 from agent.core.model import Cause
 
@@ -30,6 +31,9 @@ log = structlog.get_logger()
 
 ASK_SECONDS = 60.0
 LEDGER = "images.json"
+# So much of a line is told while an image is fetched, and of an error in the end.
+_TOLD = 200
+_SAID = 300
 _DENIED = ("unauthorized", "authentication required", "access denied", "denied:", "forbidden", "incorrect username")
 _MISSING = ("manifest unknown", "not found", "name unknown", "name invalid", "invalid reference", "no such image")
 _FULL = ("no space left", "disk quota exceeded")
@@ -112,7 +116,7 @@ class Images:
 
     async def _fetch(self, runtime: Runtime, image: str, auth: Auth | None, key: tuple[str, str, str]) -> None:
         def on_line(line: str) -> None:
-            text = f"pulling {image}: {line[:80]}"
+            text = f"pulling {image}: {line}"
             for tell in list(self._fetches[key].tell.values()):
                 tell(text)
 
@@ -127,8 +131,9 @@ class Images:
             del self._fetches[key]
 
     async def _try(self, runtime: Runtime, image: str, auth: Auth | None, on_line: Callable[[str], None]) -> None:
+        failed = ""
         for pause in (*self._pauses, None):
-            answer = await self._pull(runtime, image, auth, on_line)
+            answer = await self._pull(runtime, image, auth, partial(_tell, on_line, failed))
             if answer.code == 0:
                 log.info("image.pulled", image=image)
                 return
@@ -136,7 +141,9 @@ class Images:
             log.warning("image.not_pulled", image=image, reason=str(wrong))
             if wrong.cause is not Cause.HOST or pause is None or any(word in answer.err.lower() for word in _FULL):
                 raise wrong
-            on_line(f"again in {pause:g} s: {answer.err}")
+            cause = ending(answer.err, _TOLD)
+            failed = f" (failed before: {cause})"
+            on_line(f"again in {pause:g} s: {cause}")
             await asyncio.sleep(pause)
 
     async def _pull(self, runtime: Runtime, image: str, auth: Auth | None, on_line: Callable[[str], None]) -> Answer:
@@ -189,6 +196,11 @@ class Images:
             part.rename(self._folder / LEDGER)
 
 
+def _tell(on_line: Callable[[str], None], failed: str, line: str) -> None:
+    """Pass a line of the runtime's on, with why it is at it again."""
+    on_line(f"{ending(line, _TOLD)}{failed}")
+
+
 def _read(name: str, out: str) -> Image:
     try:
         told = json.loads(out)[0]
@@ -201,7 +213,7 @@ def _read(name: str, out: str) -> Image:
 
 def _judged(image: str, said: str, with_auth: bool) -> NotReady:
     """Whose fault it is that an image can't be fetched."""
-    text, said = said.lower(), said[:300]
+    text, said = said.lower(), ending(said, _SAID)
     if any(word in text for word in _FULL):
         return NotReady(f"image {image}: no room for it on this host's disk: {said}", Cause.HOST)
     if any(word in text for word in _DENIED):

@@ -12,6 +12,7 @@ from rallypoint.v1 import types_pb2 as pb
 from coordinator.cli import words
 from coordinator.cli.ending import summary
 from coordinator.cli.output import RankedLines, Screen
+from coordinator.cli.preparing import Preparing, prepares
 from coordinator.failures import Unreachable
 from coordinator.gaps import mark
 
@@ -68,15 +69,17 @@ def _watch(client: Client, job: pb.Job, screen: Screen) -> None:
 
     hosts: dict[int, str] = {}
     last: object = None
+    preparing = Preparing(screen.say)
     try:
         for change in client.watch(job.id, job_only=job.spec.nodes > _HOSTS_OF):
             hosts.update({node.rank: node.host_name for node in change.nodes if node.host_name})
             text = _status(change.job, hosts)
             # In a log file, a line for every node that starts or ends would bury the output.
-            news = text if screen.live else (change.job.state, change.job.reason)
+            news = text if screen.live else (change.job.state, "" if prepares(change.job) else change.job.reason)
             if news != last:
                 last = news
                 screen.status(text)
+            preparing.hear(change.job)
     except RallypointError:
         return  # the output's stream meets the same trouble and reports it
     except ValueError:

@@ -17,6 +17,7 @@ from coordinator.core import (
     placement,
     preempt,
     preflight,
+    preparing,
     regroup,
     score,
     spares,
@@ -197,6 +198,7 @@ def summary(state: State, job: Job) -> str:
         return waits.describe(state, job)
     further = (
         _links(state, job),
+        preparing.waiting(state, job),
         preflight.waiting(state, job),
         startup.waiting(state, job),
         backends.waiting(state, job),
@@ -217,6 +219,7 @@ def summary(state: State, job: Job) -> str:
     ready = spare_hosts(state, job)
     hosts = {state.hosts[state.allocations[a].host_id].name for a in state.job_allocations[job.id]} - set(ready)
     line = f"{job.state.value} on {', '.join(sorted(hosts))}" if hosts else job.state.value
+    line += f" (before: {job.reason})" if job.reason and job.state is JobState.STARTING else ""
     return (f"{line}; {_spares_line(job.spec, ready)}" if job.spec.spares else line) + also
 
 
@@ -236,7 +239,9 @@ def _rests(state: State, job: Job) -> str:
     if not pending or not all(rank in resting for rank in pending):
         return ""
     nodes = "1 node rests" if len(pending) == 1 else f"{len(pending)} nodes rest"
-    return f"{nodes} after a failure before the next attempt, longer each time"
+    failed = state.nodes[job.id].get(min(pending))
+    cause = f"; {failed.reason}" if failed is not None and failed.reason else ""
+    return f"{nodes} after a failure before the next attempt, longer each time{cause}"
 
 
 def spare_hosts(state: State, job: Job) -> tuple[str, ...]:

@@ -14,7 +14,11 @@ pytestmark = pytest.mark.timeout(60)
 
 _UV = r"""#!/bin/sh
 [ "$1" = --version ] && { echo "uv 0.9.1 (abc)"; exit 0; }
-[ "$1 $6" = "venv 3.12" ] || { printf 'error: No interpreter found for Python %s\nhint: another\n' "$6" >&2; exit 2; }
+[ "$1 $6" = "venv 3.12" ] || {
+  printf 'error: No interpreter found for Python %s\n' "$6" >&2
+  printf '  Caused by: dns error\n  Caused by: no such host\nhint: another\n' >&2
+  exit 2
+}
 mkdir -p "$7/bin"
 printf '#!/bin/sh\necho the one of %s, with %s\n' "$6" "$UV_PYTHON_INSTALL_DIR" >"$7/bin/python"
 chmod +x "$7/bin/python"
@@ -50,6 +54,6 @@ def test_each_node_has_its_own_in_front_of_its_path(tmp_path: Path) -> None:
                 ended = await fake.ended("k.0.1")
                 assert ended.cause == pb.END_CAUSE_START_FAILED
                 said = "uv could not make an environment: No interpreter found for Python 3.99"
-                assert ended.reason == f"python 3.99: {said}"
+                assert ended.reason == f"python 3.99: {said}: dns error: no such host"
 
     asyncio.run(scenario())

@@ -81,6 +81,21 @@ def test_exit_codes_of_jobs(server: JobServer, command: Command, job: pb.Job, co
     assert command("wait", "j-1").code == code
 
 
+@pytest.mark.parametrize("words", [("submit", "--", "x"), ("wait", "j-1")])
+def test_what_the_start_waits_for_is_said_when_it_is_news(
+    server: JobServer, command: Command, words: tuple[str, ...]
+) -> None:
+    said = ["pulling a (1 s)", "pulling a (6 s)", "pulling a: again in 2 s: no such host (7 s)"]
+    server.canned.jobs = [ended_job(DONE)]
+    server.canned.watched = [
+        *(ended_job(pb.JOB_STATE_STARTING, reason=f"preparing: {what}") for what in said),
+        ended_job(pb.JOB_STATE_RUNNING),
+        ended_job(DONE),
+    ]
+    told = [line for line in command(*words).err.splitlines() if "preparing" in line]
+    assert told == [f"job j-1 (digits): preparing: {said[0]}", f"job j-1 (digits): preparing: {said[2]}"]
+
+
 def test_ranks_before_lines_and_a_table_of_failed_ones(server: JobServer, command: Command) -> None:
     server.canned.jobs = [ended_job(FAILED, 3, reason="rank 1 exited with 3")]
     failed = pb.Node(rank=1, state=pb.NODE_STATE_FAILED, host_name="gpu-2", reason="exited with 3")

@@ -8,8 +8,9 @@ import pytest
 
 from coordinator.core import explain, remedies
 from coordinator.core.events import AllocationStatus
-from coordinator.core.model import Containers, NodeState, Phase
+from coordinator.core.model import Containers, EndCause, NodeState, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources
+from coordinator.snapshots import job_view
 from tests.fakes.world import World, hardware
 
 IMAGE = JobSpec(argv=("x",), placement=Placement.ANY, image="alpine")
@@ -75,6 +76,45 @@ def test_a_group_is_waited_for_while_an_image_is_fetched() -> None:
     assert world.node(job.id, 0).reason == ""
     world.start(job.id)
     assert world.node(job.id, 0).state is NodeState.RUNNING
+
+
+@pytest.mark.parametrize("spec", [IMAGE, PYTHON, replace(IMAGE, placement=Placement.CLUSTER)])
+def test_lists_say_what_is_done_and_why_it_is_done_again(spec: JobSpec) -> None:
+    world = World()
+    one = world.add_host("one", replace(hardware(), containers=PODMAN, uv="0.9"))
+    job = world.submit(spec)
+
+    def told() -> tuple[str, str]:
+        now = world.job(job.id)
+        return job_view(world.state, now).reason, explain.summary(world.state, now)
+
+    (held,) = world.held(job.id)
+    assert told() == ("", "starting on one")
+    world.report(one.id, AllocationStatus(held.id, Phase.PREPARING, reason="pulling alpine (1 s)"))
+    assert told() == ("preparing: pulling alpine (1 s)", "starting on one; preparing: pulling alpine (1 s)")
+    failed = "could not be pulled: no such host"
+    status = AllocationStatus(held.id, Phase.ENDED, cause=EndCause.HOST, reason=failed)
+    world.report(one.id, status)
+    world.advance(60)
+    (again,) = world.held(job.id)
+    before = world.node(job.id, 0).reason
+    assert before.endswith(failed)
+    assert all(words.count(failed) == 1 for words in told()), told()
+    for seconds in (1, 6):
+        what = f"pulling alpine ({seconds} s)"
+        world.report(one.id, AllocationStatus(again.id, Phase.PREPARING, reason=what))
+        assert all(f"preparing: {what}" in words and words.count(failed) == 1 for words in told()), told()
+    # It is kept while the node runs.
+    world.report(one.id, AllocationStatus(again.id, Phase.PREPARED, master_port=1))
+    assert world.node(job.id, 0).reason == before
+
+
+def test_of_several_nodes_it_is_said_which_one() -> None:
+    world = World()
+    host = world.add_host("one", replace(hardware(), containers=PODMAN))
+    job = world.submit(replace(IMAGE, nodes=2))
+    world.report(host.id, AllocationStatus(world.held(job.id)[1].id, Phase.PREPARING, reason="pulling alpine"))
+    assert job_view(world.state, world.job(job.id)).reason == "node 1 preparing: pulling alpine"
 
 
 def test_a_group_is_not_waited_for_without_a_sign() -> None:
