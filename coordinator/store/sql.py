@@ -167,8 +167,9 @@ class _Writers:
         _settle(connection, self._hosts, batch.hosts, rows.host_row)
         self._costs.put(connection, [rows.cost_row(entry) for entry in batch.costs.values()])
         _settle(connection, self._health, batch.health, rows.health_row)
-        self._events.remove(connection, [event.number - KEPT_EVENTS for event in batch.events])
         self._events.put(connection, [rows.event_row(event) for event in batch.events])
+        # Afterwards: with very many at once the first of them are among those that go.
+        self._events.remove(connection, [event.number - KEPT_EVENTS for event in batch.events])
         self._rollouts.put(connection, [rows.rollout_row(rollout) for rollout in batch.rollouts.values()])
         _settle(connection, self._host_upgrades, batch.host_upgrades, rows.host_upgrade_row)
         _settle(connection, self._tokens, batch.tokens, rows.token_row)
