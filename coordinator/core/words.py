@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import floor, log10
+
 # What a node's or a job's reason has before what is done for it while it is made ready.
 PREPARING = "preparing: "
 
