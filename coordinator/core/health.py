@@ -173,7 +173,7 @@ def _judge(turn: Turn, host: Host, record: GpuHealth, meaning: Verdict) -> None:
     elif state is Health.HEALTHY and meaning.grip is Grip.WATCH:
         enter(turn, host.id, record, Health.SUSPECT, meaning.text)
     elif state is Health.TESTING and bad:
-        retests.failed(turn, host, record, meaning.text)
+        retests.failed(turn, host, record, meaning.text, meaning.grip)
     else:
         put(turn, host.id, record)
         if state is Health.DRAINING and meaning.grip >= Grip.MOVE:

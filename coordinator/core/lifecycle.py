@@ -63,7 +63,7 @@ HEALTH: dict[Health, frozenset[Health]] = {
     Health.SUSPECT: frozenset({Health.HEALTHY, Health.DRAINING, Health.TESTING}),
     Health.DRAINING: frozenset({Health.QUARANTINED, Health.HEALTHY}),
     Health.QUARANTINED: frozenset({Health.TESTING, Health.HEALTHY}),
-    Health.TESTING: frozenset({Health.HEALTHY, Health.SUSPECT, Health.QUARANTINED}),
+    Health.TESTING: frozenset({Health.HEALTHY, Health.SUSPECT, Health.DRAINING, Health.QUARANTINED}),
 }
 
 # Observations only move forward: of two reports the greater one is the newer one, whatever order they come in.

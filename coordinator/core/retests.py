@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from coordinator.core.effects import TestWanted
 from coordinator.core.evidence import Evidence, Sign
+from coordinator.core.fencing import fence
 from coordinator.core.health_book import devices, enter, of_host, put, watched
 from coordinator.core.health_records import GpuHealth, Health
 from coordinator.core.ids import HostId
@@ -84,11 +85,14 @@ def _passed(turn: Turn, host: Host, record: GpuHealth, line: str) -> None:
     elif any(verdict(condition).grip >= Grip.LET_END for condition in record.conditions):
         failed(turn, host, record, f"{line}, but {record.evidence} holds")
     else:
-        enter(turn, host.id, record, Health.HEALTHY, line)
+        enter(turn, host.id, replace(record, held_back=0), Health.HEALTHY, line)
 
 
-def failed(turn: Turn, host: Host, record: GpuHealth, reason: str) -> None:
-    """It is quarantined again, and longer."""
+def failed(turn: Turn, host: Host, record: GpuHealth, reason: str, grip: Grip = Grip.LET_END) -> None:
+    """It is quarantined again, and longer. One that was in service before is fenced, if the breaker lets it be."""
+    if record.resumes is not Health.QUARANTINED:
+        fence(turn, host, replace(record, awaited=()), grip, reason)
+        return
     failures = record.failures + 1
     due_at = 0.0 if record.manual else turn.at.served + rest(failures)
     again = replace(record, failures=failures, awaited=(), test_since=due_at)

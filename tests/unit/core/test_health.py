@@ -307,6 +307,41 @@ def test_the_breaker_keeps_all_but_a_few_hosts_in_service_and_lets_others_go_whe
     assert fleet.state(hosts[3], "h3-0") is Health.HEALTHY
 
 
+@pytest.mark.parametrize("before", [Health.HEALTHY, Health.SUSPECT])
+def test_failed_tests_of_gpus_in_service_are_bounded_by_the_breaker_too(before: Health) -> None:
+    fleet = Fleet()
+    hosts = {name: fleet.add(name, gpus=1) for name in map("h{}".format, range(10))}
+    for name, host in hosts.items():
+        if before is Health.SUSPECT:
+            fleet.sees(host, f"{name}-0", Sign.XID, 9999)
+        assert fleet.state(host, f"{name}-0") is before
+        fleet.world.post(AskedForTest(name))
+        fleet.sees(host, f"{name}-0", Sign.TEST_FAILED, 1)
+    states = [fleet.state(host, f"{name}-0") for name, host in hosts.items()]
+    assert states == [Health.QUARANTINED] * 2 + [Health.SUSPECT] * 8
+    assert "test 1 failed: as seen; not fenced by the breaker" in fleet.of(hosts["h2"], "h2-0").reason
+    assert [event.host for event in fleet.world.state.events if event.kind == "breaker"] == list(hosts)[2:]
+    # One that was held back and passes is as if nothing had been.
+    fleet.world.post(AskedForTest("h2"))
+    fleet.sees(hosts["h2"], "h2-0", Sign.TEST_PASSED, 2)
+    assert (fleet.state(hosts["h2"], "h2-0"), fleet.of(hosts["h2"], "h2-0").held_back) == (Health.HEALTHY, 0)
+    # Those that came from quarantine are no news to the breaker: they go back.
+    fleet.world.advance(retests.FIRST_REST + 10)
+    fleet.sees(hosts["h0"], "h0-0", Sign.TEST_FAILED, 2)
+    assert (fleet.state(hosts["h0"], "h0-0"), fleet.of(hosts["h0"], "h0-0").failures) == (Health.QUARANTINED, 2)
+
+
+def test_a_fault_during_a_test_of_a_healthy_gpu_is_bounded_by_the_breaker() -> None:
+    fleet = Fleet()
+    states = []
+    for name in ("a", "b", "c"):
+        host = fleet.add(name, gpus=1)
+        fleet.world.post(AskedForTest(name))
+        fleet.sees(host, f"{name}-0", Sign.XID, 48)
+        states.append(fleet.state(host, f"{name}-0"))
+    assert states == [Health.QUARANTINED, Health.QUARANTINED, Health.SUSPECT]
+
+
 def test_a_user_quarantines_and_releases_and_no_test_does_it_instead() -> None:
     fleet = Fleet()
     host = fleet.add("a")
