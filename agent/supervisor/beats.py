@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -12,29 +13,33 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = struct.Struct("3i")
 _LONGEST = 4096
+_FILE = "notify"
 
 
 class Ear:
     """A socket to which only the agent is listened to, whoever else writes there.
 
-    Its name follows from the state directory, so that an agent goes on talking to the next supervisor.
+    It lies in the state directory, closed to the host's tasks, so that an agent goes on talking to the next supervisor.
+    Where that path is too long for a socket its name is one that nobody can guess and take beforehand; then an agent
+    that is taken over is not heard.
     """
 
     def __init__(self, state_dir: Path) -> None:
-        place = state_dir.stat()
-        self._name = f"@rallypoint-agent-{place.st_dev:x}-{place.st_ino:x}"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        path = state_dir.absolute() / _FILE
         try:
-            self.socket.bind("\0" + self._name[1:])
+            # The lock is ours: whoever made this one is gone.
+            path.unlink(missing_ok=True)
+            self.socket.bind(str(path))
+            path.chmod(0o600)
+            self._name = str(path)
         except OSError:
-            # Somebody sits on the name: the agent runs as well without being heard.
-            self._name = ""
+            self._name = f"@rallypoint-agent-{secrets.token_hex(16)}"
+            self.socket.bind("\0" + self._name[1:])
 
     def environment(self, watchdog: float) -> dict[str, str]:
         """What tells an agent to speak, at least every ``watchdog`` seconds."""
-        if not self._name:
-            return {}
         return {"NOTIFY_SOCKET": self._name, "WATCHDOG_USEC": str(round(watchdog * 1e6))}
 
     def hear(self, agent: int) -> list[str]:

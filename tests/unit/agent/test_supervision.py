@@ -7,6 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +24,7 @@ from agent.supervisor.rotation import bound_log, open_log
 from agent.units import SupervisionFailed
 from tests.support import eventually
 
-SPEAK = """
-import socket, sys
-with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
-    mouth.connect("\\0" + sys.argv[1][1:])
-    mouth.send(b"READY=1\\nSTATUS=well")
-input()
-"""
+SPEAK = "from rallypoint.systemd import notify; notify('READY=1', 'STATUS=well'); input()"
 # Tells what it was called with, and answers `show` as systemd does.
 SYSTEMCTL = """#!/bin/sh
 echo "$@" >> "$CALLS"
@@ -60,20 +56,52 @@ def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_only_the_agent_is_listened_to(tmp_path: Path) -> None:
-    ear = Ear(tmp_path)
-    name = ear.environment(30.0)["NOTIFY_SOCKET"]
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A state directory whose path leaves room for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="ear-") as made:
+        yield Path(made)
+
+
+def heard(ear: Ear) -> list[str]:
+    """What arrives of an agent's words, and of somebody else's."""
+    environ = ear.environment(30.0)
+    name = environ["NOTIFY_SOCKET"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.connect("\0" + name[1:])
+        other.connect("\0" + name[1:] if name.startswith("@") else name)
         other.send(b"STATUS=I am the agent")
-    with subprocess.Popen([sys.executable, "-c", SPEAK, name], stdin=subprocess.PIPE) as agent:
-        heard = eventually(lambda: ear.hear(agent.pid), what="the agent's words")
+    speaker = [sys.executable, "-c", SPEAK]
+    with subprocess.Popen(speaker, stdin=subprocess.PIPE, env={**os.environ, **environ}) as agent:
+        words = eventually(lambda: ear.hear(agent.pid), what="the agent's words")
         agent.communicate(b"\n")
-    assert heard == ["READY=1", "STATUS=well"]
-    second = Ear(tmp_path)
-    assert second.environment(30.0) == {}, "the name is taken: it goes on unheard"
-    for one in (ear, second):
-        one.socket.close()
+    return words
+
+
+def test_only_the_agent_is_listened_to_and_goes_on_being_heard_by_the_next_supervisor(short: Path) -> None:
+    first = Ear(short)
+    name = first.environment(30.0)["NOTIFY_SOCKET"]
+    assert heard(first) == ["READY=1", "STATUS=well"]
+    assert stat.S_IMODE(os.stat(name).st_mode) == 0o600, "no task of the host reaches it"
+    # As one that was killed leaves it.
+    first.socket.close()
+    second = Ear(short)
+    assert second.environment(30.0)["NOTIFY_SOCKET"] == name
+    assert heard(second) == ["READY=1", "STATUS=well"]
+    second.socket.close()
+
+
+def test_where_the_path_is_too_long_for_a_socket_nobody_can_take_the_name_beforehand(short: Path) -> None:
+    deep = short / ("d" * 120)
+    deep.mkdir()
+    first = Ear(deep)
+    name = first.environment(30.0)["NOTIFY_SOCKET"]
+    assert name.startswith("@")
+    first.socket.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taker:
+        taker.bind("\0" + name[1:])
+        second = Ear(deep)
+        assert heard(second) == ["READY=1", "STATUS=well"]
+        second.socket.close()
 
 
 def test_a_restart_that_was_announced_is_known_until_the_agent_is_back(tmp_path: Path) -> None:
