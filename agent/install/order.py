@@ -15,6 +15,7 @@ from rallypoint.token import TokenDamaged, TokenText, parse_token
 from agent.install.errors import CannotInstall
 from agent.install.options import JoinOptions, Parser, join_options
 from agent.installation import Packages
+from agent.statedir import StateDirUnsafe, check_token_owner
 
 # The seed makes its temporary folder by this name; no other is removed.
 SEEDS_FOLDER = "rallypoint-install-"
@@ -122,8 +123,11 @@ def _from_file(path: Path) -> str:
     try:
         if readable_by_others(path):
             raise CannotInstall(f"token file {path} may be read by other users: run 'chmod 600 {path}'")
+        check_token_owner(path)
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(_MAX_TOKEN)
+    except StateDirUnsafe as error:
+        raise CannotInstall(str(error)) from None
     except OSError as error:
         text = f"token file {path} can't be read ({error.strerror}): give the right one with --token-file"
         raise CannotInstall(text) from None

@@ -25,6 +25,7 @@ from agent.install.order import parse, read_token
 from agent.install.supervision import unit_for
 from agent.install.undo import Undo
 from agent.installation import Mode, Packages, Supervisor
+from tests.support import missing
 from tests.unit.agent.test_installation import installation
 
 TOLD = ["--from", "192.0.2.2:7445", "--pin", "ab", "--folder", "/tmp/f", "--wheel", "/tmp/f/w.whl"]
@@ -196,3 +197,16 @@ def test_a_token_of_another_cluster_is_refused_before_anything_is_done(tmp_path:
     with pytest.raises(CannotInstall, match="the token is for cluster other, the line for cluster ours"):
         read_token(str(file), "ours")
     assert read_token(str(file), "other").startswith("rp1.other.")
+
+
+def test_a_token_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        missing("the right to give files away", "run the tests as root")
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(format_token(TokenText("ours", "p" * 43, "id", "secret")))
+    os.chown(file, 54_321, 54_321)
+    with pytest.raises(CannotInstall, match="belongs to another user"):
+        read_token(str(file), "ours")
+    monkeypatch.setenv("SUDO_UID", "54321")
+    assert read_token(str(file), "ours").startswith("rp1.ours.")
