@@ -101,6 +101,8 @@ class Bare:
     def listing(self) -> list[str]:
         """Every file there that is the host's own, with owner, mode, and the target of a link; accounts too."""
         beside = [word for name in _NOT_LISTED for word in ("-path", name, "-prune", "-o")]
+        # Python makes these beside what it loads, in folders that are listed themselves.
+        beside += ["-name", "__pycache__", "-prune", "-o"]
         files = self.run("find", "/", "/usr/local", *beside, "-printf", "%p %u:%g %m %y %l\\n").out.splitlines()
         accounts = self.run("cat", "/etc/passwd", "/etc/group").out.splitlines()
         return sorted({line for line in [*files, *accounts] if not line.startswith(_BY_USERADD)})
