@@ -40,13 +40,15 @@ while ! [ -e "$DSTACK_WORKING_DIR/go" ]; do sleep 0.05; done
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    found = Podman(tmp_path_factory.mktemp("podman") / "own")
-    try:
-        found.make_image()
-        yield found
-    finally:
-        found.close()
+def podman() -> Iterator[Podman]:
+    # A short path: podman's sockets lie in its storage, and it hangs when a socket's path would be too long.
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
+        found = Podman(Path(folder) / "own")
+        try:
+            found.make_image()
+            yield found
+        finally:
+            found.close()
 
 
 @asynccontextmanager
