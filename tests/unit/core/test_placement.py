@@ -67,7 +67,7 @@ def test_gpus_are_held_by_uuid_and_only_once() -> None:
         (Resources(cpus=Range(64)), "needs 64 CPUs, has 4"),
         (Resources(memory_bytes=Range(64 << 30)), "needs 64 GB of memory, has 16 GB"),
         (Resources(cpu_arch="arm"), "needs a CPU of arm, has x86"),
-        (Resources(disk_bytes=Range(1 << 40)), "needs 1.02e+03 GB of disk, has 0 GB"),
+        (Resources(disk_bytes=Range(1 << 40)), "needs 1024 GB of disk, has 0 GB"),
     ],
 )
 def test_what_no_host_could_ever_hold_says_so_at_once_with_the_numbers(resources: Resources, words: str) -> None:
