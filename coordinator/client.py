@@ -40,7 +40,7 @@ PATIENCE_SECONDS = 60.0
 
 # A stream that fails later than this was connected: an unreachable address fails sooner, or was told so.
 _CONNECTED_SECONDS = 2.0
-# So long a call that was cut off is repeated when the coordinator never answered before, and when it did.
+# So long a call that was cut off is repeated when no coordinator was ever reached, and when one was.
 _FIRST_PATIENCE, _CALL_PATIENCE = 3.0, 60.0
 _UPLOAD_PIECE = 1024 * 1024
 
@@ -95,7 +95,7 @@ class Client:
             try:
                 return call(tries > 0)
             except Unreachable:
-                patience = _CALL_PATIENCE if self._lines.answered else _FIRST_PATIENCE
+                patience = _CALL_PATIENCE if self._lines.reached else _FIRST_PATIENCE
                 if time.monotonic() - began > patience:
                     raise
             tries += 1
@@ -246,7 +246,7 @@ class Client:
             began, answered = time.monotonic(), False
             try:
                 for message in call(self._lines.line()):
-                    answered = self._lines.answered = True
+                    answered = self._lines.reached = True
                     away_since = None
                     yield message
                 return
@@ -257,7 +257,7 @@ class Client:
                     away_since = None
                 if away_since is None:
                     away_since = now
-                    if on_away is not None and self._lines.answered and is_away(problem):
+                    if on_away is not None and self._lines.reached and is_away(problem):
                         on_away()
                 if not is_away(problem) or not self._lines.hopeful() or now - away_since > PATIENCE_SECONDS:
                     raise problem from None

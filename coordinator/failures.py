@@ -24,6 +24,10 @@ class Unreachable(RallypointError):
     """The coordinator does not answer, or something else answers in its place."""
 
 
+class Cut(Unreachable):
+    """A coordinator was reached, and the connection ended before its answer came: it may have done what was asked."""
+
+
 class NotLeading(Unreachable):
     """The coordinator there stands by, or does not know whether it leads: another address may serve."""
 
@@ -60,7 +64,10 @@ def failure(error: grpc.RpcError, address: str) -> RallypointError:
     refusal = reason_of(error)
     code = error.code().name if hasattr(error, "code") else ""
     if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and refusal.reason == code:
-        return Unreachable(_why_unreachable(address, code, refusal), refusal.reason)
+        # A name that is not known, a port where nobody listens, another TLS server: the connection never was.
+        never = any(words in refusal.message.lower() for words in ("failed to connect", "resolution", "not found"))
+        kind = Unreachable if code == "DEADLINE_EXCEEDED" or never else Cut
+        return kind(_why_unreachable(address, code, refusal), refusal.reason)
     if refusal.reason == Reason.NOT_LEADER:
         return NotLeading(f"{address}: {_one_line(refusal.message)}", refusal.reason, refusal.metadata)
     if refusal.reason == "UNIMPLEMENTED":
@@ -69,11 +76,11 @@ def failure(error: grpc.RpcError, address: str) -> RallypointError:
             f" {__version__}, protocol {PROTOCOL_VERSION}); upgrade it"
         )
         return Internal(text, refusal.reason)
-    kind = _BY_REASON.get(refusal.reason, Refused)
+    meant = _BY_REASON.get(refusal.reason, Refused)
     message = refusal.message
-    if kind is Internal:
+    if meant is Internal:
         message = f"the coordinator at {address} failed: {message}; its log says more"
-    return kind(_one_line(message), refusal.reason, refusal.metadata)
+    return meant(_one_line(message), refusal.reason, refusal.metadata)
 
 
 def _why_unreachable(address: str, code: str, refusal: Refusal) -> str:

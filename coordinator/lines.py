@@ -17,7 +17,7 @@ from rallypoint.v1.access_service_pb2_grpc import AccessServiceStub  # noqa: E40
 from rallypoint.v1.host_service_pb2_grpc import HostServiceStub  # noqa: E402
 from rallypoint.v1.job_service_pb2_grpc import JobServiceStub  # noqa: E402
 
-from coordinator.failures import NotLeading, RallypointError, Unreachable, failure  # noqa: E402
+from coordinator.failures import Cut, NotLeading, RallypointError, Unreachable, failure  # noqa: E402
 
 TRY_SECONDS = 10.0
 """How long one of several addresses has for its answer, before the next is asked."""
@@ -54,8 +54,8 @@ class Lines:
         self._timeout = timeout
         self._at = 0
         self._lines: dict[str, Line] = {}
-        self.answered = False
-        """Whether a coordinator ever answered: only then is a single one worth waiting for."""
+        self.reached = False
+        """Whether a coordinator was ever reached: only then is a single one worth waiting for."""
 
     @property
     def address(self) -> str:
@@ -73,8 +73,8 @@ class Lines:
         self._at = (self._at + 1) % len(self._addresses)
 
     def hopeful(self) -> bool:
-        """Whether it is worth waiting for a coordinator: one answered before, or others may lead."""
-        return self.answered or len(self._addresses) > 1
+        """Whether it is worth waiting for a coordinator: one was reached before, or others may lead."""
+        return self.reached or len(self._addresses) > 1
 
     def close(self) -> None:
         """End all calls."""
@@ -94,8 +94,9 @@ class Lines:
                 answer = method(self.line())(request, timeout=limit)
             except grpc.RpcError as error:
                 problem = failure(error, self.address)
+                self.reached = self.reached or isinstance(problem, Cut)
             else:
-                self.answered = True
+                self.reached = True
                 return answer
             if isinstance(problem, Unreachable):
                 self.turn()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -16,7 +17,8 @@ class CuttingProxy:
     """Listens at ``address`` and passes on to ``target``.
 
     Once a connection has carried more than ``swallow_after`` bytes towards the target, nothing comes back on it any
-    more. ``carried`` is what the latest connection has carried that way. ``cut`` resets all connections.
+    more. ``carried`` is what the latest connection has carried that way. ``cut`` resets all connections. ``refused_at``:
+    when, by the monotonic clock, a connection ended at once for nobody listens at ``target``.
     """
 
     def __init__(self, target: str) -> None:
@@ -28,6 +30,7 @@ class CuttingProxy:
         self.swallow_after: int | None = None
         self.carried = 0
         self.connections = 0
+        self.refused_at: list[float] = []
 
     def __enter__(self) -> CuttingProxy:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -61,6 +64,7 @@ class CuttingProxy:
                 far = socket.create_connection(self._target)
             except OSError:
                 near.close()
+                self.refused_at.append(time.monotonic())
                 continue
             self.connections += 1
             self.carried = 0

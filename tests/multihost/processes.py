@@ -16,13 +16,15 @@ import pytest
 BIN = Path(sys.executable).parent
 # What a login on a host gives. The tests' own environment must not reach the programs.
 PATH = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What tests/conftest.py says of all agents.
+OURS = ("RALLYPOINT_AGENT_CONTAINERS", "RALLYPOINT_AGENT_TASK_USER")
 STOP_SECONDS = 20.0
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a login with ``home``, and ``more``."""
-    task_user = {name: value for name, value in os.environ.items() if name == "RALLYPOINT_AGENT_TASK_USER"}
-    return {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", **task_user, **(more or {})}
+    ours = {name: os.environ[name] for name in OURS if name in os.environ}
+    return {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", **ours, **(more or {})}
 
 
 @dataclass(slots=True)

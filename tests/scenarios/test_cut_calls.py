@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.timeout(120)
 # So large that the plan, which is asked for first, and the submit after it are told apart by their bytes; and both
 # are smaller than what may be under way without an answer.
 PAD = 20_000
+# Longer than a command waits for a coordinator that it never reached.
+AWAY = 3.5
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +50,18 @@ def start(cluster: Cluster, proxy: CuttingProxy, *words: str) -> subprocess.Pope
     return subprocess.Popen(command, env=environment(cluster.folder), stdout=pipe, stderr=pipe, text=True)
 
 
-def cut(cluster: Cluster, proxy: CuttingProxy, how: str) -> None:
-    """The line breaks now, or the coordinator dies and comes back; after it all is well."""
+def cut(cluster: Cluster, proxy: CuttingProxy, how: str, command: subprocess.Popen[str]) -> None:
+    """The line breaks now, or the coordinator dies and is away for long; after it all is well."""
     if how == "kill":
         cluster.coordinator.kill()
     proxy.swallow_after = None
     proxy.cut()
     if how == "kill":
+        since = time.monotonic()
+        eventually(
+            lambda: command.poll() is not None or any(at > since + AWAY for at in proxy.refused_at),
+            what="a try after long",
+        )
         cluster.start()
 
 
@@ -68,7 +76,7 @@ def test_a_submit_whose_answer_is_lost_makes_one_job(cluster: Cluster, proxy: Cu
     with start(cluster, proxy, "submit", *words) as submit:
         eventually(lambda: jobs(cluster, f"cut-{how}"), what="the job, whose submit was not answered")
         assert submit.poll() is None
-        cut(cluster, proxy, how)
+        cut(cluster, proxy, how, submit)
         out, said = submit.communicate(timeout=60)
     assert submit.returncode == 0, said
     assert jobs(cluster, f"cut-{how}") == [out.strip()]
@@ -91,7 +99,7 @@ def test_a_stop_whose_answer_is_lost_sends_its_signal_once(
     with start(cluster, proxy, "stop", name, "--signal", "INT") as stop:
         cluster.await_state(name, "stopping")
         assert stop.poll() is None
-        cut(cluster, proxy, how)
+        cut(cluster, proxy, how, stop)
         out, said = stop.communicate(timeout=60)
     assert (stop.returncode, out) == (0, "")
     assert f"({name}): stopping" in said

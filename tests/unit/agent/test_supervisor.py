@@ -56,8 +56,9 @@ def reached(state: Path, wanted: str, restarts: int) -> Standing:
 
 def test_one_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
     with supervisor(tmp_path, "--watchdog", "0.5", command=(sys.executable, "-c", FREEZES)) as process:
-        first = eventually(lambda: standing(tmp_path).ready and standing(tmp_path), what="the first one")
-        again = reached(tmp_path, "running", 1)
+        # Whichever it is: a busy machine may show only a later one.
+        first = eventually(lambda: next((s for s in [standing(tmp_path)] if s.ready), None), what="a ready one")
+        again = reached(tmp_path, "running", first.restarts + 1)
         assert again.agent != first.agent
         assert (again.last_code, lives(first.agent)) == (128 + signal.SIGKILL, False)
         process.terminate()
