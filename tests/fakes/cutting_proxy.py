@@ -17,8 +17,8 @@ class CuttingProxy:
     """Listens at ``address`` and passes on to ``target``.
 
     Once a connection has carried more than ``swallow_after`` bytes towards the target, nothing comes back on it any
-    more. ``carried`` is what the latest connection has carried that way. ``cut`` resets all connections. ``refused_at``:
-    when, by the monotonic clock, a connection ended at once for nobody listens at ``target``.
+    more. ``carried`` is what the latest connection has carried that way. ``cut`` resets all connections.
+    ``refused_at``: when, by the monotonic clock, a connection ended at once for nobody listens at ``target``.
     """
 
     def __init__(self, target: str) -> None:

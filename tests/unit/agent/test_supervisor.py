@@ -22,7 +22,8 @@ pytestmark = pytest.mark.timeout(60)
 FREEZES = """
 import os, signal, socket, time
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
-    mouth.connect("\\0" + os.environ["NOTIFY_SOCKET"][1:])
+    name = os.environ["NOTIFY_SOCKET"]
+    mouth.connect("\\0" + name[1:] if name.startswith("@") else name)
     mouth.send(b"READY=1")
     signal.pause()
 """
