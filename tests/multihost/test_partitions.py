@@ -71,7 +71,7 @@ def test_hosts_that_hear_or_say_nothing_lose_their_nodes_only_after_these_ended(
     places: Site, cluster: Cluster, tmp_path: Path
 ) -> None:
     beats = Beats(tmp_path, "any")
-    job = begin(cluster, beats, "--nodes", "3", "--placement", "any")
+    job = begin(cluster, beats, "--nodes", "3", "--placement", "any", "--optimize", "spread")
     first = {life.rank: life for life in beats.lives()}
     assert len({life.host for life in first.values()}) == 3
     with ExitStack() as cuts:
@@ -97,7 +97,7 @@ def test_hosts_that_hear_or_say_nothing_lose_their_nodes_only_after_these_ended(
     beats.check_one_at_a_time()
     assert len(beats.lives()) == 6
     # The hosts take work again, all of them.
-    again = cluster.shell("hostname", "--nodes", "5", "--placement", "any")
+    again = cluster.shell("hostname", "--nodes", "5", "--placement", "any", "--optimize", "spread")
     assert cluster.wait(again) == 0
     assert {cluster.logs(again, rank).decode().strip() for rank in range(5)} == set(places.hosts)
 
