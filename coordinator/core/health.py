@@ -117,11 +117,19 @@ def _count(turn: Turn, record: GpuHealth, seen: Evidence, meaning: Verdict) -> t
 
 def _grip_of(strikes: list[Strike], meaning: Verdict) -> Grip:
     """Faults of several jobs on one GPU are hardly all the programs' own."""
-    named = [strike for strike in strikes if strike.job]
-    jobs, users = len({strike.job for strike in named}), len({strike.user for strike in named})
+    counted = [(strike, is_harmless) for strike in strikes if (is_harmless := _of_program(strike)) is not None]
+    telling = [strike for strike, is_harmless in counted if not is_harmless]
+    jobs, users = len({strike.job for strike in telling}), len({strike.user for strike in telling})
     if not meaning.harmless and (jobs >= FENCE_JOBS_OF_ONE or (jobs >= FENCE_JOBS and users > 1)):
         return Grip.LET_END
-    return Grip.WATCH if jobs >= SUSPECT_JOBS else Grip.PROGRAM
+    return Grip.WATCH if len({strike.job for strike, _ in counted}) >= SUSPECT_JOBS else Grip.PROGRAM
+
+
+def _of_program(strike: Strike) -> bool | None:
+    """Of a strike that may be a job's own doing: whether it is harmless. None: it is of another kind, or nobody's."""
+    sign, _, code = strike.what.partition(" ")
+    meaning = verdict(Condition(Sign.XID, int(code))) if sign == Sign.XID.value else None
+    return meaning.harmless if strike.job and meaning is not None and meaning.grip is Grip.PROGRAM else None
 
 
 def on_conditions(turn: Turn, host: Host) -> None:
@@ -174,6 +182,8 @@ def _judge(turn: Turn, host: Host, record: GpuHealth, meaning: Verdict) -> None:
         enter(turn, host.id, record, Health.SUSPECT, meaning.text)
     elif state is Health.TESTING and bad:
         retests.failed(turn, host, record, meaning.text, meaning.grip)
+    elif state is Health.TESTING and record.resumes is Health.HEALTHY and meaning.grip is Grip.WATCH:
+        put(turn, host.id, replace(record, resumes=Health.SUSPECT))
     else:
         put(turn, host.id, record)
         if state is Health.DRAINING and meaning.grip >= Grip.MOVE:

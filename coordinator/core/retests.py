@@ -82,10 +82,16 @@ def _passed(turn: Turn, host: Host, record: GpuHealth, line: str) -> None:
     record = replace(record, awaited=(), strikes=())
     if record.manual:
         enter(turn, host.id, record, Health.QUARANTINED, f"{line}; a user quarantined it, and a user alone releases it")
-    elif any(verdict(condition).grip >= Grip.LET_END for condition in record.conditions):
-        failed(turn, host, record, f"{line}, but {record.evidence} holds")
-    else:
+        return
+    # What held when it was healthy a user has vouched for; what came since has changed what it was, or ended the test.
+    holding = () if record.resumes is Health.HEALTHY else tuple(map(verdict, record.conditions))
+    worst = max(holding, key=lambda meaning: meaning.grip, default=None)
+    if worst is None:
         enter(turn, host.id, replace(record, held_back=0), Health.HEALTHY, line)
+    elif worst.grip >= Grip.LET_END:
+        failed(turn, host, record, f"{line}, but: {worst.text}")
+    else:
+        enter(turn, host.id, replace(record, held_back=0), Health.SUSPECT, f"{line}, but: {worst.text}")
 
 
 def failed(turn: Turn, host: Host, record: GpuHealth, reason: str, grip: Grip = Grip.LET_END) -> None:

@@ -99,6 +99,35 @@ def test_what_is_also_told_of_programs_that_are_stopped_never_fences() -> None:
     assert other.state(host, "a-0") is Health.HEALTHY
 
 
+def test_what_never_fences_by_itself_does_not_help_other_signs_to() -> None:
+    fleet = Fleet()
+    host = fleet.add("a", gpus=1)
+    for user, code in (("ann", 45), ("bob", 43), ("cid", 31)):
+        job = fleet.world.submit(ANY, user=user)
+        fleet.run()
+        (held,) = fleet.world.held(job.id)
+        fleet.sees(host, "a-0", Sign.XID, code, held.id)
+        fleet.world.end(held.id, 1)
+    assert fleet.state(host, "a-0") is Health.SUSPECT
+
+
+def test_one_jobs_contained_errors_and_its_own_faults_are_not_those_of_several() -> None:
+    fleet = Fleet()
+    host = fleet.add("a", gpus=1)
+    job = fleet.world.submit(ANY, user="ann")
+    fleet.run()
+    (held,) = fleet.world.held(job.id)
+    for code in (92, 94):
+        fleet.sees(host, "a-0", Sign.XID, code, held.id)
+    fleet.sees(host, "a-0", Sign.XID, 94, f"{job.id}.0.9")  # Comes again: fenced for that, and for that alone.
+    assert fleet.of(host, "a-0").reason.startswith("XID 94")
+    fleet.world.post(ReleaseRequested("a"))
+    fleet.sees(host, "a-0", Sign.XID, 92, held.id)
+    fleet.sees(host, "a-0", Sign.NVLINK_ERRORS, 1, f"{job.id}.0.9")
+    fleet.sees(host, "a-0", Sign.XID, 31, held.id)
+    assert fleet.state(host, "a-0") is Health.SUSPECT
+
+
 def test_an_end_by_a_gpus_fault_is_the_hosts_and_the_node_is_tried_elsewhere() -> None:
     fleet = Fleet()
     host, other = fleet.add("a", gpus=1), fleet.add("b", gpus=1)
@@ -381,6 +410,36 @@ def test_what_a_user_vouched_for_does_not_count_again_while_it_holds() -> None:
     fleet.holds(host, "a-0")
     fleet.holds(host, "a-0", failed)
     assert fleet.state(host, "a-0") is Health.QUARANTINED
+
+
+def test_a_test_that_passes_does_not_fence_what_a_user_vouched_for() -> None:
+    fleet = Fleet()
+    host = fleet.add("a")
+    fleet.holds(host, "a-0", Condition(Sign.REMAP_FAILED))
+    fleet.world.post(ReleaseRequested("a", user="ann"))
+    fleet.world.post(AskedForTest("a", "0"))
+    fleet.sees(host, "a-0", Sign.TEST_PASSED, 1)
+    assert fleet.state(host, "a-0") is Health.HEALTHY
+
+
+def test_a_gpu_that_passes_its_test_is_not_healthy_while_something_holds() -> None:
+    fleet = Fleet()
+    host = quarantined(fleet)
+    fleet.holds(host, "a-0", Condition(Sign.THERMAL_SLOWDOWN, detail="at 91 °C"))
+    fleet.world.advance(retests.FIRST_REST + 10)
+    fleet.sees(host, "a-0", Sign.TEST_PASSED, 1)
+    assert fleet.state(host, "a-0") is Health.SUSPECT
+    assert "slowed down by its temperature" in fleet.of(host, "a-0").reason
+    fleet.world.advance(2 * health.QUIET)
+    assert fleet.state(host, "a-0") is Health.SUSPECT
+    fleet.holds(host, "a-0")
+    fleet.world.advance(health.QUIET + 10)
+    assert fleet.state(host, "a-0") is Health.HEALTHY
+    # The same when it begins during the test of one that was healthy.
+    fleet.world.post(AskedForTest("a", "0"))
+    fleet.holds(host, "a-0", Condition(Sign.THERMAL_SLOWDOWN))
+    fleet.sees(host, "a-0", Sign.TEST_PASSED, 2)
+    assert fleet.state(host, "a-0") is Health.SUSPECT
 
 
 def test_a_test_on_request_takes_the_gpus_that_nothing_holds_and_says_why_it_takes_none() -> None:
