@@ -37,14 +37,16 @@ _SAID = 300
 _DENIED = ("unauthorized", "authentication required", "access denied", "denied:", "forbidden", "incorrect username")
 _MISSING = ("manifest unknown", "not found", "name unknown", "name invalid", "invalid reference", "no such image")
 _FULL = ("no space left", "disk quota exceeded")
+# Of the runtime's own helpers on this host.
+_BROKEN = "executable file not found"
 
 
 @dataclass(slots=True)
 class _Fetch:
     """One that is under way, and who wait for it."""
 
-    task: asyncio.Task[None]
     tell: dict[object, Callable[[str], None]] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
 
 
 class Images:
@@ -104,7 +106,10 @@ class Images:
         key = (image, auth.username if auth else "", auth.password if auth else "")
         fetch = self._fetches.get(key)
         if fetch is None:
-            fetch = self._fetches[key] = _Fetch(asyncio.create_task(self._fetch(runtime, image, auth, key)))
+            fetch = self._fetches[key] = _Fetch()
+            fetch.task = asyncio.create_task(self._fetch(runtime, image, auth, fetch))
+            fetch.task.add_done_callback(lambda _: self._let_go(key, fetch))
+        assert fetch.task is not None
         waiter = object()
         fetch.tell[waiter] = tell
         try:
@@ -112,12 +117,18 @@ class Images:
         finally:
             del fetch.tell[waiter]
             if not fetch.tell and not fetch.task.done():
+                # It takes a moment to end: whoever comes meanwhile must not wait for what will not be.
+                self._let_go(key, fetch)
                 fetch.task.cancel()
 
-    async def _fetch(self, runtime: Runtime, image: str, auth: Auth | None, key: tuple[str, str, str]) -> None:
+    def _let_go(self, key: tuple[str, str, str], fetch: _Fetch) -> None:
+        if self._fetches.get(key) is fetch:
+            del self._fetches[key]
+
+    async def _fetch(self, runtime: Runtime, image: str, auth: Auth | None, fetch: _Fetch) -> None:
         def on_line(line: str) -> None:
             text = f"pulling {image}: {line}"
-            for tell in list(self._fetches[key].tell.values()):
+            for tell in list(fetch.tell.values()):
                 tell(text)
 
         try:
@@ -127,8 +138,6 @@ class Images:
             self._note(names.full(image), fetched=True)
         except TimeoutError:
             raise NotReady(f"image {image}: not pulled within {self._seconds:g} s", Cause.HOST) from None
-        finally:
-            del self._fetches[key]
 
     async def _try(self, runtime: Runtime, image: str, auth: Auth | None, on_line: Callable[[str], None]) -> None:
         failed = ""
@@ -219,6 +228,6 @@ def _judged(image: str, said: str, with_auth: bool) -> NotReady:
     if any(word in text for word in _DENIED):
         hint = "check its name and registry_auth" if with_auth else "check its name, or add registry_auth"
         return NotReady(f"image {image}: its registry refuses: {said}; {hint}")
-    if any(word in text for word in _MISSING):
+    if any(word in text for word in _MISSING) and _BROKEN not in text:
         return NotReady(f"image {image}: there is no such image: {said}; check its name and tag")
     return NotReady(f"image {image}: could not be pulled: {said}", Cause.HOST)

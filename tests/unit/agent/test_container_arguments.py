@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.containers import cdi, create, detect, names, variables
+from agent.containers import cdi, create, detect, images, names, variables
 from agent.containers.model import Auth, Image, NotReady, Runtime
-from agent.core.model import AllocationId, Desired, Spec, Wanted
+from agent.core.model import AllocationId, Cause, Desired, Spec, Wanted
+from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -148,6 +149,54 @@ def test_a_runtime_that_does_not_work_is_told_and_never_waited_for(
     assert not found.path
     assert found.problem.startswith(said) or "did not answer within" in found.problem
     assert time.monotonic() - began < 20
+
+
+def test_who_wants_an_image_whose_fetch_just_lost_its_last_waiter_has_it_fetched_anew(tmp_path: Path) -> None:
+    # The first fetch dies slowly: something of it that nobody knows of has its output.
+    env = program(
+        tmp_path / "bin",
+        "podman",
+        f"""cd {tmp_path}
+case $1 in
+pull) [ -e begun ] && : >here && exit
+  setsid timeout 9 sh -c 'until [ -e here ]; do sleep 0.05; done' &
+  : >begun; exec sleep 100;;
+image) [ -e here ] && echo '[{{"Id": "x"}}]';;
+esac""",
+    )
+    runtime = replace(PODMAN, path=str(tmp_path / "bin" / "podman"), env=env)
+
+    async def scenario() -> None:
+        kept = images.Images(tmp_path, keep=2, seconds=30.0)
+        first = asyncio.create_task(kept.get(runtime, "a:1", None, lambda line: None))
+        await asyncio.to_thread(eventually, (tmp_path / "begun").exists, what="a pull")
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        async with asyncio.timeout(20):
+            assert (await kept.get(runtime, "a:1", None, lambda line: None)).id == "x"
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ('exec: "newuidmap": executable file not found in $PATH', Cause.HOST),
+        ("manifest unknown: manifest unknown", Cause.START_FAILED),
+        ("write /graph/x: no space left on device", Cause.HOST),
+        ("requested access to the resource is denied: denied: no such thing", Cause.START_FAILED),
+        ("dial tcp: lookup reg.example.org: no such host", Cause.HOST),
+    ],
+)
+def test_whose_fault_it_is_that_an_image_is_not_there(tmp_path: Path, said: str, cause: Cause) -> None:
+    env = program(tmp_path / "bin", "podman", f"echo '{said}' >&2; exit 125")
+    runtime = replace(PODMAN, path=str(tmp_path / "bin" / "podman"), env=env)
+    kept = images.Images(tmp_path, keep=2, seconds=30.0, pauses=())
+    with pytest.raises(NotReady) as failed:
+        asyncio.run(kept.get(runtime, "a:1", None, lambda line: None))
+    assert (failed.value.cause, said in str(failed.value)) == (cause, True)
 
 
 @pytest.mark.parametrize(
