@@ -1,6 +1,6 @@
 """Have the coordinator of the checkout that this runs in write a database with a bit of everything in it, as SQL text.
 
-See README.md beside this file. ``python write_database.py > schema_NNNN.sql``
+See README.md beside this file. ``python write_database.py NNNN > schema_NNNN.sql``, with the number of its schema.
 """
 
 from __future__ import annotations
@@ -34,9 +34,20 @@ commands:
   - '[ $DSTACK_NODE_RANK = 1 ] || [ $RALLYPOINT_ATTEMPT != 1 ] || exit 4'
   - sleep 600
 """
+VARIANTS = """\
+type: task
+name: variants
+nodes: 2
+placement: any
+resources: {cpu: 1..}
+variants:
+  - {name: large, precision: fp8, speed: 2.5, resources: {gpu: H100}}
+  - {name: small, precision: fp32, resources: {gpu: 0}, env: {BATCH: 32}}
+commands: [echo began, sleep 600]
+"""
 
 
-def write(folder: Path) -> str:
+def write(folder: Path, schema: str) -> str:
     """Everything that a coordinator stores, which is then killed in the middle of it."""
     cluster = Cluster(folder)
     with cluster:
@@ -46,7 +57,10 @@ def write(folder: Path) -> str:
         cluster.run("user", "create", "ada", "--role", "viewer")
         cluster.run("user", "create", "bob", "--role", "user")
         cluster.run("token", "create", "--uses", "3", "--label", "zone=b")
-        cluster.run("host", "cordon", "two")
+        if schema >= "0003":
+            _since_0003(cluster)
+        else:
+            cluster.run("host", "cordon", "two")
         cluster.coordinator.kill()
         with closing(sqlite3.connect(cluster.data_dir / "coordinator.db")) as database:
             return "\n".join(database.iterdump()) + "\n"
@@ -89,6 +103,24 @@ def _alive(cluster: Cluster) -> None:
     cluster.submit("--queue", "--name", "waiting", "--nodes", "5", "--", "true")
 
 
+def _since_0003(cluster: Cluster) -> None:
+    """Retries by hand, variants, times, budgets, preemption, a host that is vacated."""
+    cluster.run("submit", "--name", "failed-twice", *ANY, "--", "sh", "-c", "exit 5", check=False)
+    cluster.run("retry", "failed-twice")
+    cluster.wait("failed-twice")
+    file = cluster.folder / "variants.yml"
+    file.write_text(VARIANTS)
+    cluster.submit(str(file))
+    cluster.submit("--queue", "--name", "nightly", "--schedule", "0 2 * * *", *ANY, "--", "true")
+    cluster.submit("--queue", "--name", "after", "--after", "running-any:done", *ANY, "--", "true")
+    cluster.submit("--name", "swept", *ANY, "--array", "0-5%2", "--budget", "100", "--", "sleep", "600")
+    low = cluster.shell(BEGUN, "--name", "preempted", *ANY, "--host", "one", "--cpus", "10", "--preemptible")
+    cluster.await_output(low, 0, b"began")
+    high = cluster.shell(BEGUN, "--name", "preempts", *ANY, "--host", "one", "--cpus", "10", "--priority", "50")
+    cluster.await_output(high, 0, b"began")
+    cluster.run("host", "drain", "two", "--deadline", "2h")
+
+
 def _attempts(cluster: Cluster, job: str) -> list[tuple[str, int]]:
     return [(node["state"], node["attempt"]) for node in cluster.nodes(job)]
 
@@ -96,6 +128,6 @@ def _attempts(cluster: Cluster, job: str) -> list[tuple[str, int]]:
 if __name__ == "__main__":
     with TemporaryDirectory() as directory:
         try:
-            sys.stdout.write(write(Path(directory)))
+            sys.stdout.write(write(Path(directory), sys.argv[1]))
         finally:
             kill_all_under(Path(directory))
