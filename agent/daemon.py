@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
-from rallypoint.files import make_private_dir
 from rallypoint.systemd import notify, watchdog_seconds
 from rallypoint.tls import PeerIdentity
 
@@ -42,7 +41,7 @@ from agent.restarting import restarted
 from agent.runner import Runner
 from agent.session import ContactLost, Introduction, Link, Refused, Session, SessionTimes
 from agent.spawner.wire import NO_CGROUPS
-from agent.statedir import check_state_dir, unusable
+from agent.statedir import check_state_dir, make_state_dir, unusable
 from agent.supervisor.standing import IN_CONTACT
 from agent.surroundings import Surroundings
 from agent.upgrade.upgrader import Upgrader
@@ -90,7 +89,7 @@ def run(settings: Settings) -> Outcome:
     identity = load_identity(settings.state_dir)
     users = HostUsers(users_of(settings.task_user, settings.allow_users))
     try:
-        make_private_dir(settings.state_dir)
+        make_state_dir(settings.state_dir)
         with StateLock(settings.state_dir):
             return asyncio.run(Daemon(settings, identity, users).run())
     except OSError as error:

@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rallypoint.files import make_private_dir, readable_by_others, write_private
+from rallypoint.files import readable_by_others, write_private
 from rallypoint.tls import PeerFiles
 
 from agent.installation import SYSTEM_STATE_DIR
+from agent.statedir import make_state_dir
 
 IDENTITY_FILE = "identity.json"
 CREDENTIALS_FILE = "credentials.pem"
@@ -123,7 +124,7 @@ def needs_renewal(identity: Identity, wall_now: float) -> bool:
 
 def save(identity: Identity, pems: Pems) -> None:
     """Write everything, the JSON last: until then the directory counts as not joined."""
-    make_private_dir(identity.state_dir)
+    make_state_dir(identity.state_dir)
     (identity.state_dir / IDENTITY_FILE).unlink(missing_ok=True)
     write_private(identity.ca_path, pems.ca_pem)
     write_private(identity.credentials_path, pems.key_pem + pems.certificate_pem)

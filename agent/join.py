@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from rallypoint.address import Address, BadAddress, parse_address
 from rallypoint.errors import Reason
-from rallypoint.files import make_private_dir, readable_by_others
+from rallypoint.files import readable_by_others
 from rallypoint.token import TokenDamaged, TokenText, parse_token
 from rallypoint.version import PROTOCOL_VERSION
 
 from agent.facts import HostFacts
 from agent.identity import Identity, IdentityDamaged, NotJoined, Pems, load_identity, save
 from agent.join_exit import TOKEN_VARIABLE, JoinExit, JoinFailed
-from agent.statedir import StateDirUnsafe, check_state_dir, check_token_owner
+from agent.statedir import StateDirUnsafe, check_state_dir, check_token_owner, make_state_dir
 
 if TYPE_CHECKING:
     import grpc
@@ -176,7 +176,7 @@ def _check_state_dir(order: JoinOrder, token: TokenText, now: float) -> None:
         message = f"this host already is {known.host_name!r} ({known.host_id}) of cluster {known.cluster_id}"
         raise JoinFailed(JoinExit.ALREADY_JOINED, f"{message}: start it with 'agent run', or join anew with --force")
     try:
-        make_private_dir(order.state_dir)
+        make_state_dir(order.state_dir)
     except OSError as error:
         raise _state_dir_failed(order.state_dir, error) from None
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,8 +26,6 @@ from agent.peer import PeerError
 from agent.runner import unix_listener
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rallypoint.tls import PeerIdentity
 
     from agent.core.model import Desired, GroupMember
@@ -47,12 +47,29 @@ def write_launcher(path: Path, for_others: bool) -> None:
 
     ``for_others``: nodes run as other users, who are to read it.
     """
-    words = [sys.executable, "-I", "-S", mpi_client.__file__, str(path.parent.parent)]
-    text = f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'
+    text, mode = _program(path.parent.parent), 0o755 if for_others else 0o700
     # One that is there is not touched: a full disk would leave an empty one.
     if not path.exists() or path.read_text() != text:
-        write_private(path, text.encode())
-    path.chmod(0o755 if for_others else 0o700)
+        part = path.with_name(f".{path.name}.new")
+        write_private(part, text.encode())
+        # Before it has its name: a node may be about to start it.
+        part.chmod(mode)
+        part.rename(path)
+    path.chmod(mode)
+
+
+def _program(state_dir: Path) -> str:
+    """It holds all it needs but a Python, and looks for one by itself: the agent's own, and the files beside it, may be
+    closed to the node's user (`/root/venv`), and only who runs it can tell."""
+    pythons = dict.fromkeys((sys.executable, os.path.realpath(sys.executable)))
+    source, own = Path(mpi_client.__file__).read_text(), shlex.quote(sys.executable)
+    return f"""#!/bin/sh
+for python in {shlex.join(pythons)} "$(PATH=$PATH:/usr/local/bin:/usr/bin command -v python3)"; do
+  [ -x "$python" ] && exec "$python" -I -S -c {shlex.quote(source)} {shlex.quote(str(state_dir))} "$@"
+done
+echo "rallypoint: user $(id -u) finds no python3 that it may run: install it, or open this one:" {own} >&2
+exit {mpi_client.FAILED}
+"""
 
 
 @dataclass(frozen=True, slots=True)

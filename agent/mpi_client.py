@@ -1,8 +1,10 @@
 """What MPI starts in place of ssh: `PROGRAM HOST COMMAND…`, run by `rallypoint-mpi-launch`.
 
-Executed as a file, with the standard library alone: it asks the local agent to run the command on another node of the
-same group, waits, and exits with its code.
+Executed with the standard library alone, by any Python from 3.7 on: it asks the local agent to run the command on
+another node of the same group, waits, and exits with its code.
 """
+
+from __future__ import annotations
 
 import json
 import os

@@ -110,7 +110,9 @@ class Places:
         for folder, mode in ((path, 0o700 if owner is None else 0o711), (f"{path}/said", 0o700)):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, mode)
-            os.chmod(folder, mode)
+            # What was given away already is its owner's to open and close; not every agent may.
+            if os.stat(folder).st_uid == os.geteuid():
+                os.chmod(folder, mode)
         if owner is not None:
             os.chown(f"{path}/said", owner.uid, owner.gid)
         return path
@@ -140,10 +142,10 @@ class Places:
         work, note = self.work_of(key), self._common_of(key)
         if not os.path.lexists(note):
             self.make_aux(key, owner)
-            os.symlink(path if path and common_path.make(path, work) else work, note)
+            os.symlink(path if path and common_path.make(path, work, owner) else work, note)
         noted = os.readlink(note)
         # Again, in case someone has tidied up.
-        return noted if noted == work or common_path.make(noted, work) else work
+        return noted if noted == work or common_path.make(noted, work, owner) else work
 
     def _common_of(self, key: AllocationId) -> str:
         return f"{self.aux_of(key)}/directory"

@@ -40,7 +40,8 @@ class Readiness:
 
     def _look_once(self) -> None:
         for key, file in list(self._files.items()):
-            if os.path.exists(file):
+            # A link counts as it is: where it leads is not looked at, with rights that the node may not have.
+            if os.path.lexists(file):
                 self.drop(key)
                 self._announced(key)
 

@@ -19,6 +19,16 @@ class StateDirUnusable(Exception):
     """The state directory can't be written: the message says why and what mends it."""
 
 
+def make_state_dir(path: Path) -> None:
+    """Create it for its owner only. One that is there is closed to all others, but for who may pass it, not list it:
+    behind it live nodes that run as other users, and would lose their directories. Raises ``OSError``.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode != mode & _PASSABLE | 0o700:
+        path.chmod(mode & _PASSABLE | 0o700)
+
+
 def unusable(path: Path, error: OSError) -> StateDirUnusable | None:
     """What an error means that comes of a disk that is full, read-only or broken; None: it comes of something else."""
     if error.errno not in _DISK:
@@ -54,6 +64,7 @@ def check_state_dir(path: Path) -> None:
             raise StateDirUnsafe(f"{entry.path} belongs to another user: remove it, or 'chown' it")
 
 
+_PASSABLE = 0o711
 _MEND = "mend its permissions, or give another one with --state-dir"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
 

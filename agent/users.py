@@ -215,14 +215,20 @@ def _names(account: Account) -> tuple[str, ...]:
     return (account.name, str(account.uid)) if account.name != str(account.uid) else (account.name,)
 
 
-@cache
 def _looked_up(user: str) -> Account | None:
-    """The account of a name or user id; an id may have none. What is found once holds as long as the agent runs."""
+    """The account of a name or user id; an id may have none. What is not there now is looked for again: it is made
+    when someone misses it, and a directory server may just have been away."""
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        return _found(user)
     except KeyError:
         # Never root's group, which `docker run --user 1000` would give it.
         return Account(user, int(user), int(user), _device_groups()) if user.isdigit() and int(user) else None
+
+
+@cache
+def _found(user: str) -> Account:
+    """What is found once holds as long as the agent runs. Raises KeyError."""
+    entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     member_of = os.getgrouplist(entry.pw_name, entry.pw_gid)
     groups = {gid for gid in member_of if gid == entry.pw_gid or _group_name(gid) not in _ROOT_LIKE}
     return Account(

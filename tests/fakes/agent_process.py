@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,9 +37,13 @@ def lives(pid: int) -> bool:
 
 
 class AgentProcess:
-    """Starts, kills and ends one agent; what it logs is in ``state_dir/agent.err``."""
+    """Starts, kills and ends one agent; what it logs is in ``state_dir/agent.err``.
 
-    def __init__(self, state_dir: Path, *options: str) -> None:
+    ``within`` is put before its command.
+    """
+
+    def __init__(self, state_dir: Path, *options: str, within: Sequence[str] = ()) -> None:
+        self._within = within
         self.state_dir = state_dir
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
@@ -48,7 +52,7 @@ class AgentProcess:
         """Start it; it is not waited for."""
         with open(self.state_dir / "agent.err", "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                *(*self._within, sys.executable),
                 *("-m", "agent", "run", "--state-dir", str(self.state_dir)),
                 *(() if "--peer-listen" in self._options else ("--peer-listen", "127.0.0.1:0")),
                 *self._options,
@@ -96,9 +100,11 @@ class AgentProcess:
 
 
 @asynccontextmanager
-async def agent(state_dir: Path, *options: str, **environ: str) -> AsyncIterator[AgentProcess]:
+async def agent(
+    state_dir: Path, *options: str, within: Sequence[str] = (), **environ: str
+) -> AsyncIterator[AgentProcess]:
     """A running agent, gone afterwards."""
-    process = AgentProcess(state_dir, *options)
+    process = AgentProcess(state_dir, *options, within=within)
     await process.start(**environ)
     try:
         yield process

@@ -1,4 +1,7 @@
-"""`mpirun` as the task file has it, on hosts that share no file system and keep their state in different places."""
+"""`mpirun` as the task file has it, on hosts that share no file system and keep their state in different places.
+
+Nodes run as somebody else than the agent, as they do by default.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import pytest
 
 from tests.multihost.cluster import Cluster
 from tests.multihost.net import HUB_ADDRESS, Host, Lan, Site
+from tests.other_user import TASK, open_folder
 from tests.unit.examples.nodes import require_program
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(120)]
@@ -74,14 +78,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Their cluster."""
     require_program("mpirun", "openmpi-bin")
-    folder = tmp_path_factory.mktemp("mpi")
-    cluster = Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s"))
-    with cluster:
+    with open_folder("mpi-") as folder, Cluster(folder, HUB_ADDRESS, site.hub, ("--probe-interval", "4s")) as cluster:
         (folder / "token").touch(0o600)
         (folder / "token").write_text(cluster.run("token", "create", "--uses", "0").text)
         for name, host in site.hosts.items():
             (folder / name).mkdir()
-            cluster.add(name, alone(host, folder))
+            cluster.add(name, alone(host, folder), run=("--task-user", str(TASK)))
         cluster.await_networks(list(site.hosts))
         yield cluster
 
@@ -89,7 +91,7 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 def run(cluster: Cluster, folder: Path, *commands: str) -> list[str]:
     """A task in which rank 0 executes ``commands``; what it said, sorted."""
     if not (folder / "prog").exists():
-        (folder / "prog").write_text('#!/bin/sh\necho "$(hostname) $(pwd -P) $1 $(cat mine)"\n')
+        (folder / "prog").write_text('#!/bin/sh\necho "$(hostname) $(pwd -P) $1 $(cat mine) $(id -u)"\n')
         (folder / "prog").chmod(0o755)
     lines = ['hostname > "$DSTACK_WORKING_DIR/mine"', '[ "$DSTACK_NODE_RANK" = 0 ] || exec sleep infinity', *commands]
     task = "type: task\nname: mpi\nnodes: 3\nstop_criteria: master-done\nfiles: [prog]\ncommands:\n"
@@ -114,7 +116,8 @@ def run(cluster: Cluster, folder: Path, *commands: str) -> list[str]:
 def test_programs_run_in_each_hosts_own_directory(cluster: Cluster, tmp_path: Path, words: str) -> None:
     said = [line.split() for line in run(cluster, tmp_path, words)]
     assert [(line[0], line[3]) for line in said] == [(name, name) for name in ("m1", "m2", "m3")]
-    for host, where, started_from, _ in said:
+    for host, where, started_from, _, user in said:
+        assert user == str(TASK)
         assert started_from.startswith("/tmp/rallypoint-j-")
         assert where.startswith(f"{cluster.agents[host].state}/work/")
 

@@ -11,6 +11,7 @@ import pytest
 from agent import common_path
 from agent.core.model import AllocationId, Desired, Group, GroupMember, Spec, Wanted
 from agent.places import Places
+from agent.users import Account
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -77,6 +78,23 @@ def test_not_where_others_could_replace_it(places: Places, shared: Path) -> None
     shared.chmod(0o777)
     assert places.common_work(KEY, str(shared / "name")) == places.work_of(KEY)
     assert list(shared.iterdir()) == []
+
+
+def test_the_link_is_its_users_where_kernels_let_nobody_else_follow_it(places: Places, shared: Path) -> None:
+    """An agent that is not root, in the directory of root's that all users write to."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give links away")
+    path, owner = str(shared / "name"), Account("task", 54_321, 54_321)
+    assert places.common_work(KEY, path, owner) == path
+    assert os.lstat(path).st_uid == 0
+    places.drop_work(KEY)
+    os.chown(shared, 54_322, 54_322)
+    places.make_work(KEY, owner)
+    assert places.common_work(KEY, path, owner) == path
+    assert os.lstat(path).st_uid == 54_321
+    assert Places(places.state).common_work(KEY, path, owner) == path
+    places.drop_work(KEY)
+    assert not os.path.lexists(path)
 
 
 def test_another_users_link_is_not_taken(places: Places, shared: Path) -> None:

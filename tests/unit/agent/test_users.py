@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
-import tempfile
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,12 +18,12 @@ from agent.users import Account, HostUsers, UserRefused, Users, UserUnusable, ch
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, lives
 from tests.fakes.spawner_client import spawner
+from tests.other_user import OTHER, TASK, open_folder
 from tests.support import missing
 
 pytestmark = pytest.mark.timeout(90)
 
-# User ids that no account has, and that others who run these tests at the same time may share without harm.
-TASK, OTHER, THIRD = 54_321, 54_322, 54_323
+THIRD = 54_323
 
 
 @pytest.fixture
@@ -35,10 +35,8 @@ def root() -> None:
 @pytest.fixture
 def folder(root: None) -> Iterator[Path]:
     """A folder that everybody can pass: pytest's own ones are closed."""
-    made = Path(tempfile.mkdtemp(prefix="users-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with open_folder("users-") as made:
+        yield made
 
 
 @asynccontextmanager
@@ -197,6 +195,31 @@ def test_a_spawner_of_an_earlier_release_goes_on_as_it_did() -> None:
     assert users.policy().default == "root"
     with pytest.raises(UserRefused, match="an earlier release still run"):
         users.account(str(OTHER))
+
+
+# An account that is made while an agent runs, in a file that nobody else sees.
+_LATE = """
+from agent.users import Account, UserRefused, Users
+users = Users(Account("root", 0, 0), Account("task", 54321, 54321), ("late",))
+try:
+    users.account("late")
+except UserRefused as refusal:
+    print(refusal)
+with open("/etc/passwd", "a") as file:
+    file.write("late:x:54322:54322::/nowhere:/bin/sh\\n")
+print(users.account("late").uid)
+"""
+
+
+def test_an_account_that_was_missed_is_found_once_it_is_there(folder: Path) -> None:
+    (folder / "passwd").write_text(Path("/etc/passwd").read_text())
+    inside = 'mount --bind "$0" /etc/passwd && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", inside, str(folder / "passwd"), sys.executable, "-c", _LATE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (
+        "user 'late' does not exist on this host; name another, or a user id\n54322\n",
+        "",
+    )
 
 
 def test_settings_that_cannot_be_kept(root: None, tmp_path: Path) -> None:

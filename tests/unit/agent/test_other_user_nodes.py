@@ -1,0 +1,142 @@
+"""What nodes are given that run as somebody else than the agent, and that it stays theirs; what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import tarfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb, types
+from tests.fakes.agent_process import AgentProcess, agent
+from tests.other_user import OTHER, TASK, open_folder
+from tests.support import eventually, missing
+from tests.unit.agent.test_archive import tar
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    if os.geteuid() != 0:
+        missing("the right to change users", "run the tests as root")
+    with open_folder("nodes-") as made:
+        yield made
+
+
+# An agent that is not root, and may do just what changing users takes.
+OWN = 54_400
+CAPABILITIES = "-all,+chown,+dac_override,+kill,+setgid,+setuid"
+BARELY = ("setpriv", f"--reuid={OWN}", f"--regid={OWN}", "--clear-groups")
+BARELY += tuple(f"--{name}={CAPABILITIES}" for name in ("bounding-set", "inh-caps", "ambient-caps"))
+
+
+@asynccontextmanager
+async def host(
+    folder: Path, within: Sequence[str] = (), **environ: str
+) -> AsyncIterator[tuple[FakeCoordinator, AgentProcess]]:
+    async with coordinator(folder / "coordinator") as fake:
+        state = folder / "agent"
+        enrol(fake.authority, state, "h-1", fake.address)
+        if within == BARELY:
+            for path in (state, *state.iterdir()):
+                os.chown(path, OWN, OWN)
+        options = ("--task-user", str(TASK), "--allow-users", str(OTHER))
+        async with agent(state, *options, within=within, PYTHONDONTWRITEBYTECODE="1", **environ) as process:
+            yield fake, process
+
+
+# By its whole path, as programs and libraries are found: what is open already stays open.
+WATCH = 'touch here; echo on; until [ -e end ]; do [ -e "$HOME/here" ] || echo closed; done'
+
+
+def test_no_start_of_an_agent_closes_the_way_to_what_runs(folder: Path) -> None:
+    """Nor does one that ends at once, since there is one already."""
+
+    async def scenario() -> None:
+        async with host(folder) as (fake, process):
+            fake.want(any_node("j.0.1", "sh", "-c", WATCH))
+            await fake.until(lambda: fake.logs.get("j.0.1"), "output")
+            fake.desired["j.0.1"].started = True
+            second = AgentProcess(process.state_dir)
+            await second.start()
+            assert await second.wait() == 4
+            assert stat.S_IMODE(process.state_dir.stat().st_mode) == 0o711
+            await process.kill()
+            fake.statuses.clear()
+            await process.start()
+            await fake.running("j.0.1")
+            (process.state_dir / "work" / "j.0.1" / "end").touch()
+            assert (await fake.ended("j.0.1")).exit_code == 0
+            assert fake.logs["j.0.1"] == b"on\n"
+
+    asyncio.run(scenario())
+
+
+# Others may run these tests on this machine now, and the path that hosts have in common has it in its name.
+PORT = 30_000 + os.getpid() % 20_000
+
+
+def group_of_one(node: pb.DesiredAllocation) -> pb.DesiredAllocation:
+    node.spec.placement, node.spec.startup_order = types.PLACEMENT_CLUSTER, types.STARTUP_ORDER_MASTER_FIRST
+    node.group.generation, node.group.master_address, node.group.master_port = 1, "127.0.0.1", PORT
+    node.group.members.add(host_id="h-1", host_name="h-1", address="127.0.0.1", slots=2)
+    return node
+
+
+# Its own files and those of its group; then it says that it is ready, and leaves what is hard to remove.
+MEMBER = r"""
+set -e
+cd src && ./tool && echo changed >> data && mkdir new && cp data new && rm -r ../src/tool && cd ..
+cat "$DSTACK_MPI_HOSTFILE"; grep -c secret "$RALLYPOINT_LAUNCH_TICKET"
+echo "$PWD"
+touch result
+mkdir shut "$(dirname "$RALLYPOINT_READY_FILE")/deep"
+ln -s /etc/passwd link; ln src/data hard; chmod 0 shut src/data "$(dirname "$RALLYPOINT_READY_FILE")/deep"
+trap 'echo stopping; exit 3' TERM
+echo "$RALLYPOINT_LAUNCH_TICKET $DSTACK_MPI_HOSTFILE $HOME/result $(dirname "$RALLYPOINT_READY_FILE")"
+touch "$RALLYPOINT_READY_FILE"
+while :; do sleep 0.05; done
+"""
+
+
+def files() -> bytes:
+    tool = tarfile.TarInfo("src/tool")
+    tool.mode = 0o755
+    return tar(tool, ("src/data", b"data\n"))
+
+
+@pytest.mark.parametrize("within", [(), BARELY], ids=["root", "capabilities"])
+def test_a_member_of_a_group_has_its_files_announces_itself_and_is_stopped(folder: Path, within: tuple[str]) -> None:
+    async def scenario() -> None:
+        async with host(folder, within) as (fake, process):
+            archive = types.FileArchive(sha256=fake.keep_archive(files()))
+            node = group_of_one(any_node("j.0.1", "sh", "-c", MEMBER, files=archive))
+            fake.want(node)
+            await fake.until(lambda: fake.statuses.get("j.0.1") and fake.statuses["j.0.1"].ready, "ready")
+            await fake.until(lambda: fake.logs.get("j.0.1", b"").count(b"\n") == 4, "output")
+            hostfile, secrets, common, own = fake.logs["j.0.1"].decode().splitlines()
+            assert (hostfile, secrets) == ("127.0.0.1 slots=2", "1")
+            assert common == f"/tmp/rallypoint-j.1-{PORT}"
+            fake.want(any_node("k.0.1", "sh", "-c", f"cat {own}", user=str(OTHER)))
+            await fake.ended("k.0.1")
+            said = fake.logs["k.0.1"].decode().splitlines()
+            assert [line.rpartition(": ")[2] for line in said] == ["Permission denied"] * 4
+            node.phase, node.stop_grace_seconds = pb.DESIRED_PHASE_STOPPED, 20
+            fake.want(node)
+            ended = await fake.ended("j.0.1")
+            assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_STOPPED, 3)
+            assert fake.logs["j.0.1"].endswith(b"stopping\n")
+            left = process.state_dir / "work" / "j.0.1"
+            assert {path.lstat().st_uid for path in left.rglob("*")} == {TASK}
+            assert (left / "src" / "new" / "data").read_text() == "data\nchanged\n"
+            await asyncio.to_thread(eventually, lambda: not (process.state_dir / "nodes" / "j.0.1").exists())
+            # Where all users write only root, or who has CAP_FOWNER, removes what was given away.
+            assert within or not os.path.lexists(common)
+
+    asyncio.run(scenario())
