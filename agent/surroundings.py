@@ -37,6 +37,7 @@ class Surroundings:
         self._hardware = hardware
         self.containers = ContainerHost(places, policy, own, self._cards)
         self.pythons = Pythons(places, own)
+        self._looked = False
 
     def _cards(self) -> dict[str, Card]:
         found = self._hardware()
@@ -44,7 +45,7 @@ class Surroundings:
 
     def into(self, report: HardwareReport) -> HardwareReport:
         """The report, with what is here."""
-        return replace(report, containers=self.containers.runtime, uv=self.pythons.uv)
+        return replace(report, containers=self.containers.runtime, uv=self.pythons.uv, looking=not self._looked)
 
     async def prepare(self, desired: Desired, tell: Callable[[str], None]) -> None:
         """Make what the node runs in; ``tell`` hears how far that is. Raises NotReady."""
@@ -61,7 +62,8 @@ class Surroundings:
         """See now and then what is here, and sweep away what earlier nodes left; ``changed`` is told of news."""
         while True:
             news = await asyncio.gather(self.containers.look(), self.pythons.look())
-            if any(news):
+            first, self._looked = not self._looked, True
+            if first or any(news):
                 changed()
             await self.containers.sweep(lives)
             await asyncio.sleep(LOOK_SELDOM_SECONDS if self.containers.runtime.path else LOOK_SECONDS)

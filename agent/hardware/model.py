@@ -187,7 +187,7 @@ class HardwareReport(SystemReading):
     ``disk_problem`` is why its disk takes no new work; empty: it does. ``conditions`` are signs of bad health that
     hold now and are of no single GPU: of the driver, or that GPUs are missing.
     ``disk_problem`` is why its disk takes no new work; empty: it does. ``containers`` is what runs containers here,
-    ``uv`` the version of what makes environments of Python.
+    ``uv`` the version of what makes environments of Python; while it is ``looking`` for the two they are not known.
     """
 
     gpus: tuple[Gpu, ...]
@@ -202,3 +202,4 @@ class HardwareReport(SystemReading):
     conditions: tuple[Evidence, ...] = ()
     containers: Runtime | None = None
     uv: str = ""
+    looking: bool = False

@@ -265,7 +265,7 @@ def hardware(report: HardwareReport, cpus: int | None = None) -> types.Hardware:
         message.memory_available_bytes = report.memory_available_bytes
     if report.containers is not None:
         message.containers.CopyFrom(_containers(report.containers))
-    message.uv = report.uv
+    message.uv, message.looking = report.uv, report.looking
     message.isolation = report.isolation
     for name, (by, unheld) in report.limits.items():
         getattr(message.limits, name).CopyFrom(types.NodeLimit(by=by, unheld=unheld))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from coordinator.spec.task import Task
 
 _PROGRAM = "rallypoint.program"
+# An agent gives each of podman and docker 15 s to answer.
+_LOOK_SECONDS = 40.0
+_LOOK_PAUSE = 0.1
 _EPILOG = """\b
 Examples:
   coordinator submit job.yml
@@ -113,7 +117,7 @@ def _task(files: tuple[str, ...], program: tuple[str, ...], given: dict[str, obj
 def _submit(client: Client, task: Task, mode: _Mode) -> int:
     from coordinator.wire import spec_to_pb
 
-    plan = client.plan(spec_to_pb(task.spec))
+    plan = _plan(client, spec_to_pb(task.spec), wait=not mode.queue)
     if mode.dry_run:
         _show_dry_run(plan, mode.as_json)
         return exits.IMPOSSIBLE if plan.impossible else exits.OK
@@ -127,6 +131,16 @@ def _submit(client: Client, task: Task, mode: _Mode) -> int:
         click.echo(document(job=job) if mode.as_json else job.id)
         return exits.OK
     return _follow(client, job, mode)
+
+
+def _plan(client: Client, spec: pb.JobSpec, *, wait: bool) -> job_pb.PlanJobResponse:
+    """What would become of the job; an agent that has just started, and does not know yet, is waited for."""
+    deadline = time.monotonic() + (_LOOK_SECONDS if wait else 0.0)
+    plan = client.plan(spec)
+    while plan.undecided and time.monotonic() < deadline:
+        time.sleep(_LOOK_PAUSE)
+        plan = client.plan(spec)
+    return plan
 
 
 def _tell_forgotten(task: Task) -> None:

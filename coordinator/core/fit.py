@@ -123,7 +123,7 @@ def shape(hardware: Hardware) -> tuple[object, ...]:
         for g in hardware.gpus
     )
     disk = max((disk.total_bytes for disk in hardware.disks), default=0)
-    run_in = (hardware.containers, hardware.uv)
+    run_in = (hardware.containers, hardware.uv, hardware.looking)
     return (hardware.arch, hardware.cpus, hardware.memory_bytes, disk, cards, hardware.gpu_problem, run_in)
 
 

@@ -178,7 +178,8 @@ class UserPolicy:
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """What the agent saw on its host. ``disk_problem`` is why its disk takes no new work, ``uv`` the version of what
-    makes Python environments there; empty: nothing does.
+    makes Python environments there; empty: nothing does. An agent that has just started is ``looking`` for what nodes
+    run in: what it says of ``containers`` and ``uv`` comes in a moment.
 
     ``conditions`` is what is wrong now with its bus or driver, or with the number of its GPUs. ``limits`` and ``users``
     are None of an agent of before, which does not say.
@@ -207,6 +208,7 @@ class Hardware:
     conditions: tuple[Condition, ...] = ()
     containers: Containers = Containers()
     uv: str = ""
+    looking: bool = False
     limits: NodeLimits | None = None
     users: UserPolicy | None = None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coordinator.core.model import Hardware
+from coordinator.core.model import Hardware, Host, HostState
 from coordinator.core.spec import JobSpec
 
 
@@ -30,15 +31,19 @@ PLAIN = Runs()
 
 def lacks(hardware: Hardware, runs: Runs, gpus: int) -> str | None:
     """Why the host can't run such a node with so many GPUs; None when it can."""
+    if hardware.looking:
+        return f"needs {_wanted(runs)}, for which its agent, which has just started, still looks"
     if runs.image:
         return _lacks_container(hardware, runs, gpus)
     if runs.python and not hardware.uv:
-        return "needs uv for its Python environment, has none"
+        return f"needs {_wanted(runs)}, has none"
     return None
 
 
 def remedy(hardware: Hardware, runs: Runs) -> str:
     """What would make the host able to, for "would fit …"."""
+    if hardware.looking:
+        return f"as soon as its agent has found {_wanted(runs)}"
     if not runs.image:
         return "with uv installed for its agent"
     found = hardware.containers
@@ -49,10 +54,20 @@ def remedy(hardware: Hardware, runs: Runs) -> str:
     return f"if its {found.runtime} gave containers GPUs (nvidia-ctk cdi generate)"
 
 
+def undecided(hosts: Iterable[Host], runs: Runs) -> bool:
+    """Whether what no host can run may be run in a moment, by one whose agent still looks."""
+    online = (host.hardware for host in hosts if host.state is HostState.ONLINE)
+    return runs != PLAIN and any(hardware is not None and hardware.looking for hardware in online)
+
+
+def _wanted(runs: Runs) -> str:
+    return "podman or docker for its image" if runs.image else "uv for its Python environment"
+
+
 def _lacks_container(hardware: Hardware, runs: Runs, gpus: int) -> str | None:
     found = hardware.containers
     if not found.runtime:
-        return f"needs podman or docker for its image: {found.problem or 'its agent reports none'}"
+        return f"needs {_wanted(runs)}: {found.problem or 'its agent reports none'}"
     if runs.privileged and not found.privileged:
         return "needs a privileged container, which its owner does not allow"
     if gpus and not found.gpus:

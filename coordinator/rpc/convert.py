@@ -206,6 +206,7 @@ def hardware_to_proto(hardware: model.Hardware) -> pb.Hardware:
         conditions=conditions_to_proto(hardware.conditions),
         containers=containers_to_proto(hardware.containers),
         uv=hardware.uv,
+        looking=hardware.looking,
         limits=None if hardware.limits is None else limits_to_proto(hardware.limits),
         users=None if hardware.users is None else users_to_proto(hardware.users),
     )
@@ -237,6 +238,7 @@ def hardware_from_proto(message: pb.Hardware) -> model.Hardware:
         conditions=conditions_from_proto(message.conditions),
         containers=containers_from_proto(message.containers),
         uv=message.uv,
+        looking=message.looking,
         limits=limits_from_proto(message.limits) if message.HasField("limits") else None,
         users=users_from_proto(message.users) if message.HasField("users") else None,
     )

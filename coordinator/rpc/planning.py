@@ -19,6 +19,7 @@ from coordinator.core import (
     network,
     remedies,
     reservations,
+    runtimes,
     trial,
     waits,
 )
@@ -50,6 +51,7 @@ def plan_to_proto(state: State, spec: JobSpec, user: str) -> pb.PlanJobResponse:
         nodes_placed=placed,
         waiting_for="; ".join(words for words in (withheld, hosts, backends.few(state, spec)) if words),
         impossible=impossible,
+        undecided=bool(impossible) and runtimes.undecided(state.hosts.values(), runtimes.Runs.of(spec)),
         spare_hosts=[state.hosts[spare.host_id].name for spare in tried.spares],
         links=_links(state, spec, tried),
     )

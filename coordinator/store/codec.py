@@ -113,6 +113,7 @@ HARDWARE = Shape(
         "conditions": _CONDITION.many,
         "containers": _CONTAINERS.one,
         "uv": PLAIN,
+        "looking": PLAIN,
         "limits": _LIMITS.one,
         "users": _USERS.one,
     },

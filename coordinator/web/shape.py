@@ -215,6 +215,7 @@ def _hardware(hardware: Hardware) -> Json:
         "rdma": [asdict(port) for port in hardware.rdma],
         "containers": {**asdict(hardware.containers), "limits": list(hardware.containers.limits)},
         "uv": hardware.uv,
+        "looking": hardware.looking,
         "limits": None if hardware.limits is None else asdict(hardware.limits),
         "users": None if hardware.users is None else _users(hardware.users),
     }

@@ -267,6 +267,7 @@ class PlanJobResponse(_message.Message):
     PRICE_BASIS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
     nodes_placed: _builtins.int
     """Nodes that would be placed at once."""
     waiting_for: _builtins.str
@@ -281,6 +282,10 @@ class PlanJobResponse(_message.Message):
     """By what that was worked out ("by max_duration, at most")."""
     links: _builtins.str
     """How the members of the group that would be formed are linked ("link: InfiniBand 400 Gb/s, …"); empty: not known."""
+    undecided: _builtins.bool
+    """With `impossible`: an agent that has just started still looks for what the job runs in; asked again in a moment, the
+    plan may be another.
+    """
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]: ...
     @_builtins.property
@@ -304,10 +309,11 @@ class PlanJobResponse(_message.Message):
         price_basis: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         links: _builtins.str = ...,
+        undecided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "_price_until_done", b"_price_until_done", "price_per_hour", b"price_per_hour", "price_until_done", b"price_until_done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "_price_until_done", b"_price_until_done", "impossible", b"impossible", "links", b"links", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_basis", b"price_basis", "price_per_hour", b"price_per_hour", "price_until_done", b"price_until_done", "spare_hosts", b"spare_hosts", "waiting_for", b"waiting_for", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour", "_price_until_done", b"_price_until_done", "impossible", b"impossible", "links", b"links", "nodes_placed", b"nodes_placed", "offers", b"offers", "price_basis", b"price_basis", "price_per_hour", b"price_per_hour", "price_until_done", b"price_until_done", "spare_hosts", b"spare_hosts", "undecided", b"undecided", "waiting_for", b"waiting_for", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_per_hour: _TypeAlias = _typing.Literal["price_per_hour"]  # noqa: Y015
     _WhichOneofArgType__price_per_hour: _TypeAlias = _typing.Literal["_price_per_hour", b"_price_per_hour"]  # noqa: Y015

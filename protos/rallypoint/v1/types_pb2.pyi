@@ -2381,6 +2381,7 @@ class Hardware(_message.Message):
     CONDITIONS_FIELD_NUMBER: _builtins.int
     CONTAINERS_FIELD_NUMBER: _builtins.int
     UV_FIELD_NUMBER: _builtins.int
+    LOOKING_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     arch: _builtins.str
     """"x86_64", "aarch64"."""
@@ -2402,6 +2403,8 @@ class Hardware(_message.Message):
     """Why this host's disk takes no new work; empty: it does."""
     uv: _builtins.str
     """The version of uv, which makes Python environments; empty: there is none."""
+    looking: _builtins.bool
+    """The agent has just started: what it says of `containers` and `uv` comes in a moment."""
     @_builtins.property
     def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disk]: ...
     @_builtins.property
@@ -2458,10 +2461,11 @@ class Hardware(_message.Message):
         conditions: _abc.Iterable[Global___HealthEvidence] | None = ...,
         containers: Global___Containers | None = ...,
         uv: _builtins.str = ...,
+        looking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "containers", b"containers", "limits", b"limits", "memory_available_bytes", b"memory_available_bytes", "users", b"users"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "containers", b"containers", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "limits", b"limits", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "users", b"users", "uv", b"uv", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes", "arch", b"arch", "boot_id", b"boot_id", "conditions", b"conditions", "containers", b"containers", "cpu_model", b"cpu_model", "cpus", b"cpus", "cuda_version", b"cuda_version", "disk_problem", b"disk_problem", "disks", b"disks", "driver_version", b"driver_version", "gpu_problem", b"gpu_problem", "gpus", b"gpus", "hostname", b"hostname", "interfaces", b"interfaces", "isolation", b"isolation", "kernel", b"kernel", "limits", b"limits", "looking", b"looking", "machine_id", b"machine_id", "memory_available_bytes", b"memory_available_bytes", "memory_bytes", b"memory_bytes", "os", b"os", "rdma", b"rdma", "users", b"users", "uv", b"uv", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__memory_available_bytes: _TypeAlias = _typing.Literal["memory_available_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_available_bytes: _TypeAlias = _typing.Literal["_memory_available_bytes", b"_memory_available_bytes"]  # noqa: Y015

@@ -18,14 +18,20 @@ pytestmark = [
 ]
 
 
-def submit(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def submit(tmp_path: Path, *arguments: str, path: str = "") -> subprocess.Popen[str]:
+    """``path``: a folder of programs that are found before all others."""
     return subprocess.Popen(
         [sys.executable, "-m", "coordinator", "submit", "--local", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # An address of a real coordinator in the environment must not reach the one that is made.
-        env={**os.environ, "TMPDIR": str(tmp_path), "RALLYPOINT_LISTEN": "nonsense"},
+        env={
+            **os.environ,
+            "TMPDIR": str(tmp_path),
+            "RALLYPOINT_LISTEN": "nonsense",
+            "PATH": f"{path}:{os.environ['PATH']}",
+        },
     )
 
 
@@ -74,4 +80,34 @@ def test_ended_early_it_ends_everything(tmp_path: Path, number: signal.Signals, 
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
+    nothing_is_left(tmp_path)
+
+
+# They take so long to answer that the agent is online before.
+SLOW_UV = """\
+#!/bin/sh
+[ "$1" = --version ] && { sleep 1; echo uv 0.9.0; exit; }
+for last; do :; done
+exec python3 -m venv --without-pip "$last"
+"""
+SLOW_PODMAN = "#!/bin/sh\nsleep 1; echo no storage >&2; exit 125\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "field", "code", "said"),
+    [
+        ("uv", SLOW_UV, "python: '3.11'", 0, ""),
+        ("podman", SLOW_PODMAN, "image: x", 73, "podman is there but does not work: no storage"),
+    ],
+)
+def test_what_nodes_run_in_is_waited_for(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, program: str, text: str, field: str, code: int, said: str
+) -> None:
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / program).write_text(text)
+    (folder / program).chmod(0o755)
+    (folder / "job.yml").write_text(f"type: task\n{field}\ncommands: ['true']\n")
+    process = submit(tmp_path, str(folder / "job.yml"), path=str(folder))
+    _, err = process.communicate(timeout=100)
+    assert (process.returncode, said in err) == (code, True), err
     nothing_is_left(tmp_path)

@@ -8,7 +8,9 @@ import pytest
 
 from coordinator.core import explain, remedies
 from coordinator.core.events import AllocationStatus
-from coordinator.core.model import Containers, EndCause, NodeState, Phase
+from coordinator.core.model import Containers, EndCause, HostState, NodeState, Phase
+from coordinator.core.runtimes import Runs
+from coordinator.core.runtimes import undecided as undecided_by
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources
 from coordinator.snapshots import job_view
 from tests.fakes.world import World, hardware
@@ -57,6 +59,35 @@ def test_a_host_that_cannot_is_not_chosen(spec: JobSpec, containers: Containers,
         able = Containers("docker", gpus="nvidia", privileged=True)
         world.open(host.id, replace(hardware(gpus=1), containers=able, uv="0.9"))
         assert len(world.held(job.id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "what"), [(IMAGE, "podman or docker for its image"), (PYTHON, "uv for its Python environment")]
+)
+def test_what_an_agent_still_looks_for_may_be_there_in_a_moment(spec: JobSpec, what: str) -> None:
+    world = World()
+    host = world.add_host("one", replace(hardware(), looking=True))
+    world.add_host("two")
+    job = world.submit(spec)
+
+    def undecided(spec: JobSpec) -> bool:
+        return undecided_by(world.state.hosts.values(), Runs.of(spec))
+
+    assert undecided(spec)
+    assert explain.impossible(world.state, spec)
+    reasons = {offer.host.name: offer.rejection for offer in explain.offers(world.state, spec)}
+    assert reasons["one"] == f"needs {what}, for which its agent, which has just started, still looks"
+    found = remedies.of_host(world.state, world.state.hosts[host.id], spec)
+    assert found is not None
+    assert found.words == f"as soon as its agent has found {what}"
+    assert not undecided(replace(IMAGE, image=None))
+    away = replace(world.state.hosts[host.id], state=HostState.LOST)
+    assert not undecided_by([away], Runs.of(spec))
+    # It has looked, and there is nothing: that is final. Then there is.
+    world.open(host.id, hardware())
+    assert not undecided(spec)
+    world.open(host.id, replace(hardware(), containers=PODMAN, uv="0.9"))
+    assert len(world.held(job.id)) == 1
 
 
 def test_a_group_is_waited_for_while_an_image_is_fetched() -> None:
