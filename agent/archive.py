@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.closed import for_owner
 from agent.ownership import give
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class ArchiveCache:
         """Bring the archive's bytes to the disk; their hash, or nothing when that was cut off."""
         digest = hashlib.sha256()
         try:
-            with open(part, "wb") as file:  # noqa: ASYNC230 - a local file, written in small pieces
+            with open(part, "wb", opener=for_owner) as file:  # noqa: ASYNC230 - a local file, written in small pieces
                 async for data in self._fetch(sha256):
                     digest.update(data)
                     file.write(data)

@@ -17,6 +17,7 @@ from agent import environ
 from agent.archive import ArchiveCache
 from agent.bounds import Bounds, default_pids
 from agent.check.order import carry_out
+from agent.closed import write_line
 from agent.containment import Containment, containment, limits
 from agent.core.outflow import Limits
 from agent.departure import Departure, Left, is_leaving, unmark_leaving
@@ -237,7 +238,7 @@ class Daemon:
         host, port = self._settings.peer_address
         self._peer_port = await self._peer.listen(host, port)
         try:
-            (self._settings.state_dir / "peer.port").write_text(f"{self._peer_port}\n")
+            write_line(self._settings.state_dir / "peer.port", str(self._peer_port))
         except OSError as error:
             log.warning("peer.port_not_kept", reason=str(error))
         log.info("peer.listening", address=host, port=self._peer_port)

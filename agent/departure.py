@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.closed import write_line
 from agent.session import ContactLost
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Left(Exception):
 def mark_leaving(state_dir: Path, reason: str) -> None:
     """The drain that this host asks for outlasts reconnections, though not the agent's next start."""
     with contextlib.suppress(OSError):
-        (state_dir / _LEAVING_FILE).write_text(f"{reason}\n")
+        write_line(state_dir / _LEAVING_FILE, reason)
 
 
 def is_leaving(state_dir: Path) -> bool:

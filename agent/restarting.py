@@ -6,6 +6,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from agent.closed import write_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,7 +19,7 @@ _RESTART_FILE = "restarting"
 def announce_restart(state_dir: Path) -> None:
     """Have the end of the agent that comes now taken for what it is: the first half of a restart."""
     with contextlib.suppress(OSError):
-        (state_dir / _RESTART_FILE).write_text(f"{time.clock_gettime(time.CLOCK_BOOTTIME)}\n")
+        write_line(state_dir / _RESTART_FILE, str(time.clock_gettime(time.CLOCK_BOOTTIME)))
 
 
 def is_restarting(state_dir: Path) -> bool:

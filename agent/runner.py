@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from rallypoint.failpoints import reach
 
+from agent.closed import for_owner
 from agent.spawner import wire
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Runner:
         return False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with open(self._dir / "spawner.log", "ab") as output:
+        with open(self._dir / "spawner.log", "ab", opener=for_owner) as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "agent.spawner", "--state-dir", str(self._dir), *self._options],
                 stdin=subprocess.DEVNULL,

@@ -82,7 +82,7 @@ class Attendant:
     def make(self) -> None:
         """Make it, without starting it. Raises ``Ended``."""
         path = os.path.join(self.order["folder"], "variables")
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with open(path, "w", opener=_for_owner) as file:
             file.writelines(f"{line}\n" for line in self.order["lines"])
         inherited = self.order["inherited"]
         named = [word for name in inherited for word in ("--env", name)]
@@ -273,9 +273,14 @@ def _shortened(said: str) -> str:
     return line.removeprefix("Error: ")[:_LONGEST]
 
 
+def _for_owner(path: str, flags: int) -> int:
+    """As ``agent.closed``, which this program, apart from all others, does not know."""
+    return os.open(path, flags, 0o600)
+
+
 def _note(order: dict[str, Any], ended: Ended) -> None:
     path = os.path.join(order["folder"], "note")
-    with contextlib.suppress(OSError), open(path, "w") as file:
+    with contextlib.suppress(OSError), open(path, "w", opener=_for_owner) as file:
         json.dump({"cause": ended.cause, "reason": ended.reason}, file)
 
 
@@ -283,7 +288,7 @@ def _outlive(order: dict[str, Any], code: int) -> None:
     """The spawner that started us is gone: put the exit code where its reaper would, if that is gone as well."""
     with contextlib.suppress(OSError), open("/proc/self/stat") as file:
         start = file.read().rpartition(")")[2].split()[19]
-        with open("/proc/sys/kernel/random/boot_id") as boot, open(order["ends"], "a") as ends:
+        with open("/proc/sys/kernel/random/boot_id") as boot, open(order["ends"], "a", opener=_for_owner) as ends:
             ends.write(f"{os.getpid()} {start} {code} {boot.read().strip()}\n")
             ends.flush()
             os.fdatasync(ends.fileno())

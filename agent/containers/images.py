@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.closed import for_owner
 from agent.containers import names
 from agent.containers.command import NO_ANSWER, Answer, ending, run
 from agent.containers.model import Image, NotReady
@@ -201,7 +202,8 @@ class Images:
             del ledger[name]
         part = self._folder / f"{LEDGER}.part"
         with contextlib.suppress(OSError):
-            part.write_text(json.dumps(ledger))
+            with open(part, "w", opener=for_owner) as file:
+                file.write(json.dumps(ledger))
             part.rename(self._folder / LEDGER)
 
 

@@ -2,6 +2,8 @@
 
 import os
 
+from agent.closed import for_owner
+
 # It is prolonged many times a minute; the file follows in steps of so many seconds.
 SAVE_STEP = 1.0
 
@@ -39,7 +41,7 @@ class LeaseFile:
 
     def _write(self) -> None:
         try:
-            with open(self._path + ".new", "w") as file:
+            with open(self._path + ".new", "w", opener=for_owner) as file:
                 file.write(f"{self._boot} {self.until} {self.grace} {self.since}")
             os.rename(self._path + ".new", self._path)
         except OSError:

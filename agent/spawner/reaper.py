@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from agent.closed import for_owner
 from agent.spawner import procs
 
 ENDS = "spawner.ends"
@@ -101,7 +102,7 @@ class Ends:
         """Put down how ``pid``, which is still a zombie, has ended: on the disk when this returns, if that takes it."""
         process = procs.look(pid)
         line = f"{pid} {process.start if process else 0} {code} {self._boot}\n"
-        with contextlib.suppress(OSError), open(self._path, "a") as file:
+        with contextlib.suppress(OSError), open(self._path, "a", opener=for_owner) as file:
             file.write(line)
             file.flush()
             os.fdatasync(file.fileno())

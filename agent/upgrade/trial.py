@@ -11,6 +11,7 @@ from typing import Any
 
 from rallypoint.files import write_private
 
+from agent.closed import for_owner
 from agent.installation import version_name
 from agent.lock import holder
 
@@ -123,7 +124,7 @@ def watch_trial(state_dir: Path) -> subprocess.Popen[bytes] | None:
     trial = read_trial(state_dir)
     if trial is None or holder(state_dir / LOCK_FILE) is not None:
         return None
-    with open(state_dir / LOG_FILE, "ab") as output:
+    with open(state_dir / LOG_FILE, "ab", opener=for_owner) as output:
         return subprocess.Popen(
             [str(trial.python()), "-I", "-m", "agent.upgrade.watch", "--state-dir", str(state_dir)],
             stdin=subprocess.DEVNULL,

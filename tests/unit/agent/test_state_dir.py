@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import pytest
 from rallypoint.token import TokenText, format_token
 
 from agent.cli import EXIT_STATE_DIR
+from agent.departure import mark_leaving
 from agent.join_exit import JoinExit
+from agent.restarting import announce_restart
 from coordinator.access.ca import load_or_create
 from tests.fakes.agent_coordinator import any_node, coordinator, enrol
 from tests.fakes.agent_process import agent, lives
@@ -154,3 +157,53 @@ def test_an_agent_that_comes_back_to_a_full_disk_goes_on_with_its_tasks(tmp_path
                 assert lives(task)
 
     asyncio.run(scenario())
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_what_the_agent_writes_is_its_users_alone_and_nodes_keep_their_umask(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+
+    async def scenario() -> None:
+        async with coordinator(tmp_path / "coordinator") as fake:
+            enrol(fake.authority, state, "h-1", fake.address)
+            # As an earlier release left it.
+            (state / "spawner.log").touch(0o644)
+            async with agent(state) as process:
+                # One ends under its spawner, the other as an orphan of it.
+                fake.want(any_node("j.0.1", "sh", "-c", "umask; touch here; echo $$; exec sleep 1000"))
+                await fake.until(lambda: fake.logs.get("j.0.1", b"").count(b"\n") == 2, "output")
+                umask, task = fake.logs["j.0.1"].split()
+                assert umask == b"0022"
+                found = (state / "work" / "j.0.1" / "here").stat().st_mode & 0o777
+                assert found == 0o644
+                spawner = process.spawner_pid()
+                assert spawner is not None
+                os.kill(spawner, signal.SIGKILL)
+                os.kill(int(task), signal.SIGKILL)
+                await fake.ended("j.0.1")
+                announce_restart(state)
+                mark_leaving(state, "it goes")
+                own = [path for path in state.rglob("*") if path.name != "agent.err" and "work" not in path.parts]
+                modes = {path.name: path.stat().st_mode & 0o777 for path in own}
+                assert {"lease", "spawner.log", "peer.port", "restarting", "j.0.1.log"} <= modes.keys()
+                assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+    asyncio.run(scenario())
+
+
+def test_what_root_notes_down_for_an_agent_of_another_user_is_that_users(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1234)
+    (tmp_path / "victim").write_text("untouched")
+    (tmp_path / "leaving").symlink_to("victim")
+    announce_restart(tmp_path)
+    mark_leaving(tmp_path, "it goes")
+    note = (tmp_path / "restarting").stat()
+    assert (note.st_uid, note.st_mode & 0o777) == (1234, 0o600)
+    assert (tmp_path / "victim").read_text() == "untouched"
