@@ -272,7 +272,8 @@ def _unit_status(told: Mapping[str, str]) -> Status:
         phase=f"{active} ({told.get('SubState', '')})",
         agent=pid,
         ready=active == "active",
-        says=told.get("StatusText", ""),
+        # systemd keeps the last words of one that is gone.
+        says=told.get("StatusText", "") if pid else "",
         restarts=int(told.get("NRestarts") or 0),
         last_code=int(told.get("ExecMainStatus") or 0) if pid == 0 else None,
     )

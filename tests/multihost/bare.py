@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support import eventually, missing
 
 # The machine's /usr to read, without what this project's own set-up put beside Debian's Python (/usr/local, packages,
 # pip and what `venv` would install it from, programs for containers); all else is empty and belongs to the host alone.
-_MAKE = """
+FILES = """
 set -e
 root=$1
 mount --make-rprivate /
@@ -45,6 +45,8 @@ hostname bare
 printf 'ann:x:4711:4711::/home/ann:/bin/sh\\n' >>etc/passwd
 printf 'ann:x:4711:\\n' >>etc/group
 chown 4711:4711 home/ann
+"""
+_IDLE = """
 echo ready
 # The first process of a machine waits for orphans.
 sleep infinity &
@@ -118,22 +120,24 @@ class Bare:
 
 
 @contextmanager
-def bare_host(host: Host, folder: Path) -> Iterator[Bare]:
-    """A bare machine at the place of ``host``."""
+def bare_host(host: Host, folder: Path, command: Sequence[str] = (), root: Path | None = None) -> Iterator[Bare]:
+    """A bare machine at the place of ``host``.
+
+    ``command`` becomes what starts its first process and then says ``ready``, ``root`` what that one has for ``/``.
+    """
     for program in ("nsenter", "unshare", "setpriv"):
         if shutil.which(program) is None:
             missing(f"the program {program}", "install it with: apt-get install util-linux")
     _require_python()
     folder.mkdir(parents=True, exist_ok=True)
-    space = ["nsenter", f"--net=/run/netns/{host.namespace}", "unshare", "--mount", "--uts", "--pid", "--fork"]
-    with subprocess.Popen(
-        [*space, "--kill-child", "sh", "-c", _MAKE, "make", str(folder)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    idle = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", FILES + _IDLE, "make")
+    space = ["nsenter", f"--net=/run/netns/{host.namespace}"]
+    with subprocess.Popen([*space, *(command or (*idle, str(folder)))], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             if process.stdout.readline() != "ready\n":
                 pytest.fail("the bare host could not be made")
-            yield Bare(folder, _child(process.pid))
+            yield Bare(root or folder, _child(process.pid))
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

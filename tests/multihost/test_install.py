@@ -20,20 +20,26 @@ import pytest
 from coordinator.access.ca import Authority, load_or_create
 from coordinator.install.line import seed
 from tests.multihost.bare import Bare, Done, bare_host
+from tests.multihost.booted import booted_host
 from tests.multihost.cluster import Cluster
 from tests.multihost.net import HUB_ADDRESS, Lan, Site
 from tests.support import eventually, missing
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(240)]
 
-_SYSTEMCTL = "/usr/local/sbin/systemctl"
-_STAND_IN = """#!/bin/sh
-echo "$@" >>/run/asked
-[ "$1" = start ] || exit 0
-unit=/etc/systemd/system/$2
-user=$(sed -n 's/^User=//p' $unit)
-set -- $(sed -n 's/^ExecStart=//p' $unit)
-setsid setpriv --reuid="${user:-root}" --regid="${user:-root}" --init-groups "$@" >/run/agent.log 2>&1 </dev/null &
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_AGENT, _COORDINATOR = "rallypoint-agent.service", "rallypoint-coordinator.service"
+_SOON = f"""mkdir /etc/systemd/system/{_AGENT}.d
+printf '[Service]\\nWatchdogSec=4\\n' >/etc/systemd/system/{_AGENT}.d/soon.conf
+systemctl daemon-reload
+"""
+_IN_THE_UNIT = """id -un
+touch /usr/here 2>/dev/null || echo no /usr
+grep -q '^NoNewPrivs:.*1' /proc/self/status && echo no new rights
+echo >here && echo >/dev/null && echo wrote
+echo settled
+until [ -e /tmp/go ]; do sleep 0.1; done
+exit 7
 """
 
 # What was promised; it takes less than seven seconds on a machine that has nothing else to do.
@@ -42,8 +48,8 @@ PROMISED_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two places for machines."""
-    with Site.open({"i": Lan("10.7.9", 2)}, tmp_path_factory.mktemp("place")) as site:
+    """Places for machines."""
+    with Site.open({"i": Lan("10.7.9", 3)}, tmp_path_factory.mktemp("place")) as site:
         yield site
 
 
@@ -59,6 +65,14 @@ def home(place: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clus
 def bare(place: Site, tmp_path: Path) -> Iterator[Bare]:
     """A machine that nobody has touched."""
     with bare_host(place.hosts["i1"], tmp_path / "bare") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def booted(place: Site, installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bare]:
+    """A machine whose first process is systemd, the real one."""
+    with booted_host(place.hosts["i3"], tmp_path_factory.mktemp("booted") / "root") as machine:
+        copy_environment(installed.machine, machine)
         yield machine
 
 
@@ -334,31 +348,87 @@ def test_interrupted_it_leaves_nothing(bare: Bare, home: Cluster) -> None:
     eventually(lambda: bare.processes() == [], what="the end of all processes")
 
 
-def test_with_systemd_there_is_a_unit_which_is_enabled_and_started(
-    bare: Bare, home: Cluster, installed: Installed
-) -> None:
-    """systemd is not the first process here; what stands in for its command does with the unit as systemd would."""
-    copy_environment(installed.machine, bare)
-    bare.run(
-        "sh",
-        "-c",
-        f"mkdir -p /run/systemd/system /usr/local/sbin; cat >{_SYSTEMCTL} && chmod 755 {_SYSTEMCTL}",
-        stdin=_STAND_IN,
-    )
+def test_systemd_keeps_the_coordinator(booted: Bare) -> None:
+    """The unit as it is delivered, and the backup beside it."""
+    booted.run("sh", "-c", "cd /opt/rallypoint && ln -s versions/* current")
+    for name in ("coordinator", "backup"):
+        text = (_DEPLOY / f"rallypoint-{name}.service").read_text()
+        booted.run("sh", "-c", f"cat >/etc/systemd/system/rallypoint-{name}.service", stdin=text)
+    assert booted.run("useradd", "--system", "--user-group", "rallypoint").code == 0
+    assert booted.run("systemctl", "start", "rallypoint-coordinator").code == 0
+    first = serving(booted, "", _COORDINATOR)
+    booted.run("kill", "-KILL", first)
+    serving(booted, first, _COORDINATOR)
+    state = "/var/lib/rallypoint/coordinator"
+    shown = booted.run("/opt/rallypoint/current/bin/coordinator", "--context", f"{state}/admin.toml", "hosts")
+    assert (shown.code, shown.err) == (0, "")
+    assert booted.run("stat", "-c", "%U %a", state).out == "rallypoint 700\n"
+    assert booted.run("systemctl", "start", "rallypoint-backup").code == 0
+    assert booted.run("sh", "-c", "tar -tf /var/lib/rallypoint/backups/*.tar").code == 0
+    assert booted.run("systemctl", "stop", _COORDINATOR).code == 0
+    assert unit(booted, "Result", "ExecMainStatus", name=_COORDINATOR) == ["success", "0"]
+    booted.run("rm", "/opt/rallypoint/current")
+
+
+def test_systemd_keeps_the_agent_and_what_it_runs_and_nothing_of_it_stays(booted: Bare, home: Cluster) -> None:
+    before, ran = booted.listing(), set(booted.processes())
     line, token = line_and_token(home)
-    done = bare.run("sh", "-c", f"{line} --name unit", stdin=token)
+    done = booted.run("sh", "-c", f"{line} --name unit", stdin=token)
     assert done.code == 0, done
-    known = json.loads(bare.run("cat", "/opt/rallypoint/install.json").out)
-    unit = "/etc/systemd/system/rallypoint-agent.service"
+    known = json.loads(booted.run("cat", "/opt/rallypoint/install.json").out)
     assert (known["supervisor"], known["unit"]) == ("systemd", "rallypoint-agent.service")
-    assert unit in known["created"]["files"]
-    asked = bare.run("cat", "/run/asked").out.splitlines()
-    assert asked[:3] == ["daemon-reload", "enable rallypoint-agent.service", "start rallypoint-agent.service"]
-    assert (
-        "ExecStart=/opt/rallypoint/current/bin/agent run --state-dir /var/lib/rallypoint/agent"
-        in bare.run("cat", unit).out
-    )
     assert home.hosts()["unit"]["state"] == "online"
+    assert unit(booted, "Type", "UnitFileState") == ["notify", "enabled"]
+    # What runs goes on, however the agent ends.
+    job = home.submit("--host", "unit", "--", "sh", "-c", _IN_THE_UNIT)
+    home.await_output(job, 0, b"settled")
+    first = serving(booted, "")
+    booted.run("kill", "-KILL", first)
+    second = serving(booted, first)
+    assert unit(booted, "NRestarts") == ["1"]
+    assert booted.run("agent", "restart").code == 0
+    third = serving(booted, second)
+    assert booted.run("agent", "stop").code == 0
+    stopped = booted.run("agent", "status")
+    assert stopped.out == "the agent does not run (inactive (dead), last exit code 0)\n"
+    assert booted.run("agent", "start").code == 0
+    fourth = serving(booted, third)
+    assert "session.open" in booted.run("agent", "logs").out
+    # One that hangs is found out; the unit's own half minute is long for a test.
+    booted.run("sh", "-c", _SOON)
+    booted.run("systemctl", "restart", "rallypoint-agent")
+    fifth = serving(booted, fourth)
+    booted.run("kill", "-STOP", fifth)
+    serving(booted, fifth)
+    booted.run("touch", "/tmp/go")
+    assert home.wait(job) == 7
+    assert [node["attempt"] for node in home.nodes(job)] == [1]
+    said = home.logs(job, 0).decode().splitlines()
+    assert said == ["rallypoint-task", "no /usr", "no new rights", "wrote", "settled"]
+    booted.run("rm", "-r", "/etc/systemd/system/rallypoint-agent.service.d", "/tmp/go")
+    gone = booted.run("agent", "uninstall", "--yes")
+    assert gone.code == 0, gone
+    assert booted.listing() == [line for line in before if not line.startswith("/opt/rallypoint")]
+    assert set(booted.processes()) == ran
+    assert unit(booted, "LoadState") == ["not-found"]
+    assert "unit" not in home.hosts()
+
+
+def unit(machine: Bare, *properties: str, name: str = _AGENT) -> list[str]:
+    """What systemd knows of a unit."""
+    ask = [f"--property={name}" for name in properties]
+    told = dict(line.split("=", 1) for line in machine.run("systemctl", "show", *ask, name).out.splitlines())
+    return [told[name] for name in properties]
+
+
+def serving(machine: Bare, before: str, name: str = _AGENT) -> str:
+    """Wait until a process that is not ``before`` has said that it is ready; its id."""
+
+    def found() -> str:
+        state, pid = unit(machine, "ActiveState", "MainPID", name=name)
+        return pid if state == "active" and pid not in (before, "0") else ""
+
+    return eventually(found, 60.0, f"{name} to be ready")
 
 
 def test_a_clock_that_is_years_off(bare: Bare, home: Cluster) -> None:
