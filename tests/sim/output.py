@@ -7,7 +7,6 @@ second on real ones in memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agent.core.model import Phase
@@ -36,14 +35,12 @@ COORDINATOR_KEEPS = (1 << 28, 1 << 28, 60_000)
 _WIDTH = 32
 
 
-@lru_cache(maxsize=64)
-def _whole(key: str) -> bytes:
-    return b"".join(f"{key} {i}\n".rjust(_WIDTH, ".").encode() for i in range(max(SIZES) // _WIDTH + 1))
-
-
 def text(key: str, start: int, end: int) -> bytes:
     """What a process writes between two offsets: nowhere the same, and another one in every log."""
-    return _whole(key)[start:end]
+    # Only these lines: most logs are short, and whole ones for floods took a sixth of all histories' time.
+    first, behind = start // _WIDTH, -(-end // _WIDTH)
+    lines = [f"{key} {i}\n".rjust(_WIDTH, ".") for i in range(first, behind)]
+    return "".join(lines).encode()[start - first * _WIDTH : end - first * _WIDTH]
 
 
 class Files:
