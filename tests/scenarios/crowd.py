@@ -19,6 +19,7 @@ from pathlib import Path
 from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.client import Client, RallypointError
+from coordinator.failures import Unreachable
 from tests.support import eventually
 
 LINES = 60
@@ -90,8 +91,9 @@ class Crowd:
         finally:
             self._end.set()
             self._thread.join()
-        if self._failed is not None:
-            raise self._failed
+            if self._failed is not None:
+                # Whatever failed in the block: it may have waited for what nobody submitted any more.
+                raise self._failed
 
     def _run(self) -> None:
         try:
@@ -127,7 +129,7 @@ class Crowd:
             try:
                 return ask(self._client)
             except RallypointError as error:
-                if type(error).__name__ != "Unreachable":
+                if not isinstance(error, Unreachable):
                     raise
                 # A new connection: the old one waits ever longer before it tries again.
                 self._client.close()
