@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.multihost.nursery import COMMANDS, Nursery
 from tests.multihost.processes import BIN, Program, environment
 from tests.support import eventually
 
@@ -77,6 +78,7 @@ class Cluster:
     program: Callable[[Sequence[str], Mapping[str, str], Path], Program] = Program
     agents: dict[str, Agent] = field(default_factory=dict)
     _coordinator: Program | None = field(default=None, repr=False)
+    _commands: Nursery | None = field(default=None, repr=False)
 
     def __enter__(self) -> Cluster:
         """Start the coordinator; whatever fails after, all that was started is ended."""
@@ -200,9 +202,11 @@ class Cluster:
 
     def run(self, *words: str, check: bool = True, timeout: float = COMMAND_SECONDS, cwd: Path | None = None) -> Ended:
         """Run a user's command to its end; ``check`` fails the test when its code is not 0."""
-        env = environment(self.folder)
-        done = subprocess.run(self.command(*words), env=env, capture_output=True, timeout=timeout, cwd=cwd, check=False)
-        ended = Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        if self._commands is None:
+            self._commands = Nursery(COMMANDS, self.enter)
+        command = self.command(*words)[len(self.enter) :]
+        code, out, err = self._commands.run(command, environment(self.folder), timeout, cwd)
+        ended = Ended(code, out, err.decode(errors="replace"))
         if check and ended.code:
             pytest.fail(f"coordinator {' '.join(words)} ended with {ended.code}: {ended.err}\n{ended.text}")
         return ended
@@ -268,6 +272,9 @@ class Cluster:
         programs = [agent.program for agent in self.agents.values()]
         for program in [*programs, *([self._coordinator] if self._coordinator else [])]:
             program.stop()
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
 
     def report(self) -> str:
         """The ends of all logs, for a failure."""

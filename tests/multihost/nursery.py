@@ -1,7 +1,8 @@
 """Real `coordinator` and `agent` processes that start in a tenth of the time: forked from one that has imported all
-they need. For tests that start hundreds; imports are most of a start.
+they need. For tests that start hundreds, and for users' commands; imports are most of a start.
 
-`python -m tests.multihost.nursery` is that process: it reads a JSON order a line, and answers each with a line.
+`python -m tests.multihost.nursery MODULE…` is that process, which has imported these: it reads a JSON order a line, and
+answers each with a line.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tests.multihost.processes import Program
 
+# What the programs need, and what most commands of users do.
+PROGRAMS = ("agent.daemon", "coordinator.service")
+COMMANDS = ("coordinator.cli.group", "coordinator.client", "coordinator.cli.hosts", "coordinator.cli.show")
+
 
 class Nursery:
-    """Starts and reaps the processes; safe from several threads. All of them end with it."""
+    """Starts and reaps the processes, where ``enter`` leads; safe from several threads. All of them end with it."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.multihost.nursery"]
+    def __init__(self, modules: Sequence[str] = PROGRAMS, enter: Sequence[str] = ()) -> None:
+        command = [*enter, sys.executable, "-m", "tests.multihost.nursery", *modules]
         root = Path(__file__).parents[2]
         self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._lock = threading.Lock()
@@ -33,6 +40,21 @@ class Nursery:
     def program(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> Program:
         """A program to be started in here."""
         return Newborn(command, env, log, self)
+
+    def run(
+        self, command: Sequence[str], env: Mapping[str, str], timeout: float, cwd: Path | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command to its end: exit code, output and errors. Raises ``subprocess.TimeoutExpired``."""
+        with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+            here = str(cwd or Path.cwd())
+            child = Child(self, self.ask(start=list(command), env=dict(env), out=out.name, err=err.name, cwd=here))
+            try:
+                code = child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                raise
+            return code, out.read(), err.read()
 
     def ask(self, **order: Any) -> int:
         """Give an order; the number that answers it."""
@@ -102,17 +124,16 @@ class Newborn(Program):
     def start(self) -> None:
         """See ``Program``."""
         assert self._process is None, f"{self.command} runs already"
-        pid = self._nursery.ask(start=list(self.command), env=dict(self.env), log=str(self.log))
+        pid = self._nursery.ask(
+            start=list(self.command), env=dict(self.env), out=str(self.log), err=str(self.log), cwd="/"
+        )
         child: Any = Child(self._nursery, pid)
         self._process = child
 
 
 def _serve() -> None:
-    import agent.daemon
-    import coordinator.service
-
-    assert agent.daemon
-    assert coordinator.service
+    for module in sys.argv[1:]:
+        import_module(module)
     born: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)
@@ -134,11 +155,11 @@ def _be(order: Any) -> None:
     """Become the program that ``order`` asks for, in this forked process."""
     code = 70
     try:
-        log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        out, err = (os.open(order[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) for name in ("out", "err"))
         null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
+        for source, target in ((null, 0), (out, 1), (err, 2)):
             os.dup2(source, target)
-        os.chdir("/")
+        os.chdir(order["cwd"])
         os.environ.clear()
         os.environ.update(order["env"])
         sys.argv = order["start"]
