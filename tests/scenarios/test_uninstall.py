@@ -126,12 +126,12 @@ def test_nothing_is_left_and_the_coordinator_has_forgotten_the_host(tmp_path: Pa
 
 def test_without_a_coordinator_all_is_removed_and_it_says_what_is_left_to_do(tmp_path: Path, host: Host) -> None:
     cluster = Cluster(tmp_path)
-    cluster.start()
-    host.install()
-    host.join(cluster)
-    job = cluster.shell("echo began; sleep 600", "--placement", "any")
-    cluster.await_output(job, 0, b"began")
-    cluster.coordinator.kill()
+    with cluster:
+        host.install()
+        host.join(cluster)
+        job = cluster.shell("echo began; sleep 600", "--placement", "any")
+        cluster.await_output(job, 0, b"began")
+        cluster.coordinator.kill()
     refused = host.agent("uninstall", "--yes", "--drain")
     assert (refused.returncode, "give --force to stop it now" in refused.stderr) == (5, True), refused.stderr
     groups = groups_of(host)
