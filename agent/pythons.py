@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import sys
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,12 +15,14 @@ import structlog
 from agent.containers.command import NO_ANSWER, ending, run
 from agent.containers.model import NotReady
 from agent.core.model import Cause
+from agent.users import closed_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.core.model import Desired
     from agent.places import Places
+    from agent.users import Account
 
 log = structlog.get_logger()
 
@@ -26,6 +30,9 @@ log = structlog.get_logger()
 MAKE_SECONDS = 900.0
 _ASK_SECONDS = 10.0
 _SAID = 300
+_CACHE = "uv-cache"
+# What it makes is for the nodes' users, whatever the agent's own mask.
+_OPENLY = ("sh", "-c", 'umask 022 && exec "$@"', "uv")
 _MISSING = ("no interpreter found", "no download found", "invalid version", "not a valid")
 
 
@@ -56,8 +63,9 @@ class Pythons:
         """The node's environment."""
         return f"{self._places.aux_of(desired.id)}/python"
 
-    async def prepare(self, desired: Desired, tell: Callable[[str], None]) -> None:
-        """Make the node's environment; ``tell`` hears that an interpreter is fetched.
+    async def prepare(self, desired: Desired, owner: Account | None, tell: Callable[[str], None]) -> None:
+        """Make the node's environment, which ``owner`` can use (None: whom the agent runs as); ``tell`` hears that an
+        interpreter is fetched.
 
         Raises:
             NotReady: it can't be made.
@@ -67,30 +75,77 @@ class Pythons:
             raise NotReady(f"python {version}: this host has no uv", Cause.HOST)
         directory = self.directory_of(desired)
         os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
+        env = self._env() if owner is None else self._env_for(owner)
         argv = [self._program, "venv", "--quiet", "--no-project", "--no-config", "--python", version, directory]
         # One at a time for each version: the first may fetch the interpreter, for all of them.
         async with self._making.setdefault(version, asyncio.Lock()):
             tell(f"making an environment of Python {version}")
-            answer = await run(argv, self._env(), MAKE_SECONDS)
+            answer = await run([*_OPENLY, *argv], env, MAKE_SECONDS)
         if answer.code:
             said, *causes = _errors(answer.errors) or [answer.err]
             wrong = any(word in said.lower() for word in _MISSING) and answer.code != NO_ANSWER
             cause = Cause.START_FAILED if wrong else Cause.HOST
             told = ending(": ".join((said, *causes)), _SAID)
             raise NotReady(f"python {version}: uv could not make an environment: {told}", cause)
+        try:
+            if owner is not None:
+                _check_open(version, directory, owner)
+            os.symlink(await asyncio.to_thread(self._uv_for, owner), f"{directory}/bin/uv")
+        except FileExistsError:
+            pass
+
+    def _uv_for(self, owner: Account | None) -> str:
+        """The program uv for a node to run: root's own home is closed to others, so that they have a copy.
+
+        Raises:
+            OSError: it can't be copied.
+        """
+        own = os.path.realpath(self._program)
+        if owner is None or not closed_to(owner, [Path(own)]):
+            return own
+        copy = self._places.state / "uv" / "uv"
+        about = os.stat(own)
+        if not copy.exists() or (copy.stat().st_size, copy.stat().st_mtime_ns) != (about.st_size, about.st_mtime_ns):
+            copy.parent.mkdir(mode=0o711, exist_ok=True)
+            copy.parent.chmod(0o711)
+            part = copy.with_name(f"uv.{uuid.uuid4().hex}")
+            try:
+                shutil.copy2(own, part)
+                part.chmod(0o755)
+                part.rename(copy)
+            finally:
+                part.unlink(missing_ok=True)
+        return str(copy)
 
     def activated(self, desired: Desired, env: dict[str, str]) -> dict[str, str]:
         """The node's variables, with its environment in front of everything."""
         directory = self.directory_of(desired)
         return {**env, "VIRTUAL_ENV": directory, "PATH": f"{directory}/bin:{env['PATH']}"}
 
+    def _env_for(self, owner: Account) -> dict[str, str]:
+        """uv is to find no interpreter that is closed to the node, and its cache is for nobody else."""
+        env = self._env()
+        if env["UV_CACHE_DIR"] == str(self._places.state / _CACHE):
+            os.makedirs(env["UV_CACHE_DIR"], 0o700, exist_ok=True)
+        folders = (folder for folder in env.get("PATH", "").split(os.pathsep) if os.path.isdir(folder))
+        return {**env, "PATH": os.pathsep.join(each for each in folders if not closed_to(owner, [Path(each)]))}
+
     def _env(self) -> dict[str, str]:
         kept = {key: value for key, value in self._own.items() if key.startswith(("UV_", "HTTP", "SSL_", "XDG_"))}
         kept |= {key: self._own[key] for key in ("PATH", "HOME", "TMPDIR", "LANG") if key in self._own}
         # With the agent's other files: they go when it goes.
         kept.setdefault("UV_PYTHON_INSTALL_DIR", str(self._places.state / "pythons"))
-        kept.setdefault("UV_CACHE_DIR", str(self._places.state / "uv-cache"))
+        kept.setdefault("UV_CACHE_DIR", str(self._places.state / _CACHE))
         return kept
+
+
+def _check_open(version: str, directory: str, owner: Account) -> None:
+    python = os.path.realpath(f"{directory}/bin/python")
+    closed = closed_to(owner, [Path(python)]) if os.path.exists(python) else ""
+    if closed:
+        way_out = "open it, or set UV_PYTHON_INSTALL_DIR for the agent to a directory that all users can read"
+        message = f"python {version}: uv took {python}, but {closed} is closed to {owner.name!r}, as whom the node runs"
+        raise NotReady(f"{message}: {way_out}", Cause.HOST)
 
 
 def _errors(told: str) -> list[str]:

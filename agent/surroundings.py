@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.core.model import AllocationId, Desired
     from agent.hardware import HardwareReport
     from agent.places import Places
+    from agent.users import Account
 
 # While nothing runs containers here, and while something does. Either is asked at the price of a short process.
 LOOK_SECONDS = 60.0
@@ -47,12 +48,12 @@ class Surroundings:
         """The report, with what is here."""
         return replace(report, containers=self.containers.runtime, uv=self.pythons.uv, looking=not self._looked)
 
-    async def prepare(self, desired: Desired, tell: Callable[[str], None]) -> None:
-        """Make what the node runs in; ``tell`` hears how far that is. Raises NotReady."""
+    async def prepare(self, desired: Desired, owner: Account | None, tell: Callable[[str], None]) -> None:
+        """Make what the node runs in, for ``owner``; ``tell`` hears how far that is. Raises NotReady, OSError."""
         if desired.spec.image:
             await self.containers.prepare(desired, tell)
         elif desired.spec.python:
-            await self.pythons.prepare(desired, tell)
+            await self.pythons.prepare(desired, owner, tell)
 
     def drop(self, key: AllocationId) -> None:
         """A node is over."""

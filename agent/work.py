@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from agent.places import Places
     from agent.ports import PortKeeper
     from agent.spawner.wire import Message
+    from agent.users import Account
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class Tools:
     measure: Callable[[Desired], Awaitable[Measured]]
     now: Callable[[], float] = boot_clock
     wall: Callable[[], float] = time.time
-    surround: Callable[[Desired, Callable[[str], None]], Awaitable[None]] | None = None
+    surround: Callable[[Desired, Account | None, Callable[[str], None]], Awaitable[None]] | None = None
     strip: Callable[[AllocationId], None] | None = None
 
 
@@ -318,7 +319,7 @@ class Work:
             probes: tuple[Probe, ...] = ()
             if self._tools.surround is not None and (desired.spec.image or desired.spec.python):
                 async with Progress(lambda what: self._making_ready(key, what), self._tools.now) as progress:
-                    await self._tools.surround(desired, progress)
+                    await self._tools.surround(desired, self._tools.nodes.owner(desired), progress)
             if desired.spec.cluster:  # a group of one, too, has a master and waits to be formed
                 port = self._tools.ports.hold(key)
                 probes = tuple(await self._tools.probe(desired.members))

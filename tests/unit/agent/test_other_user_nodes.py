@@ -140,3 +140,45 @@ def test_a_member_of_a_group_has_its_files_announces_itself_and_is_stopped(folde
             assert within or not os.path.lexists(common)
 
     asyncio.run(scenario())
+
+
+# As uv does it: a link to an interpreter that is kept for all, or that was found.
+_UV = r"""#!/bin/sh
+[ "$1" = --version ] && { echo "uv 0.9.1 (abc)"; exit 0; }
+[ -n "$7" ] || { echo "uv of $(id -u)"; exit 0; }
+python=$UV_PYTHON_INSTALL_DIR/bin/python
+[ "$6" = 3.12 ] || python=$HOME/bin/python
+mkdir -p "$7/bin" "${python%/*}" "$UV_CACHE_DIR"
+printf '#!/bin/sh\nid -u\n' >"$python"
+chmod +x "$python"
+ln -s "$python" "$7/bin/python"
+"""
+# As an administrator's shell may have it.
+MASKED = ("sh", "-c", 'umask 077 && exec "$@"', "masked")
+
+
+def test_an_environment_of_python_is_the_nodes_own_whatever_is_closed_to_it(folder: Path) -> None:
+    home = folder / "home"
+    (home / ".local" / "bin").mkdir(parents=True)
+    home.chmod(0o700)
+    (home / ".local" / "bin" / "uv").write_text(_UV)
+    (home / ".local" / "bin" / "uv").chmod(0o755)
+
+    async def scenario() -> None:
+        async with host(folder, MASKED, HOME=str(home), PATH="/usr/bin:/bin") as (fake, process):
+            await fake.until(lambda: fake.hardware.uv == "0.9.1", "uv in the report of the hardware")
+            script = 'python; uv; touch "$VIRTUAL_ENV/mine"; ls "$VIRTUAL_ENV"/../../../uv-cache'
+            fake.want(any_node("j.0.1", "sh", "-c", script, python="3.12"), any_node("k.0.1", "true", python="3.13"))
+            assert (await fake.ended("j.0.1")).exit_code == 2
+            python, uv, cache = fake.logs["j.0.1"].decode().splitlines()
+            assert (python, uv) == (str(TASK), f"uv of {TASK}")
+            assert cache.endswith("Permission denied")
+            ended = await fake.ended("k.0.1")
+            assert (ended.cause, ended.reason) == (
+                pb.END_CAUSE_HOST,
+                f"python 3.13: uv took {home}/bin/python, but {home} is closed to '{TASK}', as whom the node runs: open"
+                " it, or set UV_PYTHON_INSTALL_DIR for the agent to a directory that all users can read",
+            )
+            await asyncio.to_thread(eventually, lambda: not list((process.state_dir / "nodes").iterdir()))
+
+    asyncio.run(scenario())
