@@ -24,7 +24,7 @@ commands:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two agents beside each other on the loop-back."""
     require_program("mpirun", "openmpi-bin")
