@@ -65,6 +65,7 @@ class NvmlProbe:
         self._blocks: dict[int | None, _Block] = {}
         self._worker: Worker | None = None
         self._worker_since = 0.0
+        self._stale = False
         self._stuck: Worker | None = None
 
     async def __aenter__(self) -> Self:
@@ -87,6 +88,8 @@ class NvmlProbe:
         reading on a host without persistence mode may take the driver seconds for each GPU.
         """
         async with self._one_at_a_time:
+            if self._stale:
+                await self._end_worker()
             waiting = self._not_now()
             return await self._ask(timeout) if waiting is None else self._silent(waiting)
 
@@ -123,15 +126,14 @@ class NvmlProbe:
             return await self._broke_off(answer, problems.crashed(worker.returncode or 0, answer.waiting_for))
         if answer.error is not None:
             return await self._failed(problems.driver_problem(answer.error))
-        return await self._answered(answer)
+        return self._answered(answer)
 
-    async def _answered(self, answer: Answer) -> GpuReading:
-        reading = self._reading(answer)
+    def _answered(self, answer: Answer) -> GpuReading:
         old = self._clock() - self._worker_since >= self._times.refresh_lost
-        if old and any(gpu.problem for gpu in answer.gpus):
-            # NVML goes on calling a GPU lost, even once it is back, until it is initialised anew.
-            await self._end_worker()
-        return reading
+        # NVML goes on calling a GPU lost, even once it is back, until it is initialised anew. Not before the next
+        # reading, though: without a worker nobody hears of the other GPUs' events.
+        self._stale = old and any(gpu.problem for gpu in answer.gpus)
+        return self._reading(answer)
 
     async def _broke_off(self, answer: Answer, problem: Problem) -> GpuReading:
         """The answer stopped at one GPU, which is then left alone for a while, or before any."""
@@ -174,6 +176,6 @@ class NvmlProbe:
         return self._worker
 
     async def _end_worker(self) -> None:
-        worker, self._worker = self._worker, None
+        worker, self._worker, self._stale = self._worker, None, False
         if worker is not None and not await worker.end(self._times.kill_grace):
             self._stuck = worker

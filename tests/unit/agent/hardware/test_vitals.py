@@ -23,6 +23,7 @@ from tests.fakes.nvml import (
     h100,
     hanging,
     happen,
+    lost,
     stub_env,
     t4,
 )
@@ -153,6 +154,22 @@ def test_an_event_is_told_while_nobody_asks(rig: Rig) -> None:
         assert len(listener.events) == 3
 
     listener.run(steps)
+
+
+def test_events_are_told_beside_a_gpu_for_which_nvml_is_started_anew(rig: Rig) -> None:
+    rig.gpus([h100(0), lost(h100(1))])
+    heard: list[GpuEvent] = []
+
+    async def steps() -> None:
+        times = ProbeTimes(kill_grace=0.5, refresh_lost=60.0)
+        async with NvmlProbe(rig.env, times, rig.clock, heard.append) as probe:
+            for number in (1, 2, 3):
+                await probe.read()
+                happen(rig.scenario, gpu=0, xid=31)
+                await asyncio.to_thread(eventually, lambda at=number: len(heard) >= at, what="the event was told")
+                rig.clock.now += 61
+
+    asyncio.run(steps())
 
 
 def test_events_of_a_mig_instance_name_it(rig: Rig) -> None:
