@@ -53,7 +53,7 @@ def make_plan(order: Order, environ: Mapping[str, str]) -> Plan:
     manifest = coordinator.manifest()
     places = layout(os.geteuid() == 0, environ)
     prefix = order.prefix or places.prefix
-    before = _before(prefix)
+    before = found_in(prefix)
     version = order.wheel.name.split("-")[1]
     by = before.supervisor if before else supervision.choose(places.mode)
     root = places.mode is Mode.ROOT
@@ -75,7 +75,8 @@ def make_plan(order: Order, environ: Mapping[str, str]) -> Plan:
     )
 
 
-def _before(prefix: Path) -> Installation | None:
+def found_in(prefix: Path) -> Installation | None:
+    """The installation that is there, if it can be read."""
     with suppress(NotInstalled, InstallationDamaged):
         return load(prefix)
     return None

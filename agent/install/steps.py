@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.install import disk, hosting, options
 from agent.install.errors import CannotInstall, because
 from agent.install.order import Order, read_token
-from agent.install.plan import identity_of, make_plan
+from agent.install.plan import found_in, identity_of, make_plan
 from agent.install.undo import Undo
 from agent.installation import current_version
 
@@ -27,6 +27,10 @@ def install(order: Order, environ: Mapping[str, str]) -> None:
         try:
             undo.directory(plan.installation.prefix)
             with _alone(plan.installation.prefix):
+                if found_in(plan.installation.prefix) != plan.before:
+                    # Its plan is of a machine without that one: it would join again, and undo what is not its own.
+                    text = f"another installer was at work in {plan.installation.prefix} meanwhile"
+                    raise CannotInstall(f"{text}: run the line again if it is still needed")
                 undo.write_to(plan.installation.prefix / ".installing.json")
                 disk.put(plan, undo)
                 identity = identity or hosting.join(plan, token)

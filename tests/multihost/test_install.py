@@ -373,8 +373,13 @@ def test_systemd_keeps_the_coordinator(booted: Bare) -> None:
 def test_systemd_keeps_the_agent_and_what_it_runs_and_nothing_of_it_stays(booted: Bare, home: Cluster) -> None:
     before, ran = booted.listing(), set(booted.processes())
     line, token = line_and_token(home)
-    done = booted.run("sh", "-c", f"{line} --name unit", stdin=token)
-    assert done.code == 0, done
+    with waiting_for_its_token(booted, *line_and_token(home)) as late:
+        done = booted.run("sh", "-c", f"{line} --name unit", stdin=token)
+        assert done.code == 0, done
+        booted.run("touch", "/root/go")
+        _, said = late.communicate(timeout=60)
+    # Who came too late has changed nothing, and undone nothing of what the other one did.
+    assert "rallypoint: another installer was at work in /opt/rallypoint meanwhile" in said
     known = json.loads(booted.run("cat", "/opt/rallypoint/install.json").out)
     assert (known["supervisor"], known["unit"]) == ("systemd", "rallypoint-agent.service")
     assert home.hosts()["unit"]["state"] == "online"
@@ -429,6 +434,22 @@ def serving(machine: Bare, before: str, name: str = _AGENT) -> str:
         return pid if state == "active" and pid not in (before, "0") else ""
 
     return eventually(found, 60.0, f"{name} to be ready")
+
+
+@contextmanager
+def waiting_for_its_token(bare: Bare, line: str, token: str) -> Iterator[subprocess.Popen[str]]:
+    """An installer that has looked around, and waits for its token until there is ``/root/go``."""
+    give = "exec 3>/root/pipe; touch /root/there; until [ -e /root/go ]; do sleep 0.05; done; cat /root/second >&3"
+    bare.run("sh", "-c", "mkfifo -m 600 /root/pipe; cat >/root/second", stdin=token)
+    with (
+        subprocess.Popen(bare.command("sh", "-c", give)),
+        subprocess.Popen(
+            bare.command("sh", "-c", f"{line} --token-file /root/pipe"), stderr=subprocess.PIPE, text=True
+        ) as late,
+    ):
+        eventually(lambda: bare.run("test", "-e", "/root/there").code == 0, what="the prompt for the token")
+        yield late
+    bare.run("rm", "/root/pipe", "/root/there", "/root/go", "/root/second")
 
 
 def test_a_clock_that_is_years_off(bare: Bare, home: Cluster) -> None:
