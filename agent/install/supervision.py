@@ -39,11 +39,21 @@ def agents_user() -> str:
 
 def unit_for(installation: Installation) -> str:
     """The unit for this installation: its places in it."""
-    run = f"{installation.agent} run --state-dir {installation.state_dir}"
+    run = f"{_word(installation.agent, '$')} run --state-dir {_word(installation.state_dir, '$$')}"
     text = re.sub(r"^ExecStart=\S+ run .*$", lambda _: f"ExecStart={run}", unit_text(installation.mode), flags=re.M)
     if str(installation.state_dir) != "/var/lib/rallypoint/agent":
         text = re.sub(r"^(StateDirectory|StateDirectoryMode)=.*\n", "", text, flags=re.MULTILINE)
     return text
+
+
+def _word(path: Path, dollar: str) -> str:
+    """A path as one word of systemd's, which expands variables in arguments, but not in the program's own name."""
+    text = str(path)
+    if re.fullmatch(r"[\w./+:@=-]+", text):
+        return text
+    for letter, written in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", dollar)):
+        text = text.replace(letter, written)
+    return f'"{text}"'
 
 
 def enable(supervisor: Supervisor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,20 @@ def test_the_unit_has_the_places_of_the_installation() -> None:
     roots = ("User=", "Group=", "StateDirectory", "Protect", "Private", "CapabilityBoundingSet", "AmbientCapabilities")
     assert [line for line in lines if line.startswith(roots)] == []
     assert {"Restart=always", "KillMode=process", "RestartPreventExitStatus=7", "Type=notify"} <= set(lines)
+
+
+def test_a_unit_is_understood_whatever_its_places_are_called(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        missing("the program systemd-analyze", "install it with: apt-get install systemd")
+    odd = replace(installation(tmp_path / "my 100% place"), state_dir=tmp_path / 'the "$state" \\of')
+    odd.agent.parent.mkdir(parents=True)
+    shutil.copy("/bin/true", odd.agent)
+    unit = tmp_path / "odd.service"
+    unit.write_text(unit_for(odd))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "odd.service" in line]) == (0, [])
+    (words,) = (line for line in unit_for(odd).splitlines() if line.startswith("ExecStart="))
+    assert words.endswith('/the \\"$$state\\" \\\\of"')
 
 
 def test_options_are_ours_or_agent_joins() -> None:
