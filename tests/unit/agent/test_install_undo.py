@@ -130,7 +130,9 @@ def test_a_unit_is_understood_whatever_its_places_are_called(tmp_path: Path) -> 
     unit = tmp_path / "odd.service"
     unit.write_text(unit_for(odd))
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, [line for line in done.stderr.splitlines() if "odd.service" in line]) == (0, [])
+    # Debian 12's systemd is older than that key.
+    said = [line for line in done.stderr.splitlines() if "odd.service" in line and "DelegateSubgroup" not in line]
+    assert (done.returncode, said) == (0, [])
     (words,) = (line for line in unit_for(odd).splitlines() if line.startswith("ExecStart="))
     assert words.endswith('/the \\"$$state\\" \\\\of"')
 
