@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rallypoint.files import write_private
 
-from agent import installation, notices
+from agent import installation, notices, values
 from agent.facts import HostFacts
 from agent.identity import default_state_dir
 
@@ -117,7 +116,7 @@ class Settings:
     @property
     def peer_address(self) -> tuple[str, int]:
         """Host and port of ``peer_listen``."""
-        return split_address(self.peer_listen)
+        return values.split_address(self.peer_listen)
 
 
 def usual_state_dir() -> Path:
@@ -138,16 +137,16 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     given = {key: value for key, value in flags.items() if value not in (None, (), {}, "")}
     state = given.get("state_dir") or environ.get(PREFIX + "STATE_DIR")
     state_dir = Path(state) if state else usual_state_dir()
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     joined = _from_file(state_dir / JOINED_FILE_NAME, required=False)
     joined_file = joined.pop(_JOINED_CONFIG, None)
     file = file or joined_file
-    _merge(values, joined)
-    _merge(values, _from_file(file or state_dir / FILE_NAME, required=file is not None))
-    _merge(values, _from_environment(environ))
-    _merge(values, checked_flags(given))
-    values["state_dir"] = state_dir.absolute()
-    return Settings(**values)
+    _merge(found, joined)
+    _merge(found, _from_file(file or state_dir / FILE_NAME, required=file is not None))
+    _merge(found, _from_environment(environ))
+    _merge(found, checked_flags(given))
+    found["state_dir"] = state_dir.absolute()
+    return Settings(**found)
 
 
 def warnings(environ: Mapping[str, str]) -> list[str]:
@@ -205,11 +204,11 @@ def save_joined(state_dir: Path, given: Mapping[str, Any]) -> None:
         os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
-    labels = {**values.get("labels", {}), **more.get("labels", {})}
-    values.update(more)
+def _merge(found: dict[str, Any], more: Mapping[str, Any]) -> None:
+    labels = {**found.get("labels", {}), **more.get("labels", {})}
+    found.update(more)
     if labels:
-        values["labels"] = labels
+        found["labels"] = labels
 
 
 def _from_file(path: Path, required: bool) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def _from_file(path: Path, required: bool) -> dict[str, Any]:
     found = {}
     for key, value in raw.items():
         if key == _JOINED_CONFIG and path.name == JOINED_FILE_NAME:
-            found[key] = _path(value)
+            found[key] = values.path(value)
         else:
             found[key] = _checked(key, value, f"{path}: {key}")
     return found
@@ -254,172 +253,37 @@ def _checked(name: str, value: Any, where: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_NAMES)}"
         raise ConfigError(f"{where}: no such setting{hint}")
     try:
-        return _CONVERT.get(name, _text)(value)
+        return _READERS.get(name, values.text)(value)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text; put it in quotes")
-    return value
-
-
-def _price(value: Any) -> float:
-    try:
-        price = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a price; give USD an hour, like 2.5") from None
-    if not 0 <= price < 1e6:
-        raise ValueError(f"{value!r} is not a price; give USD an hour, like 2.5")
-    return price
-
-
-def _truth(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if str(value).lower() not in known:
-        raise ValueError(f"{value!r} is neither true nor false")
-    return known[str(value).lower()]
-
-
-def _runtime(value: Any) -> str:
-    if value not in ("auto", "podman", "docker", "off"):
-        raise ValueError(f"{value!r} runs no containers; write auto, podman, docker or off")
-    return str(value)
-
-
-def _images(value: Any) -> int:
-    if not str(value).isdigit():
-        raise ValueError(f"{value!r} is not a number of images; give a whole number from 0 on")
-    return int(value)
-
-
-def _count(value: Any) -> int:
-    try:
-        count = int(value)
-    except (TypeError, ValueError):
-        count = 0
-    if count < 1:
-        raise ValueError(f"{value!r} is not a number of CPUs; give a whole number from 1 on")
-    return count
-
-
-_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) *(MB|GB|TB)", re.IGNORECASE)
-_UNITS = {"MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, int) and value >= 1 << 20:
-        return value  # As what was given at join is kept.
-    match = _SIZE.fullmatch(str(value).strip())
-    size = round(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if size < 1 << 20:
-        raise ValueError(f"{value!r} is not a size of 1MB or more; write a number and MB, GB or TB, like 256MB")
-    return size
-
-
-def _labels(value: Any) -> dict[str, str]:
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
-    if isinstance(value, list | tuple):
-        pairs = [str(part).partition("=") for part in value]
-        if any(not sign or not key.strip() for key, sign, _ in pairs):
-            raise ValueError(f"{value!r} are no labels; write KEY=VALUE")
-        return {key.strip(): text.strip() for key, _, text in pairs}
-    if isinstance(value, dict):
-        return {str(key): str(text) for key, text in value.items()}
-    raise ValueError(f"{value!r} are no labels; write KEY=VALUE")
-
-
-def _port_range(value: Any) -> tuple[int, int]:
-    if isinstance(value, str):
-        value = value.split("-")
-    try:
-        low, high = (int(part) for part in value)
-    except (TypeError, ValueError):
-        low, high = 0, 0
-    if not 1 <= low <= high <= 65535:
-        raise ValueError(f"{value!r} is not a range of ports; write LOW-HIGH, like 20000-29999")
-    return low, high
-
-
-def _listen(value: Any) -> str:
-    split_address(_text(value))
-    return str(value)
-
-
-def split_address(value: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``, ``[V6]:PORT`` or ``:PORT`` (all addresses).
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    host, sign, port = value.rpartition(":")
-    if not sign or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not an address to listen on; write HOST:PORT, port 0 for any free one")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
-
-
-def _cpu_limit(value: Any) -> str:
-    if value not in ("weight", "hard", "off"):
-        raise ValueError(f"{value!r} is not a way to limit CPUs; write weight, hard or off")
-    return str(value)
-
-
-def _pids(value: Any) -> int:
-    if not str(value).isdigit() or int(value) < 16:
-        raise ValueError(f"{value!r} is not a number of processes; give a whole number from 16 on")
-    return int(value)
-
-
-def _users(value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else [_text(each) for each in value]
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def _coordinators(value: Any) -> tuple[str, ...]:
-    from rallypoint.address import parse_address
-
-    if isinstance(value, str):
-        value = [value]
-    found = tuple(part.strip() for each in value for part in _text(each).split(",") if part.strip())
-    if any(parse_address(address).port == 0 for address in found):
-        raise ValueError(f"{', '.join(found)!r} has port 0, which nobody answers at; write HOST:PORT")
-    return found
-
-
-def _path(value: Any) -> Path:
-    return Path(os.path.expanduser(_text(str(value)))).absolute()
-
-
-_CONVERT: dict[str, Any] = {
-    "state_dir": _path,
-    "work_dir": _path,
-    "price": _price,
-    "cpus": _count,
-    "labels": _labels,
-    "master_port_range": _port_range,
-    "peer_listen": _listen,
-    "spot": _truth,
-    "ephemeral": _truth,
-    "cgroups": _truth,
-    "coordinator": _coordinators,
-    "log_keep": _size,
-    "log_keep_all": _size,
-    "log_rate": _size,
-    "disk_reserve": _size,
-    "archive_keep": _size,
-    "allow_users": _users,
-    "cpu_limit": _cpu_limit,
-    "task_pids": _pids,
+_READERS: dict[str, Any] = {
+    "state_dir": values.path,
+    "work_dir": values.path,
+    "price": values.price,
+    "cpus": values.count,
+    "labels": values.labels,
+    "master_port_range": values.port_range,
+    "peer_listen": values.listen_address,
+    "spot": values.truth,
+    "ephemeral": values.truth,
+    "cgroups": values.truth,
+    "coordinator": values.coordinators,
+    "log_keep": values.size,
+    "log_keep_all": values.size,
+    "log_rate": values.size,
+    "disk_reserve": values.size,
+    "archive_keep": values.size,
+    "allow_users": values.users,
+    "cpu_limit": values.cpu_limit,
+    "task_pids": values.pids,
     "leave_within": notices.seconds,
     "interruption_every": notices.seconds,
     "interruption_url": notices.url,
     "interruption_token_url": notices.url,
     "interruption_header": notices.header,
-    "containers": _runtime,
-    "allow_privileged": _truth,
-    "image_keep": _images,
+    "containers": values.runtime,
+    "allow_privileged": values.truth,
+    "image_keep": values.images,
 }

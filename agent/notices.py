@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent.values import text
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -33,19 +35,13 @@ def seconds(value: Any) -> float:
 
 
 def url(value: Any) -> str:
-    parts = urlsplit(_text(value))
+    parts = urlsplit(text(value))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError(f"{value!r} is not an address to ask at; write http://HOST/PATH, without a user")
     return str(value)
 
 
 def header(value: Any) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-]+: *[\x20-\x7e]*", _text(value)):
+    if not re.fullmatch(r"[A-Za-z0-9-]+: *[\x20-\x7e]*", text(value)):
         raise ValueError(f"{value!r} is not a header; write 'Name: value'")
     return str(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text; put it in quotes")
-    return value

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import ConfigError, Settings, load, save_joined, split_address
+from agent.config import ConfigError, Settings, load, save_joined
 from agent.facts import HostFacts
+from agent.values import split_address
 
 
 def settings(tmp_path: Path, flags: dict[str, object] | None = None, **environ: str) -> Settings:
