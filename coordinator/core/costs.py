@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.model import Allocation, Hardware, Host
+from coordinator.core.hardware import Hardware
+from coordinator.core.model import Allocation, Host
 
 HOUR = 3600.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator.core.evidence import Evidence
+from coordinator.core.hardware import Hardware
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.measured import Answer
-from coordinator.core.model import Distance, EndCause, Hardware, HostFacts, PeerEndpoint, Phase, Reach
+from coordinator.core.model import Distance, EndCause, HostFacts, PeerEndpoint, Phase, Reach
 from coordinator.core.rollout import Release, Step
 from coordinator.core.spec import JobSpec
 

@@ -7,7 +7,8 @@ had the fleet for an hour waits a little for who did not. It is kept in memory o
 
 from __future__ import annotations
 
-from coordinator.core.model import Allocation, Hardware
+from coordinator.core.hardware import Hardware
+from coordinator.core.model import Allocation
 
 # Seconds of served time.
 HALF_LIFE = 3600.0

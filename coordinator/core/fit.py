@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from coordinator.core.costs import rate
 from coordinator.core.gpus import gpu_mismatch, in_gb, matching_gpus, pick_gpus
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.ids import allocation_id
-from coordinator.core.model import Allocation, Gpu, Hardware, Host, HostState, Job, Phase
+from coordinator.core.model import Allocation, Host, HostState, Job, Phase
 from coordinator.core.runtimes import PLAIN, Runs, lacks
 from coordinator.core.spec import Range, Resources
 from coordinator.core.usage import Usage

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from coordinator.core.model import Gpu
+from coordinator.core.hardware import Gpu
 from coordinator.core.spec import GpuRequest, Range
 
 GB = 1 << 30

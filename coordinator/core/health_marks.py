@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.health_records import GpuHealth, Health, HostHealth
-from coordinator.core.model import Gpu, Hardware, Host, HostState
+from coordinator.core.model import Host, HostState
 
 
 def marked(host: Host, health: HostHealth | None) -> Host:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.core import costs, fit, score
 from coordinator.core.asks import Asks, Option
+from coordinator.core.hardware import Hardware
 from coordinator.core.ids import HostId
-from coordinator.core.model import Hardware, Host
+from coordinator.core.model import Host
 from coordinator.core.spec import Optimize
 from coordinator.core.usage import Usage
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from coordinator.core import fit
 from coordinator.core.asks import Asks
+from coordinator.core.hardware import Hardware
 from coordinator.core.ids import HostId, JobId
-from coordinator.core.model import Hardware
 from coordinator.core.offers import Offers
 
 # Of asks that nothing waits with any more so many stay known: the next job often asks the same.

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from coordinator.core import fit, needs, runtimes
 from coordinator.core.costs import rate
 from coordinator.core.gpus import in_gb
-from coordinator.core.model import Hardware, Host, HostState
+from coordinator.core.hardware import Hardware
+from coordinator.core.model import Host, HostState
 from coordinator.core.runtimes import PLAIN
 from coordinator.core.spec import JobSpec, Range, SpotPolicy
 from coordinator.core.state import State

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coordinator.core.model import Hardware, Host, HostState
+from coordinator.core.hardware import Hardware
+from coordinator.core.model import Host, HostState
 from coordinator.core.spec import JobSpec
 
 

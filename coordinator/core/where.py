@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from coordinator.core.model import ANY_USER, Host
+from coordinator.core.hardware import ANY_USER
+from coordinator.core.model import Host
 from coordinator.core.spec import HostFilter, SpotPolicy
 
 

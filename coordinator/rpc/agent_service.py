@@ -30,7 +30,8 @@ from coordinator.logstore import LogStore
 from coordinator.own_wheel import OwnWheel
 from coordinator.rpc import skew
 from coordinator.rpc.answering import answering
-from coordinator.rpc.convert import facts_from_proto, hardware_from_proto
+from coordinator.rpc.convert import facts_from_proto
+from coordinator.rpc.hardware import hardware_from_proto
 from coordinator.rpc.health import evidence_from_proto
 from coordinator.rpc.hub import Hub, Session
 from coordinator.rpc.identity import calling_host_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rallypoint.v1 import types_pb2 as pb
 
-from coordinator.core.model import NodeLimit, NodeLimits, UserPolicy
+from coordinator.core.hardware import NodeLimit, NodeLimits, UserPolicy
 
 # Of what an agent lists, so much is kept.
 _MOST_USERS = 256

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rallypoint.v1 import types_pb2 as pb
 
-from coordinator.core import model
+from coordinator.core.hardware import Containers
 
 
-def containers_to_proto(found: model.Containers) -> pb.Containers:
+def containers_to_proto(found: Containers) -> pb.Containers:
     """What runs containers on a host."""
     return pb.Containers(
         runtime=found.runtime,
@@ -21,9 +21,9 @@ def containers_to_proto(found: model.Containers) -> pb.Containers:
     )
 
 
-def containers_from_proto(message: pb.Containers) -> model.Containers:
+def containers_from_proto(message: pb.Containers) -> Containers:
     """What runs containers on a host, as its agent says."""
-    return model.Containers(
+    return Containers(
         runtime=message.runtime,
         version=message.version,
         rootless=message.rootless,

@@ -7,23 +7,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from coordinator.core.evidence import Condition, Sign
-from coordinator.core.health_records import GpuHealth, Health, HostHealth, Strike
-from coordinator.core.measured import Device, Link, PreflightReport
-from coordinator.core.model import (
+from coordinator.core.hardware import (
     Containers,
     Disk,
     Gpu,
-    Group,
-    GroupMember,
     Hardware,
-    HostFacts,
     Interface,
     NodeLimit,
     NodeLimits,
-    PeerEndpoint,
     RdmaPort,
     UserPolicy,
 )
+from coordinator.core.health_records import GpuHealth, Health, HostHealth, Strike
+from coordinator.core.measured import Device, Link, PreflightReport
+from coordinator.core.model import Group, GroupMember, HostFacts, PeerEndpoint
 from coordinator.store.forms import PLAIN, TEXT_MAP, TUPLE, Shape, choice
 
 FACTS = Shape(

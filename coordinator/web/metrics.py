@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from coordinator.core.hardware import Gpu
 from coordinator.core.health_marks import standings
-from coordinator.core.model import Gpu
 from coordinator.views import HostView, OverviewView, Reader
 from coordinator.web.auth import Auth
 from coordinator.web.stream import Streams

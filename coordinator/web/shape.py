@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from coordinator.core.evidence import Condition, Sign
+from coordinator.core.hardware import Gpu, Hardware, Interface, UserPolicy
 from coordinator.core.health_marks import standings
 from coordinator.core.health_records import GpuHealth, HostEvent
 from coordinator.core.measured import PreflightReport
-from coordinator.core.model import Gpu, Hardware, Host, HostFacts, Interface, UserPolicy
+from coordinator.core.model import Host, HostFacts
 from coordinator.views import HostView, JobView, NetworkView, NodeView
 from coordinator.web.spec_shape import Json, spec_shape, times_ten
 

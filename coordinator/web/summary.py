@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from coordinator.core.model import Gpu, HostState, JobState
+from coordinator.core.hardware import Gpu
+from coordinator.core.model import HostState, JobState
 from coordinator.views import HostView, JobView, NodeCounts, OverviewView
 
 IN_CONTACT = frozenset({HostState.ONLINE, HostState.SUSPECT})

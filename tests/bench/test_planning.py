@@ -11,8 +11,9 @@ import pytest
 from coordinator.core.changes import HostUpdated
 from coordinator.core.decide import decide, settle
 from coordinator.core.events import AllocationStatus, Event, HostReported, JobSubmitted
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.ids import host_id
-from coordinator.core.model import EndCause, Gpu, Hardware, Host, HostFacts, HostState, Instant, Phase
+from coordinator.core.model import EndCause, Host, HostFacts, HostState, Instant, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources
 from coordinator.core.state import State
 from coordinator.core.turn import Turn

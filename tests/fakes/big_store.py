@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coordinator.core.changes import AllocationReserved, GangUpdated, HostUpdated, JobCreated, NodeUpdated
+from coordinator.core.hardware import Hardware, Interface
 from coordinator.core.ids import allocation_id, host_id, job_id
 from coordinator.core.model import (
     Allocation,
@@ -14,11 +15,9 @@ from coordinator.core.model import (
     GangPhase,
     Group,
     GroupMember,
-    Hardware,
     Host,
     HostFacts,
     HostState,
-    Interface,
     Job,
     JobState,
     Node,

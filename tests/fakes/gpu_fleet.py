@@ -9,9 +9,10 @@ from itertools import count
 from coordinator.core.effects import TestWanted as Order
 from coordinator.core.events import HostReported
 from coordinator.core.evidence import Condition, Evidence, Sign
+from coordinator.core.hardware import Hardware
 from coordinator.core.health_records import GpuHealth, Health
 from coordinator.core.ids import HostId
-from coordinator.core.model import Allocation, EndCause, Hardware, Host, Phase
+from coordinator.core.model import Allocation, EndCause, Host, Phase
 from tests.fakes.world import World, hardware
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from coordinator.core.errors import NotFound
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.health_records import HostEvent
 from coordinator.core.ids import HostId, JobId, host_id, job_id
-from coordinator.core.model import Gpu, Hardware, Host, HostFacts, HostState, Job, JobState, Node, NodeState
+from coordinator.core.model import Host, HostFacts, HostState, Job, JobState, Node, NodeState
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.gaps import Gap
 from coordinator.logfiles import Run

@@ -23,23 +23,11 @@ from coordinator.core.events import (
     Ticked,
 )
 from coordinator.core.fencing import WINDOW, limit
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.invariants import check_invariants
 from coordinator.core.measured import Answer, DeviceSpeed
-from coordinator.core.model import (
-    Allocation,
-    EndCause,
-    Gpu,
-    Hardware,
-    Host,
-    HostFacts,
-    Instant,
-    Job,
-    Node,
-    PeerEndpoint,
-    Phase,
-    Reach,
-)
+from coordinator.core.model import Allocation, EndCause, Host, HostFacts, Instant, Job, Node, PeerEndpoint, Phase, Reach
 from coordinator.core.preflight import Order
 from coordinator.core.restore import Records, restore
 from coordinator.core.spec import JobSpec

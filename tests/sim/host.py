@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator.core.evidence import Evidence, Sign
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.ids import HostId
-from coordinator.core.model import Gpu, Hardware, HostFacts, PeerEndpoint
+from coordinator.core.model import HostFacts, PeerEndpoint
 from tests.sim.network import Link
 from tests.sim.output import LONGEST_SECONDS, PIECES, Files
 from tests.sim.spawner import Journal, LeaseFile, Running, Spawner

@@ -20,12 +20,11 @@ from coordinator.core.changes import (
 )
 from coordinator.core.decide import decide, settle
 from coordinator.core.events import AllocationStatus, Event, HostReported, JobSubmitted
+from coordinator.core.hardware import Gpu, Hardware
 from coordinator.core.ids import AllocationId, HostId, JobId
 from coordinator.core.model import (
     Allocation,
     EndCause,
-    Gpu,
-    Hardware,
     Host,
     HostFacts,
     HostState,

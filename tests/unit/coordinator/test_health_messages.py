@@ -7,8 +7,8 @@ from dataclasses import replace
 from rallypoint.v1 import types_pb2 as pb
 
 from coordinator.core.evidence import Condition, Evidence, Sign
-from coordinator.core.model import Gpu, Hardware
-from coordinator.rpc.convert import hardware_from_proto, hardware_to_proto
+from coordinator.core.hardware import Gpu, Hardware
+from coordinator.rpc.hardware import hardware_from_proto, hardware_to_proto
 from coordinator.rpc.health import MAX_DETAIL, evidence_from_proto
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coordinator.core.hardware import Disk, Gpu, Hardware, Interface
 from coordinator.core.ids import HostId
-from coordinator.core.model import Disk, Gpu, Group, GroupMember, Hardware, HostFacts, Interface, PeerEndpoint
+from coordinator.core.model import Group, GroupMember, HostFacts, PeerEndpoint
 from coordinator.core.spec import FileArchive, GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
 from coordinator.store import StoreError, StoreTooNew
 from coordinator.store.codec import FACTS, GROUP, HARDWARE, PEER

@@ -14,8 +14,9 @@ from coordinator.core.changes import HostUpdated, ReachSeen
 from coordinator.core.desired import desired_of
 from coordinator.core.effects import ProbesWanted
 from coordinator.core.groups import Wish, find_group, in_line
+from coordinator.core.hardware import Interface, RdmaPort
 from coordinator.core.ids import HostId, host_id
-from coordinator.core.model import Host, HostFacts, HostState, Instant, Interface, PeerEndpoint, RdmaPort, Reach
+from coordinator.core.model import Host, HostFacts, HostState, Instant, PeerEndpoint, Reach
 from coordinator.core.spec import JobSpec, Optimize
 from coordinator.core.state import State
 from coordinator.core.turn import Turn

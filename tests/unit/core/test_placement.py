@@ -11,7 +11,8 @@ from coordinator.core.effects import ProbesWanted
 from coordinator.core.errors import Conflict, NotFound
 from coordinator.core.events import CordonRequested, HostReported, RemovalRequested, StopRequested
 from coordinator.core.gpus import gpu_is, gpu_mismatch
-from coordinator.core.model import EndCause, Gpu, HostFacts, JobState, NodeState, Phase
+from coordinator.core.hardware import Gpu
+from coordinator.core.model import EndCause, HostFacts, JobState, NodeState, Phase
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Range, Resources, StopCriteria
 from tests.fakes.world import World, hardware
 

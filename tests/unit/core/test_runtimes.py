@@ -8,7 +8,8 @@ import pytest
 
 from coordinator.core import explain, remedies
 from coordinator.core.events import AllocationStatus
-from coordinator.core.model import Containers, EndCause, HostState, NodeState, Phase
+from coordinator.core.hardware import Containers
+from coordinator.core.model import EndCause, HostState, NodeState, Phase
 from coordinator.core.runtimes import Runs
 from coordinator.core.runtimes import undecided as undecided_by
 from coordinator.core.spec import GpuRequest, JobSpec, Placement, Resources

@@ -8,7 +8,8 @@ import pytest
 
 from coordinator.core import explain
 from coordinator.core.desired import desired_of
-from coordinator.core.model import Hardware, HostFacts, JobState, NodeState
+from coordinator.core.hardware import Hardware
+from coordinator.core.model import HostFacts, JobState, NodeState
 from coordinator.core.spec import GpuRequest, JobSpec, NodeGroup, Range, Resources, RetryPolicy, StopCriteria, Variant
 from tests.fakes.world import World, hardware
 from tests.unit.core.test_gangs import host, lose, places, run

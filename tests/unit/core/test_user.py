@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.core import explain
-from coordinator.core.model import UserPolicy
+from coordinator.core.hardware import UserPolicy
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.where import user_refused
 from tests.fakes.world import World, hardware

@@ -11,10 +11,11 @@ from rallypoint.v1 import types_pb2
 from coordinator.cli import words
 from coordinator.cli.shape import plain
 from coordinator.core.evidence import Condition, Sign
+from coordinator.core.hardware import Disk, Interface, RdmaPort
 from coordinator.core.health_records import GpuHealth, Health, HostEvent, HostHealth
 from coordinator.core.matrix import Axis, Matrix
 from coordinator.core.measured import Device, Link, PreflightReport
-from coordinator.core.model import Disk, Interface, NodeState, PeerEndpoint, RdmaPort
+from coordinator.core.model import NodeState, PeerEndpoint
 from coordinator.core.spec import FileArchive, GpuRequest, NodeGroup, Placement, Range, RegistryAuth, Resources, Variant
 from coordinator.rpc.convert import HIDDEN, host_to_proto, job_to_proto, network_to_proto, node_to_proto
 from coordinator.rpc.events import event_to_proto
