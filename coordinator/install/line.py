@@ -22,9 +22,19 @@ _PYTHON = (
     'exec(s)if hashlib.sha256(s).hexdigest()==p else exit("rallypoint: "+a+" is not the coordinator that this line'
     ' was made for; nothing was run")'
 )
+# Without any Python uv gets one for the seed, into a folder that goes at the end. The seed, told --uv, has uv get it
+# once more, out of its cache, for the installation.
 _SHELL = (
-    'command -v python3 >/dev/null && exec python3 -c "$@"; '
-    'echo "rallypoint: python3 is missing; install it first: apt install python3, dnf install python3" >&2; exit 1'
+    'command -v python3 >/dev/null && exec python3 -c "$@"; d=; '
+    'end() { echo "rallypoint: python3 is missing$1 (nothing was installed)" >&2; [ -z "$d" ] || rm -rf "$d"; exit 1;'
+    " }; "
+    'command -v uv >/dev/null || end "; install it first (apt install python3, dnf install python3), or install uv'
+    ' (https://docs.astral.sh/uv/), with which the line gets one by itself"; '
+    'd=$(mktemp -d) || end ", and there can be no temporary directory for one: make room, or set TMPDIR"; '
+    'export UV_PYTHON_CACHE_DIR="$d/cache"; py() { UV_PYTHON_INSTALL_DIR="$d" uv python "$@"; }; '
+    "if w=$(py install 3.12 2>&1) && p=$(py find 3.12 2>&1); then :; else "
+    'end ", and uv can get none ($(printf %s "$w $p" | tr "\\n" " ")): install one (apt install python3)"; fi; '
+    '"$p" -c "$@" --uv; r=$?; rm -rf "$d"; exit $r'
 )
 
 

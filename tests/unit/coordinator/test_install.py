@@ -102,6 +102,54 @@ def test_uv_is_asked_for_a_python_where_there_is_none(tmp_path: Path) -> None:
     assert "which gets one; uv: cause: no network (nothing was installed)" in done.stderr
 
 
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A PATH without any Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("mktemp", "rm", "tr"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    return folder
+
+
+def run_line(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The line, with another program in it, which says what it runs by, and that it can be told something."""
+    words = ["/bin/sh", *shlex.split(install_line("192.0.2.2:7445", CA))[1:]]
+    words[words.index(line_module._PYTHON)] = "import sys; print(sys.executable, sys.argv[1], sys.argv[3:], input())"
+    env = {"PATH": str(path), "TMPDIR": str(path.parent)}
+    return subprocess.run([*words, *options], capture_output=True, text=True, env=env, input="in", check=False)
+
+
+def test_without_any_python_the_line_says_how_to_get_one(bare: Path) -> None:
+    done = run_line(bare)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "rallypoint: python3 is missing; install it first (apt install python3, dnf install python3), or install uv"
+        " (https://docs.astral.sh/uv/), with which the line gets one by itself (nothing was installed)\n"
+    )
+
+
+def test_without_any_python_the_line_gets_one_with_uv(bare: Path, tmp_path: Path) -> None:
+    """By a stand-in for uv, as above. The installer is told ``--uv``: what it installs from must outlast the line."""
+    uv, asked = bare / "uv", tmp_path / "asked"
+    there = "$UV_PYTHON_INSTALL_DIR/there"
+    does = f"install) : >{there} ;; find) [ -e {there} ] && echo {sys.executable} ;;"
+    uv.write_text(f'#!/bin/sh\necho "$2" >>{asked}\ncase "$2" in {does} esac\n')
+    uv.chmod(0o755)
+    done = run_line(bare, "--spot")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{sys.executable} 192.0.2.2:7445 ['--spot', '--uv'] in\n"
+    assert asked.read_text().split() == ["install", "find"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "bin"], "nothing is left"
+    uv.write_text("#!/bin/sh\necho 'error: x' >&2; echo 'cause: no network' >&2; exit 2\n")
+    done = run_line(bare)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(
+        "rallypoint: python3 is missing, and uv can get none (error: x cause: no network ): install one"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "bin"]
+
+
 def test_the_port_gives_what_the_manifest_names_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "ca").mkdir()
     (tmp_path / "ca" / "ca.key.pem").write_text("secret")
