@@ -60,7 +60,7 @@ class Created:
     """What was not there before and must go again: absolute paths and names, in the order in which they were made.
 
     ``dirs`` with all that is in them; ``parents`` are directories above them, to go when nothing else is in them;
-    ``users`` are system users, their groups with them.
+    ``users`` are system users, their groups with them; ``lingers`` those whose services go on without a login.
     """
 
     users: tuple[str, ...] = ()
@@ -68,6 +68,7 @@ class Created:
     files: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
+    lingers: tuple[str, ...] = ()
 
     def plus(self, other: Created) -> Created:
         """Both, each thing once: a second run finds what the first one made, and it stays ours."""
@@ -225,7 +226,9 @@ def find(environ: Mapping[str, str] | None = None, environment: str = sys.prefix
 
 def _from_json(content: dict[str, Any]) -> Installation:
     texts = {name: _text(content, name) for name in ("coordinator", "install_url", "pin", "python", "unit", "user")}
-    created = {f.name: tuple(_text({0: each}, 0) for each in content["created"][f.name]) for f in fields(Created)}
+    # An earlier release did not know of lingering.
+    made = {"lingers": [], **content["created"]}
+    created = {f.name: tuple(_text({0: each}, 0) for each in made[f.name]) for f in fields(Created)}
     return Installation(
         prefix=Path(_text(content, "prefix")),
         mode=Mode(content["mode"]),

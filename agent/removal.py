@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent import lingering
 from agent.supervisor.standing import LOG_FILE
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class Remover:
             said = _remove_user(name)
             if said:
                 self.stayed.append(f"user {name} ({said})")
+
+    def lingering(self, names: Iterable[str]) -> None:
+        """That services of users whom the installer let linger go on without a login."""
+        for name in names:
+            said = lingering.end(name)
+            if said:
+                self.stayed.append(f"the lingering of {name} ({said}): loginctl disable-linger {name}")
 
     def _directory(self, path: Path) -> None:
         for entry in _entries(path):

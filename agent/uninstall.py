@@ -156,6 +156,8 @@ class Uninstaller:
         if installation is not None:
             remover.program(installation, state_dir if wish.keep_logs else None)
             remover.users(installation.created.users)
+            # Last: where nobody is logged in it ends whatever systemd runs of this user, this program too.
+            remover.lingering(installation.created.lingers)
         return remover.stayed
 
     def _disable(self) -> None:

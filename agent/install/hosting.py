@@ -43,6 +43,8 @@ def start(plan: Plan, identity: Identity, *, changed: bool) -> None:
     """Have the agent run what is installed now, and wait until the coordinator sees it. Raises ``CannotInstall``."""
     installation = plan.installation
     failed = "" if installation.supervisor is Supervisor.BACKGROUND else supervision.enable(installation.supervisor)
+    if installation.supervisor is Supervisor.SYSTEMD_USER and not failed:
+        supervision.have_linger(installation.prefix)
     # `restart` is for one that runs, `start` leaves that alone.
     verbs = ("restart", "start") if changed and plan.before is not None else ("start",)
     for verb in verbs if not failed else ():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from agent.installation import Installation, Mode, Supervisor
+from agent import lingering
+from agent.installation import Created, Installation, Mode, Supervisor, load, save
 
 UNIT = "rallypoint-agent.service"
 # As it is delivered; where it is installed it has the name of root's.
@@ -63,10 +67,19 @@ def enable(supervisor: Supervisor) -> str:
         done = subprocess.run(["systemctl", *own, *words], capture_output=True, text=True, check=False)
         if done.returncode:
             return f"systemctl {' '.join([*own, *words])}: {' '.join(done.stderr.split())}"
-    if own:
-        # Without it a user's services end when they log out. It may need rights that they have not.
-        subprocess.run(["loginctl", "enable-linger"], capture_output=True, check=False)
     return ""
+
+
+def have_linger(prefix: Path) -> None:
+    """Without it a user's services end when they log out. It may need rights that they have not. Raises ``OSError``."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if lingering.lingers(user):
+        return
+    before = load(prefix)
+    # First: what was begun by a run that was killed has to be ended, too.
+    save(replace(before, created=before.created.plus(Created(lingers=(user,)))))
+    if not lingering.begin(user):
+        save(before)
 
 
 def disable(supervisor: Supervisor) -> None:
