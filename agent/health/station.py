@@ -93,7 +93,8 @@ class Station:
         try:
             await self._until_free(gpu_uuids)
             log.info("gpu.testing", gpus=list(gpu_uuids), test=number)
-            failures = await self._tester(gpu_uuids)
+            with self.watch.under_test(gpu_uuids):
+                failures = await self._tester(gpu_uuids)
             for uuid in gpu_uuids or ("",):
                 said = failures.get(uuid, "" if gpu_uuids else "; ".join(filter(None, failures.values())))
                 self.watch.tested(uuid, number, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from agent.health.rules import Known, Seen
 from agent.spawner.wire import now as boot_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.core.model import AllocationId, Desired, Observed
     from agent.hardware.model import Gpu, GpuEvent, GpuProcess, HardwareReport, Problem
@@ -63,6 +64,8 @@ class HealthWatch:
         self._problems: dict[tuple[str, str], float] = {}
         # GPUs whose memory was found free since a node last had them: whoever uses it now came from elsewhere.
         self._clean: set[str] = set()
+        # GPUs that are being tested: what their memory holds is the test's.
+        self._tested: set[str] = set()
 
     # --- what comes in ----------------------------------------------------------------------------------------------
 
@@ -116,6 +119,16 @@ class HealthWatch:
         sign = Sign.TEST_FAILED if failure else Sign.TEST_PASSED
         self._tell(Evidence(uuid, sign, number, failure, self._now()))
         self._settle()
+
+    @contextmanager
+    def under_test(self, uuids: Iterable[str]) -> Iterator[None]:
+        """These GPUs are being given work by the agent itself, meanwhile."""
+        mine = set(uuids) - self._tested
+        self._tested |= mine
+        try:
+            yield
+        finally:
+            self._tested -= mine
 
     def is_held(self, uuid: str) -> bool:
         """Whether a node has this GPU, or a part of it."""
@@ -249,7 +262,7 @@ class HealthWatch:
         if gpu.uuid in self.holders.held:
             self._clean.discard(gpu.uuid)
             after = replace(before, left=0)
-        elif used is None or not self.holders.certain:
+        elif used is None or not self.holders.certain or not self._tested.isdisjoint((gpu.uuid, card(gpu))):
             after = before
         else:
             after = self._judged(gpu, used, before)

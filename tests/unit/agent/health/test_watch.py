@@ -306,6 +306,17 @@ def test_memory_that_others_take_after_a_clean_end_is_not_held(host: Host) -> No
     assert conditions(host.look(gpu(used=10 * GIB))) == []
 
 
+def test_memory_of_a_test_is_not_the_last_nodes(host: Host) -> None:
+    host.run("j.0.1", "GPU-0")
+    host.look(gpu(used=40 * GIB))
+    host.end("j.0.1")
+    host.now += 1
+    with host.watch.under_test(["GPU-0"]):
+        host.now += 30
+        assert conditions(host.look(gpu(used=40 * GIB))) == []
+    assert conditions(host.look(gpu(used=40 * GIB))) == [("MEMORY_HELD", 40 * GIB)]
+
+
 def test_memory_of_the_next_node_is_not_the_last_ones(host: Host) -> None:
     host.look(gpu())
     host.run("j.0.1", "GPU-0")
