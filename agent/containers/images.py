@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 ASK_SECONDS = 60.0
 LEDGER = "images.json"
+_PULL = "pull-"
 # So much of a line is told while an image is fetched, and of an error in the end.
 _TOLD = 200
 _SAID = 300
@@ -63,6 +64,9 @@ class Images:
         self._pauses = pauses
         self._wanted: Counter[str] = Counter()
         self._fetches: dict[tuple[str, str, str], _Fetch] = {}
+        for left in folder.glob(f"{_PULL}*"):
+            # Of an agent that was killed meanwhile: there may be a password in it.
+            shutil.rmtree(left, ignore_errors=True)
 
     async def get(self, runtime: Runtime, image: str, auth: Auth | None, tell: Callable[[str], None]) -> Image:
         """The image, fetched if it is not here, or if its name may stand for a newer one.
@@ -158,7 +162,7 @@ class Images:
 
     async def _pull(self, runtime: Runtime, image: str, auth: Auth | None, on_line: Callable[[str], None]) -> Answer:
         # A folder that only we can read, for as long as it takes: the password is in no argument.
-        folder = tempfile.mkdtemp(prefix="pull-", dir=self._folder)
+        folder = tempfile.mkdtemp(prefix=_PULL, dir=self._folder)
         try:
             options: list[str] = []
             if auth is not None:

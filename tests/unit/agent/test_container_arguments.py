@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -178,6 +179,29 @@ esac""",
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def test_a_password_that_a_killed_agent_left_does_not_stay(tmp_path: Path) -> None:
+    env = program(tmp_path / "bin", "podman", f"[ $1 = pull ] && : >{tmp_path}/begun && exec sleep 100")
+    runtime = replace(PODMAN, path=str(tmp_path / "bin" / "podman"), env=env)
+    folder = tmp_path / "containers"
+    folder.mkdir()
+
+    async def scenario() -> None:
+        kept = images.Images(folder, keep=2, seconds=30.0)
+        getting = asyncio.create_task(kept.get(runtime, "a:1", Auth("me", "pass"), lambda line: None))
+        await asyncio.to_thread(eventually, (tmp_path / "begun").exists, what="a pull")
+        (left,) = folder.glob("pull-*/config.json")
+        # As it is for one that is killed now: nobody cleans up.
+        shutil.copytree(left.parent, folder / "pull-of-the-dead")
+        getting.cancel()
+        await asyncio.gather(getting, return_exceptions=True)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert [path.name for path in folder.iterdir()] == ["pull-of-the-dead"]
+    images.Images(folder, keep=2, seconds=30.0)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
