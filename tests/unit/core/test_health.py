@@ -9,7 +9,7 @@ import pytest
 from coordinator.core import explain, fencing, health, retests, trial
 from coordinator.core.effects import TestWanted as Order
 from coordinator.core.errors import Conflict, Invalid, NotFound
-from coordinator.core.events import QuarantineRequested, ReleaseRequested
+from coordinator.core.events import BackupRestored, QuarantineRequested, ReleaseRequested
 from coordinator.core.events import TestRequested as AskedForTest
 from coordinator.core.evidence import Condition, Sign
 from coordinator.core.health_marks import standing
@@ -336,6 +336,28 @@ def test_the_breaker_keeps_all_but_a_few_hosts_in_service_and_lets_others_go_whe
     assert fleet.state(hosts[3], "h3-0") is Health.HEALTHY
 
 
+@pytest.mark.parametrize(("hosts", "most"), [(1, 1), (2, 2), (11, 2), (15, 3)])
+def test_the_breaker_lets_two_hosts_go_or_a_fifth_of_them_in_any_hour(hosts: int, most: int) -> None:
+    fleet = Fleet()
+    names = [f"h{number}" for number in range(hosts)]
+    ids = {name: fleet.add(name, gpus=1) for name in names}
+
+    def out() -> list[str]:
+        return [name for name in names if fleet.host(ids[name]).hardware.gpus[0].fenced]  # type: ignore[union-attr]
+
+    for name in names:
+        fleet.holds(ids[name], f"{name}-0", Condition(Sign.REMAP_FAILED))
+    assert out() == names[:most]
+    # A restart forgets neither what is fenced, nor since when.
+    fleet.world.restart()
+    for host in ids.values():
+        fleet.world.open(host)
+    fleet.world.advance(fencing.WINDOW / 2)
+    assert out() == names[:most]
+    fleet.world.advance(fencing.WINDOW / 2 + 10)
+    assert len(out()) == min(hosts, 2 * most)
+
+
 @pytest.mark.parametrize("before", [Health.HEALTHY, Health.SUSPECT])
 def test_failed_tests_of_gpus_in_service_are_bounded_by_the_breaker_too(before: Health) -> None:
     fleet = Fleet()
@@ -503,6 +525,19 @@ def test_all_of_it_outlives_a_restart() -> None:
     fleet.world.open(host)
     fleet.world.advance(retests.FIRST_REST + 15)
     assert fleet.orders() == [Order(host, ("a-0",), 1)]
+
+
+def test_what_is_out_of_service_is_so_in_a_backup_too() -> None:
+    fleet = Fleet()
+    host = quarantined(fleet)
+    fleet.world.post(QuarantineRequested("a", "1", "loud fan", "ann"))
+    before = fleet.world.state.health
+    fleet.world.restart()
+    fleet.world.post(BackupRestored(86400.0))
+    fleet.world.open(host)
+    assert fleet.world.state.health == before
+    fleet.world.advance(fleet.world.state.timing.lost + 1)
+    assert fleet.world.held(fleet.world.submit(ANY).id) == []
 
 
 def test_each_change_is_told_with_its_reason_and_evidence() -> None:
