@@ -104,7 +104,8 @@ class Daemon:
         self._settings = settings
         self._identity = identity
         self._facts = settings.facts
-        self._places = Places(settings.state_dir, settings.work_dir, users.known.others())
+        others, passable = users.known.others(), users.known.changes()
+        self._places = Places(settings.state_dir, settings.work_dir, others, passable)
         self._places.make()
         self._users = users
         check_passable(users.known, [self._places.work, self._places.aux, self._places.launcher.parent])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import os
@@ -13,6 +14,7 @@ from agent import common_path, environ
 from agent.bounds import Bounds
 from agent.core.reconcile import DEFAULT_SIGNAL
 from agent.ownership import give
+from agent.users import closed_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +48,17 @@ class NodeMaker:
     def owner(self, desired: Desired) -> Account | None:
         """Whom a node runs as; None: as the agent, like all that stands for a container. Raises UserRefused."""
         return None if desired.spec.image else self.users.account(desired.spec.user)
+
+    def check_open(self, owner: Account | None) -> None:
+        """See whether ``owner`` can get to where nodes work here; of whom most run as the agent knows since its start.
+
+        Raises:
+            OSError: they can't; it names the directory that is closed.
+        """
+        if owner is not None and owner != self.users.known.task:
+            folder = closed_to(owner, [self.places.work, self.places.aux])
+            if folder:
+                raise OSError(errno.EACCES, f"closed to user {owner.name!r}, as whom it is to run", folder)
 
     def spawner_can_change_users(self, can: bool) -> None:
         """What the spawner says of itself: one of an earlier release runs nodes as itself for as long as it lives."""

@@ -32,11 +32,13 @@ class UnsafeId(ValueError):
 class Places:
     """Directories and files of one agent; ``work`` may lie elsewhere, on a larger disk.
 
-    ``others`` is whom most nodes run as, if that is not the agent's own user: what is theirs lies behind directories
-    that they can pass but not list, and nothing else can be read by them.
+    ``others`` is whom most nodes run as, if that is not the agent's own user; ``passable``: any may run as others. What
+    is theirs lies behind directories that they can pass but not list, and nothing else can be read by them.
     """
 
-    def __init__(self, state_dir: Path, work_dir: Path | None = None, others: Account | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, work_dir: Path | None = None, others: Account | None = None, passable: bool = False
+    ) -> None:
         self.state = state_dir
         self.work = work_dir or state_dir / "work"
         self.logs = state_dir / "logs"
@@ -44,13 +46,14 @@ class Places:
         self.archives = state_dir / "archives"
         self.launcher = state_dir / "bin" / "rallypoint-mpi-launch"
         self._others = others
+        self._passable = passable or others is not None
         owner = os.geteuid() if others is None else others.uid
         self._spare_works = Spares(self.work, owner)
         self._spare_logs = Spares(self.logs, owner)
 
     def make(self) -> None:
         """Create all directories, closed to other users; of an agent that has the state directory to itself."""
-        passable = (self.state, self.work, self.aux, self.launcher.parent) if self._others is not None else ()
+        passable = (self.state, self.work, self.aux, self.launcher.parent) if self._passable else ()
         for directory in (self.state, self.work, self.logs, self.aux, self.archives, self.launcher.parent):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o711 if directory in passable else 0o700)

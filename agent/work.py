@@ -297,6 +297,7 @@ class Work:
         self._observe(Observed(desired.id, Phase.PREPARING), news=False)
         try:
             owner = self._tools.nodes.owner(desired)
+            self._tools.nodes.check_open(owner)
             # What unpacks files there has all rights: nobody else gets in before it is done.
             self._tools.places.make_work(desired.id, owner, closed=bool(desired.spec.archive))
         except UserRefused as refusal:

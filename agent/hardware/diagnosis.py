@@ -105,6 +105,10 @@ def _driver(report: HardwareReport, facts: DriverFacts) -> Iterator[Finding]:
         driver, cuda = report.driver_version or "unknown", report.cuda_version or "unknown"
         yield Finding("ok", "driver", f"NVIDIA driver {driver}, CUDA up to {cuda}, GPUs: {len(report.gpus)}")
         yield from _uncounted(report, facts)
+        if facts.lacking:
+            # CUDA calls a set-uid program for that, which gives no node any rights.
+            text = f"{', '.join(facts.lacking)} is not there: CUDA in a node that is not root's can't have it made"
+            yield Finding("warn", "driver", text, "run 'nvidia-modprobe -u -c 0' as root at each boot of the machine")
     elif facts.pci_gpus:
         yield from _uncounted(report, facts)
     else:

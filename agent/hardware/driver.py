@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_UNIFIED = "dev/nvidia-uvm"
 _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")
 
@@ -21,17 +22,21 @@ class PciGpu:
 @dataclass(frozen=True, slots=True)
 class DriverFacts:
     """The kernel's side; ``module_version`` is ``None`` unless NVIDIA's module is loaded, ``denied`` device
-    nodes are those that this user may not open for reading and writing.
+    nodes are those that this user may not open for reading and writing, ``lacking`` ones are not there though CUDA
+    needs them.
     """
 
     pci_gpus: tuple[PciGpu, ...] = ()
     module_version: str | None = None
     denied: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 def read_driver_facts(root: Path = Path("/")) -> DriverFacts:
     """Look under ``root``; what is not there or can't be read counts as absent."""
-    return DriverFacts(pci_gpus(root), _module_version(root), _denied(root))
+    version = _module_version(root)
+    lacking = () if version is None or (root / _UNIFIED).exists() else (f"/{_UNIFIED}",)
+    return DriverFacts(pci_gpus(root), version, _denied(root), lacking)
 
 
 def pci_gpus(root: Path = Path("/")) -> tuple[PciGpu, ...]:

@@ -72,6 +72,9 @@ class Nodes:
     def owner(self, desired: Desired) -> None:
         """See `agent.nodes`."""
 
+    def check_open(self, owner: None) -> None:
+        """See `agent.nodes`."""
+
     def spawner_can_change_users(self, can: bool) -> None:
         """See `agent.nodes`; nobody here is anybody else."""
 

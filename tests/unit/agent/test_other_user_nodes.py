@@ -38,7 +38,7 @@ BARELY += tuple(f"--{name}={CAPABILITIES}" for name in ("bounding-set", "inh-cap
 
 @asynccontextmanager
 async def host(
-    folder: Path, within: Sequence[str] = (), **environ: str
+    folder: Path, within: Sequence[str] = (), task_user: str = str(TASK), **environ: str
 ) -> AsyncIterator[tuple[FakeCoordinator, AgentProcess]]:
     async with coordinator(folder / "coordinator") as fake:
         state = folder / "agent"
@@ -46,7 +46,7 @@ async def host(
         if within == BARELY:
             for path in (state, *state.iterdir()):
                 os.chown(path, OWN, OWN)
-        options = ("--task-user", str(TASK), "--allow-users", str(OTHER))
+        options = ("--task-user", task_user, "--allow-users", str(OTHER))
         async with agent(state, *options, within=within, PYTHONDONTWRITEBYTECODE="1", **environ) as process:
             yield fake, process
 
@@ -138,6 +138,44 @@ def test_a_member_of_a_group_has_its_files_announces_itself_and_is_stopped(folde
             await asyncio.to_thread(eventually, lambda: not (process.state_dir / "nodes" / "j.0.1").exists())
             # Where all users write only root, or who has CAP_FOWNER, removes what was given away.
             assert within or not os.path.lexists(common)
+
+    asyncio.run(scenario())
+
+
+def test_whom_the_owner_allows_runs_also_where_all_others_run_as_the_agent(folder: Path) -> None:
+    async def scenario() -> None:
+        async with host(folder, task_user="root") as (fake, _):
+            allowed = any_node("j.0.1", "sh", "-c", 'cd "$PWD" && id -u', user=str(OTHER))
+            fake.want(allowed, any_node("k.0.1", "id", "-u"))
+            assert (await fake.ended("j.0.1")).reason == (await fake.ended("k.0.1")).reason == ""
+            assert (fake.logs["j.0.1"], fake.logs["k.0.1"]) == (b"%d\n" % OTHER, b"0\n")
+            folder.chmod(0o700)
+            fake.want(any_node("l.0.1", "id", "-u", user=str(OTHER)))
+            ended = await fake.ended("l.0.1")
+            folder.chmod(0o755)
+            assert (ended.cause, ended.reason) == (
+                pb.END_CAUSE_HOST,
+                f"its working directory could not be made: {folder}: closed to user '{OTHER}', as whom it is to run",
+            )
+
+    asyncio.run(scenario())
+
+
+EATER = "dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>&1 | grep -o 33554432; python3 -c 'bytearray(300 << 20)'"
+
+
+def test_memory_is_bounded_for_others_too(folder: Path) -> None:
+    async def scenario() -> None:
+        async with host(folder) as (fake, _):
+            node = any_node("j.0.1", "sh", "-c", EATER)
+            node.spec.resources.memory_bytes.max, node.spec.resources.shm_bytes = 200 << 20, 32 << 20
+            fake.want(node)
+            ended = await fake.ended("j.0.1")
+            limits = fake.hardware.limits
+            if not (limits.memory.by and limits.shm.by):
+                missing("memory limits and mounts", "run the tests as root, with cgroups mounted")
+            assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_OUT_OF_MEMORY, 137)
+            assert fake.logs["j.0.1"].startswith(b"33554432\n")
 
     asyncio.run(scenario())
 

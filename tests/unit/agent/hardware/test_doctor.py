@@ -140,6 +140,13 @@ def test_more_gpus_on_the_bus_than_the_driver_reports(plain: HardwareReport) -> 
     assert "0000:02:00.0 (vfio-pci)" in findings[0].text
 
 
+def test_a_device_that_only_root_can_have_made(plain: HardwareReport) -> None:
+    facts = DriverFacts((CARD,), "580.1", lacking=("/dev/nvidia-uvm",))
+    (found,) = (f for f in about("driver", replace(plain, gpus=(H100,)), facts) if f.level == "warn")
+    assert found.text == "/dev/nvidia-uvm is not there: CUDA in a node that is not root's can't have it made"
+    assert "nvidia-modprobe -u" in found.way_out
+
+
 def test_little_memory_little_disk_and_no_network(plain: HardwareReport) -> None:
     full = Disk("/", "/dev/vda", "ext4", 100 << 30, 1 << 30)
     report = replace(plain, memory_available_bytes=1 << 20, disks=(full,), interfaces=())
@@ -161,7 +168,11 @@ def test_the_kernels_view_is_read_without_the_drivers_library(tmp_path: Path) ->
     (devices / "01/driver").symlink_to("../../drivers/nouveau")
     (tmp_path / "sys/module/nvidia").mkdir(parents=True)
     (tmp_path / "sys/module/nvidia/version").write_text("580.95.05\n")
-    assert read_driver_facts(tmp_path) == DriverFacts((PciGpu("01", "nouveau"),), "580.95.05")
+    seen = DriverFacts((PciGpu("01", "nouveau"),), "580.95.05")
+    assert read_driver_facts(tmp_path) == replace(seen, lacking=("/dev/nvidia-uvm",))
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia-uvm").touch()
+    assert read_driver_facts(tmp_path) == seen
     assert read_driver_facts(tmp_path / "nothing") == DriverFacts()
 
 
