@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from coordinator.core.apply.hosts import load_health
+from coordinator.core.apply.jobs import load_node
 from coordinator.core.changes import (
     AllocationReserved,
     CostBooked,
@@ -53,13 +55,13 @@ def restore(records: Records, timing: Timing) -> State:
     for host in records.hosts:
         state.apply(HostUpdated(replace(host, state=HostState.OFFLINE)))
     for health in records.health:
-        state.load_health(health)
+        load_health(state, health)
     for event in records.events:
         state.apply(HostEventNoted(event))
     for job in records.jobs:
         state.apply(JobCreated(job))
     for node in records.nodes:
-        state.load_node(node)
+        load_node(state, node)
     for gang in records.gangs:
         state.apply(GangUpdated(gang))
     for allocation in records.allocations:
