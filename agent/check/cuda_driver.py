@@ -11,19 +11,28 @@ _MULTIPROCESSORS, _MAJOR, _MINOR = 16, 75, 76
 THREADS = 256
 
 
+# Before there is a context, what is not the GPU's fault. Of the installation: a stub library, no device, another one,
+# not supported, a driver or library of another version. Of others: no memory left, a GPU that somebody has for himself.
+_NONE_OF_ITS_FAULT = frozenset({34, 100, 101, 801, 803, 804, 2, 46})
+
+
 class NoCuda(Exception):
     """There is no CUDA driver here, or it serves no GPU to this process."""
 
 
 class CudaError(Exception):
-    """A call failed: by the GPU, its driver, or for want of memory."""
+    """A call failed: by the GPU, its driver, or for want of memory. ``code`` is CUDA's; 0: it has no such call."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Cuda:
     """The first GPU that this process may see, with a context on it."""
 
     def __init__(self) -> None:
-        """Raises NoCuda."""
+        """Raises NoCuda, and CudaError where the GPU is there and no program can use it."""
         self._library = _load()
         try:
             self._call("cuInit", c_uint(0))
@@ -34,6 +43,8 @@ class Cuda:
             self._call("cuDevicePrimaryCtxRetain", byref(context), device)
             self._call("cuCtxSetCurrent", context)
         except CudaError as error:
+            if error.code and error.code not in _NONE_OF_ITS_FAULT:
+                raise
             raise NoCuda(str(error)) from None
 
     def _attribute(self, device: c_int, number: int) -> int:
@@ -49,7 +60,7 @@ class Cuda:
         if code:
             text = c_char_p()
             known = self._library.cuGetErrorName(c_int(code), byref(text)) == 0 and text.value
-            raise CudaError(f"{name} failed: {known.decode() if known else f'error {code}'}")
+            raise CudaError(f"{name} failed: {known.decode() if known else f'error {code}'}", code)
 
     # --- memory -----------------------------------------------------------------------------------------------------
 

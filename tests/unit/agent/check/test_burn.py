@@ -118,7 +118,19 @@ def test_what_happens_to_a_gpu_under_load_fails_it() -> None:
         assert [(f.topic, f.level) for f in of_change(sound, after, xids)] == [(topic, "error")]
 
 
-@pytest.mark.parametrize(("faults", "failure"), [({}, ""), ({"wrong": "tensor"}, "tensor: "), ({"init": 100}, "")])
+@pytest.mark.parametrize(
+    ("faults", "failure"),
+    [
+        ({}, ""),
+        ({"wrong": "tensor"}, "tensor: "),
+        # No device, one that somebody else has: nobody can tell.
+        ({"init": 100}, ""),
+        ({"context": 46}, ""),
+        # There, and no program can use it: as after an XID for which it was not reset.
+        ({"init": 999}, "cuda: "),
+        ({"context": 719}, "cuda: "),
+    ],
+)
 def test_the_coordinators_test_gives_work_where_that_is_possible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, object], failure: str
 ) -> None:
