@@ -27,9 +27,8 @@ async def carry_out(report: HardwareReport, gpu_uuids: Sequence[str], probe: Nvm
     free = [gpu for gpu in of_uuids(report.gpus, well) if not _used(gpu)]
     for examined in await examine(report, free, probe, _WORK) if free else ():
         uuid = next(uuid for uuid in well if uuid in (examined.gpu.uuid, examined.gpu.parent))
-        burnt = examined.burnt
-        if burnt is not None and burnt.impossible:
-            examined = replace(examined, findings=())
+        if examined.burnt is not None and examined.burnt.impossible:
+            examined = replace(examined, findings=tuple(f for f in examined.findings if f.topic != "burn"))
         looked[uuid] = "; ".join(filter(None, [looked[uuid], examined.failure]))
     return looked
 

@@ -18,7 +18,7 @@ from agent.check.verdict import of_change, of_company, of_work
 from agent.hardware import NvmlProbe, Problem
 from agent.hardware.report import read_hardware
 from tests.fakes.cuda import cuda_env
-from tests.fakes.nvml import h100, host_env
+from tests.fakes.nvml import h100, host_env, lost, write_scenario
 from tests.unit.agent.health.conftest import gpu
 
 if TYPE_CHECKING:
@@ -147,6 +147,21 @@ def test_the_coordinators_test_gives_work_where_that_is_possible(
     assert failure in found[str(free.uuid)]
     assert bool(found[str(free.uuid)]) == bool(failure)
     assert found[str(used.uuid)] == "", "what somebody else uses is only looked at"
+
+
+def test_what_happens_meanwhile_counts_where_no_work_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cuda_env(tmp_path / "cuda", host_env(tmp_path / "nvml", [h100(0)]), init=100).items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> dict[str, str]:
+        async with NvmlProbe() as probe:
+            report = await read_hardware(probe)
+            write_scenario(tmp_path / "nvml" / "gpus", [lost(h100(0))])
+            return await carry_out(report, [str(h100(0).uuid)], probe)
+
+    assert "fallen off the bus" in asyncio.run(run())[str(h100(0).uuid)]
 
 
 def test_a_product_of_matrices_by_torch_is_known_and_repeats() -> None:
