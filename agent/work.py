@@ -7,13 +7,11 @@ import itertools
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from agent.archive import ArchiveError
 from agent.checks import Checks, Ended
-from agent.containers.model import NotReady
 from agent.core import reconcile as rules
 from agent.core.model import AllocationId, Cause, Desired, DesiredUpdate, Observed, Phase, Probe
 from agent.extras import Extras
@@ -21,7 +19,7 @@ from agent.fence import Fence
 from agent.measuring import Measuring
 from agent.observing import from_news, from_snapshot
 from agent.places import UnsafeId
-from agent.progress import Progress
+from agent.preparing import Preparing, is_slow, said
 from agent.readiness import Readiness
 from agent.spawner.wire import now as boot_clock
 from agent.users import UserRefused
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
     from agent.users import Account
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Work:
         self._on_change = on_change
         # In the order of the news: a bounded report leaves no old one behind.
         self._unreported: dict[AllocationId, None] = {}
-        self._preparing: dict[AllocationId, asyncio.Task[None]] = {}
+        self._preparing = Preparing(tools, self._making_ready, self._prepared, self._fail)
         # What begins behind another one, by that one; and what the spawner has yet to start.
         self._next: dict[AllocationId, AllocationId] = {}
         self._starting: set[AllocationId] = set()
@@ -200,18 +200,18 @@ class Work:
         try:
             self._observe(replace(seen, master_port=self._tools.ports.hold(key)))
         except OSError as error:
-            self._fail(key, Cause.HOST, f"it could not be prepared: {_said(error)}")
+            self._fail(key, Cause.HOST, f"it could not be prepared: {said(error)}")
 
-    async def until(self, found: Callable[[], Desired | None], seconds: float) -> Desired | None:
-        """What ``found`` gives as soon as it gives something; nothing after ``seconds``."""
+    async def until(self, found: Callable[[], T], seconds: float) -> T:
+        """What ``found`` gives as soon as that is something; what it gives after ``seconds``, if it never was."""
         try:
             async with asyncio.timeout(seconds):
-                while (desired := found()) is None:
+                while not (seen := found()):
                     self._changed.clear()
                     await self._changed.wait()
-                return desired
+                return seen
         except TimeoutError:
-            return None
+            return found()
 
     def holds(self, key: AllocationId) -> bool:
         """Whether anything of it is here, or about to be."""
@@ -304,46 +304,13 @@ class Work:
             self._end(desired.id, Cause.START_FAILED, str(refusal))
             return None
         except (OSError, UnsafeId) as error:
-            self._end(desired.id, Cause.HOST, f"its working directory could not be made: {_said(error)}")
+            self._end(desired.id, Cause.HOST, f"its working directory could not be made: {said(error)}")
             return None
-        spec = desired.spec
-        if not (spec.archive or spec.cluster or spec.image or spec.python):
+        if not is_slow(desired):
             self._observe(Observed(desired.id, Phase.PREPARED), news=False)
             return desired.id
-        self._preparing[desired.id] = asyncio.create_task(self._prepare_slowly(desired))
+        self._preparing.begin(desired, owner)
         return None
-
-    async def _prepare_slowly(self, desired: Desired) -> None:
-        key = desired.id
-        try:
-            port = 0
-            probes: tuple[Probe, ...] = ()
-            if self._tools.surround is not None and (desired.spec.image or desired.spec.python):
-                async with Progress(lambda what: self._making_ready(key, what), self._tools.now) as progress:
-                    await self._tools.surround(desired, self._tools.nodes.owner(desired), progress)
-            if desired.spec.cluster:  # a group of one, too, has a master and waits to be formed
-                port = self._tools.ports.hold(key)
-                probes = tuple(await self._tools.probe(desired.members))
-            if desired.spec.archive:
-                places = self._tools.places
-                target = places.inside_of(key) if desired.spec.image else places.work_of(key)
-                await self._tools.archives.unpack(desired.spec.archive, target, self._tools.nodes.owner(desired))
-        except (ArchiveError, UserRefused) as error:
-            self._fail(key, Cause.START_FAILED, str(error))
-        except NotReady as error:
-            self._fail(key, error.cause, str(error))
-        except OSError as error:
-            self._fail(key, Cause.HOST, f"it could not be prepared: {_said(error)}")
-        except Exception as error:
-            # A fault of ours: said and ended, for a node that never gets prepared holds up its job for good.
-            log.exception("allocation.prepare_failed", allocation=key)
-            self._fail(key, Cause.HOST, f"it could not be prepared: {type(error).__name__}: {error}")
-        else:
-            if key in self.observed and self.observed[key].phase is Phase.PREPARING:
-                self._observe(Observed(key, Phase.PREPARED, master_port=port, probes=probes))
-                self._reconcile([key])
-        finally:
-            self._preparing.pop(key, None)
 
     def _making_ready(self, key: AllocationId, what: str) -> None:
         """Users see what is done, and the group waits for it."""
@@ -351,6 +318,12 @@ class Work:
         if seen is not None and seen.phase is Phase.PREPARING:
             self._observe(replace(seen, reason=what))
             self._on_change(False)
+
+    def _prepared(self, key: AllocationId, master_port: int, probes: tuple[Probe, ...]) -> None:
+        seen = self.observed.get(key)
+        if seen is not None and seen.phase is Phase.PREPARING:
+            self._observe(Observed(key, Phase.PREPARED, master_port=master_port, probes=probes))
+            self._reconcile([key])
 
     def _fail(self, key: AllocationId, cause: Cause, reason: str) -> None:
         """End what was being prepared, and say so at once: nothing else is under way that would."""
@@ -364,7 +337,7 @@ class Work:
             self._end(desired.id, Cause.START_FAILED, str(refusal))
             return None
         except (OSError, ValueError) as error:
-            self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {_said(error)}")
+            self._end(desired.id, Cause.HOST, f"its files could not be laid ready: {said(error)}")
             return None
         self._tools.ports.release(desired.id)
         starting = replace(self.observed[desired.id], phase=Phase.STARTING, after=desired.spec.after, measured=None)
@@ -380,9 +353,7 @@ class Work:
 
     def _end(self, key: AllocationId, cause: Cause, reason: str) -> None:
         log.info("allocation.ended", allocation=key, cause=cause.name, reason=reason)
-        preparing = self._preparing.pop(key, None)
-        if preparing is not None and preparing is not asyncio.current_task():
-            preparing.cancel()
+        self._preparing.drop(key)
         self._tools.ports.release(key)
         ended = Observed(key, Phase.ENDED, cause=cause, reason=reason, ended_at=self._tools.now(), log_done=True)
         self._observe(ended)
@@ -477,7 +448,7 @@ class Work:
 
     async def until_idle(self, seconds: float) -> None:
         """Wait until nothing runs any more, at most ``seconds``."""
-        await self._until(self.is_idle, seconds)
+        await self.until(self.is_idle, seconds)
 
     def is_idle(self) -> bool:
         """Whether nothing runs here."""
@@ -486,35 +457,15 @@ class Work:
 
     async def until_empty(self, seconds: float) -> bool:
         """Wait until nothing is wanted here and all that was is known, at most ``seconds``; whether it is so."""
-        return await self._until(lambda: not self.desired and not self.observed, seconds)
-
-    async def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                while not reached():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return reached()
-        return True
+        return await self.until(lambda: not self.desired and not self.observed, seconds)
 
     async def close(self) -> None:
         """Stop preparing; what runs goes on without this process."""
         self._fence.close()
         await self._readiness.close()
         await self._measuring.close()
-        tasks = list(self._preparing.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._preparing.close()
 
     def working_names(self) -> set[str]:
         """Working directories that must stay."""
         return {os.path.basename(self._tools.places.work_of(key)) for key in self.observed}
-
-
-def _said(error: OSError | ValueError) -> str:
-    """An error in words: the place and the reason."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
