@@ -104,6 +104,9 @@ class Launcher:
 
     async def _asked(self, request: dict[str, Any]) -> Frame:
         key, host, command = AllocationId(request["allocation"]), str(request["host"]), str(request["command"])
+        if key not in self.work.desired:
+            # An agent that was just started: whoever asks may well have run before it.
+            await self.work.until(self.work.is_informed, START_SECONDS)
         desired = self.work.desired.get(key)
         secret = self.nodes.ticket(key) if desired is not None else ""
         if desired is None or not secret or not hmac.compare_digest(secret, str(request["secret"])):

@@ -10,8 +10,11 @@ import json
 import os
 import socket
 import sys
+import time
 
 FAILED = 255
+# An agent that is started anew or upgraded ends nothing of its nodes', mpirun neither.
+WAIT_SECONDS = 60.0
 
 
 def main(directory: str, arguments: list[str]) -> int:
@@ -39,14 +42,28 @@ def main(directory: str, arguments: list[str]) -> int:
 def _ask(directory: str, request: dict[str, str]) -> dict[str, object]:
     # A socket's path may have 107 bytes only, its directory's any number.
     os.chdir(directory)
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect("mpi.sock")
+    with _connected() as connection:
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile() as answers:
             answer = json.loads(answers.readline())
     if not isinstance(answer, dict):
         raise TypeError("an answer that is no object")
     return answer
+
+
+def _connected() -> socket.socket:
+    """Raises OSError: the agent is away for longer than a start takes."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect("mpi.sock")
+            return connection
+        except (FileNotFoundError, ConnectionRefusedError, PermissionError):
+            connection.close()
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 def _fail(reason: str) -> int:

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 def give(directory: str, owner: Account) -> None:
     """Give a directory, and all that is in it, to ``owner``, who can't get in before this is done.
 
+    One that is theirs is left as it is: what they have linked into it since may be anybody's.
+
     Raises:
         OSError: something of it can't be given.
     """
+    if os.stat(directory).st_uid == owner.uid:
+        return
     for folder, _, names, descriptor in os.fwalk(directory, topdown=False):
         for name in names:
             os.chown(name, owner.uid, owner.gid, dir_fd=descriptor, follow_symlinks=False)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import sys
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,7 @@ class Pythons:
         self._places = places
         self._own = own
         self._making: dict[str, asyncio.Lock] = {}
+        self._copying = asyncio.Lock()
 
     async def look(self) -> bool:
         """See whether uv is here now; whether that is news."""
@@ -90,7 +90,9 @@ class Pythons:
         try:
             if owner is not None:
                 _check_open(version, directory, owner)
-            os.symlink(await asyncio.to_thread(self._uv_for, owner), f"{directory}/bin/uv")
+            async with self._copying:
+                program = await asyncio.to_thread(self._uv_for, owner)
+            os.symlink(program, f"{directory}/bin/uv")
         except FileExistsError:
             pass
 
@@ -103,18 +105,14 @@ class Pythons:
         own = os.path.realpath(self._program)
         if owner is None or not closed_to(owner, [Path(own)]):
             return own
-        copy = self._places.state / "uv" / "uv"
-        about = os.stat(own)
+        copy, about = self._places.state / "uv" / "uv", os.stat(own)
         if not copy.exists() or (copy.stat().st_size, copy.stat().st_mtime_ns) != (about.st_size, about.st_mtime_ns):
             copy.parent.mkdir(mode=0o711, exist_ok=True)
             copy.parent.chmod(0o711)
-            part = copy.with_name(f"uv.{uuid.uuid4().hex}")
-            try:
-                shutil.copy2(own, part)
-                part.chmod(0o755)
-                part.rename(copy)
-            finally:
-                part.unlink(missing_ok=True)
+            part = copy.with_name("uv.part")
+            shutil.copy2(own, part)
+            part.chmod(0o755)
+            part.rename(copy)
         return str(copy)
 
     def activated(self, desired: Desired, env: dict[str, str]) -> dict[str, str]:

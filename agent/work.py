@@ -446,6 +446,10 @@ class Work:
             if seen.phase in (Phase.RUNNING, Phase.STARTING):
                 self._stop(key, rules.DEFAULT_SIGNAL, grace, Cause.HOST, reason)
 
+    def is_informed(self) -> bool:
+        """Whether the coordinator has said what is wanted here."""
+        return self._informed
+
     async def until_idle(self, seconds: float) -> None:
         """Wait until nothing runs any more, at most ``seconds``."""
         await self.until(self.is_idle, seconds)

@@ -142,6 +142,28 @@ def test_a_member_of_a_group_has_its_files_announces_itself_and_is_stopped(folde
     asyncio.run(scenario())
 
 
+LAUNCHING = """
+echo on; until [ -e go ]; do sleep 0.05; done
+"$OMPI_MCA_plm_rsh_agent" 127.0.0.1 'id -u > launched' || exit; cat launched
+"""
+
+
+def test_mpi_waits_for_an_agent_that_is_started_anew(folder: Path) -> None:
+    async def scenario() -> None:
+        async with host(folder) as (fake, process):
+            fake.want(group_of_one(any_node("j.0.1", "sh", "-c", LAUNCHING)))
+            await fake.until(lambda: fake.logs.get("j.0.1"), "output")
+            fake.desired["j.0.1"].started = True
+            await process.kill()
+            (process.state_dir / "work" / "j.0.1" / "go").touch()
+            fake.statuses.clear()
+            await process.start()
+            assert (await fake.ended("j.0.1")).exit_code == 0
+            assert fake.logs["j.0.1"] == b"on\n%d\n" % TASK
+
+    asyncio.run(scenario())
+
+
 def test_whom_the_owner_allows_runs_also_where_all_others_run_as_the_agent(folder: Path) -> None:
     async def scenario() -> None:
         async with host(folder, task_user="root") as (fake, _):

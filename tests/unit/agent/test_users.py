@@ -172,6 +172,10 @@ def test_files_are_given_as_they_lie_and_nothing_that_they_lead_to(folder: Path)
     for path in (work, work / "deep", work / "deep" / "file", work / "link", work / "deep" / "leaf"):
         assert (path.lstat().st_uid, path.lstat().st_gid) == (TASK, OTHER)
     assert outside.stat().st_uid == (outside / "secret").stat().st_uid == 0
+    # What they have put there since is not given to them with it.
+    os.link(outside / "secret", work / "mine")
+    give(str(work), Account("t", TASK, OTHER))
+    assert (outside / "secret").stat().st_uid == 0
 
 
 def account(name: str, uid: int) -> Account:
