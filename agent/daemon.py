@@ -120,7 +120,7 @@ class Daemon:
         options = () if settings.cgroups else (NO_CGROUPS,)
         self._meter = Meter()
         self._runner = Runner(settings.state_dir, self._hear, options)
-        self._surroundings = Surroundings(settings, self._places, os.environ, lambda: self._hardware)
+        self._surroundings = Surroundings(settings, self._places, os.environ, lambda: self._hardware, users.known.task)
         self._containment = Containment(cpu=settings.cpu_limit)
         self._bounds = Bounds(settings.cpu_limit, settings.task_pids or default_pids())
         nodes = self._node_maker()

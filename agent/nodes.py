@@ -60,6 +60,15 @@ class NodeMaker:
             if folder:
                 raise OSError(errno.EACCES, f"closed to user {owner.name!r}, as whom it is to run", folder)
 
+    def holder(self, desired: Desired) -> Account | None:
+        """Who has a node's files; None: the agent's own user. Of a container that is known once it is prepared.
+
+        Raises UserRefused.
+        """
+        if not desired.spec.image:
+            return self.owner(desired)
+        return None if self.containers is None else self.containers.holder(desired.id)
+
     def spawner_can_change_users(self, can: bool) -> None:
         """What the spawner says of itself: one of an earlier release runs nodes as itself for as long as it lives."""
         self.users.spawner_can = can
@@ -140,7 +149,7 @@ class NodeMaker:
     def _home(self, desired: Desired) -> str:
         if desired.group is None:
             return self.places.work_of(desired.id)
-        return self.places.common_work(desired.id, common_path.path_of(desired, desired.group), self.owner(desired))
+        return self.places.common_work(desired.id, common_path.path_of(desired, desired.group), self.holder(desired))
 
     def _directory(self, desired: Desired) -> str:
         work = self._home(desired)
@@ -151,7 +160,7 @@ class NodeMaker:
         directory = self.places.aux_of(desired.id)
         hostfile, ticket = f"{directory}/hostfile", f"{directory}/{TICKET}"
         if not os.path.exists(ticket):
-            owner = self.owner(desired)
+            owner = self.holder(desired)
             self.places.make_aux(desired.id, owner)
             _write(hostfile, environ.hostfile(group), owner)
             _write(ticket, json.dumps({"allocation": desired.id, "secret": secrets.token_urlsafe(24)}), owner)

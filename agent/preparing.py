@@ -96,7 +96,8 @@ class Preparing:
             probes = tuple(await tools.probe(desired.members))
         if spec.archive:
             target = tools.places.inside_of(key) if spec.image else tools.places.work_of(key)
-            await tools.archives.unpack(spec.archive, target, account)
+            holder = tools.nodes.holder(desired) if spec.image else account
+            await tools.archives.unpack(spec.archive, target, holder)
         return port, probes
 
 

@@ -25,7 +25,8 @@ LOOK_SELDOM_SECONDS = 600.0
 
 
 class Surroundings:
-    """``containers`` and ``pythons`` of this host; ``hardware`` is what is known of it now."""
+    """``containers`` and ``pythons`` of this host; ``hardware`` is what is known of it now, ``task`` whom plain
+    nodes run as."""
 
     def __init__(
         self,
@@ -33,10 +34,11 @@ class Surroundings:
         places: Places,
         own: Mapping[str, str],
         hardware: Callable[[], HardwareReport | None],
+        task: Account,
     ) -> None:
         policy = Policy(settings.containers, settings.allow_privileged, settings.image_keep)
         self._hardware = hardware
-        self.containers = ContainerHost(places, policy, own, self._cards)
+        self.containers = ContainerHost(places, policy, own, self._cards, task)
         self.pythons = Pythons(places, own)
         self._looked = False
 

@@ -13,13 +13,14 @@ from agent.containers.model import NotReady
 from agent.core.model import Cause
 
 if TYPE_CHECKING:
+    from agent.containers.identity import Identity
     from agent.containers.model import Image, Runtime
     from agent.core.model import Desired
 
 LABEL = "rallypoint.allocation"
 AGENT_LABEL = "rallypoint.agent"
 INFINIBAND = "/dev/infiniband"
-# Its root is the host's: devices and rights of files that it made would be that for the host's other processes, too.
+# Where its root is the host's, devices and rights of files that it made would be that for others there, too.
 _UNPRIVILEGED = ("--cap-drop", "MKNOD", "--cap-drop", "SETFCAP", "--security-opt", "no-new-privileges")
 _DEFAULT_SHELL = "/bin/sh"
 
@@ -45,11 +46,11 @@ class Mount:
 class Plan:
     """What a container is made of. ``mounts`` are directories of the host, ``cwd`` is where it begins, ``cards`` are
     its GPUs by uuid, ``script`` what a shell would run outside of a container, ``bounds`` what the spawner would
-    be told to hold: ``cpus hard pids``."""
+    be told to hold: ``cpus hard pids``; ``identity``: whom its users are, if not as the runtime has it."""
 
     desired: Desired
     name: str
-    agent: str
+    labels: Sequence[str]
     image: Image
     mounts: Sequence[Mount]
     cwd: str
@@ -57,6 +58,7 @@ class Plan:
     script: str = ""
     bounds: Mapping[str, object] = field(default_factory=dict)
     rdma: bool = False
+    identity: Identity | None = None
 
 
 def options(plan: Plan, runtime: Runtime) -> list[str]:
@@ -67,7 +69,7 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
     """
     spec = plan.desired.spec
     words = [
-        "--name", plan.name, "--label", f"{LABEL}={plan.desired.id}", "--label", f"{AGENT_LABEL}={plan.agent}",
+        "--name", plan.name, *plan.labels,
         # Its peers, its master's port, and whatever the host reaches: as a process of the host has it.
         "--network", "host",
         "--pull", "never", "--no-healthcheck", "--security-opt", "label=disable",
@@ -88,7 +90,9 @@ def options(plan: Plan, runtime: Runtime) -> list[str]:
         words.append("--privileged")
     else:
         words += _UNPRIVILEGED
-    if spec.user:
+    if plan.identity is not None:
+        words += plan.identity.options()
+    if spec.user and (plan.identity is None or plan.identity.mapped):
         words += ["--user", spec.user]
     return [*words, *_limits(plan, runtime), *_gpus(plan, runtime), *_rdma(plan)]
 

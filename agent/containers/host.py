@@ -15,8 +15,10 @@ import structlog
 from agent.containers import attend, create, variables
 from agent.containers.command import run
 from agent.containers.detect import detect
+from agent.containers.identity import Identity, identity_of
 from agent.containers.images import ASK_SECONDS, Images
 from agent.containers.model import Auth, Image, NotReady, Runtime
+from agent.containers.settling import Settling
 from agent.core.model import AllocationId, Cause
 from agent.spawner.memory import size
 from agent.spawner.reaper import ENDS
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from agent.core.model import Desired
     from agent.places import Places
     from agent.spawner.wire import Message
+    from agent.users import Account
 
 log = structlog.get_logger()
 
@@ -50,11 +53,26 @@ class Policy:
     pull_timeout: float = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What a node's container is made of; ``holder`` is to have its files, if that is not the agent's own user."""
+
+    image: Image
+    identity: Identity | None
+    holder: Account | None
+
+
 class ContainerHost:
-    """Containers by this host's runtime; ``cards`` are its GPUs now, ``own`` is this process's environment."""
+    """Containers by this host's runtime; ``cards`` are its GPUs now, ``own`` is this process's environment, ``task`` is
+    whom plain nodes run as."""
 
     def __init__(
-        self, places: Places, policy: Policy, own: Mapping[str, str], cards: Callable[[], Mapping[str, create.Card]]
+        self,
+        places: Places,
+        policy: Policy,
+        own: Mapping[str, str],
+        cards: Callable[[], Mapping[str, create.Card]],
+        task: Account,
     ) -> None:
         self.runtime = Runtime(problem="its agent has just started and has not looked yet")
         self.policy = policy
@@ -66,14 +84,21 @@ class ContainerHost:
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
         self._own = own
         self._cards = cards
+        self._task = task
         self._images = Images(self._folder, policy.image_keep, policy.pull_timeout)
-        self._prepared: dict[AllocationId, Image] = {}
+        self._settling = Settling(str(self._folder), policy.pull_timeout)
+        self._prepared: dict[AllocationId, _Prepared] = {}
 
     async def look(self) -> bool:
         """See what runs containers here now; whether that is news."""
         before = self.runtime
         found = await detect(self.policy.runtime, self._own)
-        self.runtime = replace(found, privileged=self.policy.privileged and bool(found.path))
+        fixed = identity_of(found, self._task, privileged=False) if found.path else None
+        self.runtime = replace(
+            found,
+            privileged=self.policy.privileged and bool(found.path),
+            only_user="" if fixed is None or fixed.mapped else str(fixed.uid),
+        )
         if self.runtime != before:
             log.info("containers.found", runtime=found.kind, version=found.version, problem=found.problem)
         return self.runtime != before
@@ -101,20 +126,39 @@ class ContainerHost:
             raise NotReady(str(error)) from None
         auth = Auth(spec.registry_user, spec.registry_password) if spec.registry_user else None
         image = await self._images.get(runtime, spec.image, auth, tell)
-        self._prepared[desired.id] = image
-        self._make_directory(self._places.inside_of(desired.id), spec.user or image.user)
+        self._prepared[desired.id] = await self._settle(desired, image, tell)
 
-    def _make_directory(self, path: str, user: str) -> None:
-        """The container's directory, which its user may write into; a name is known in the image alone."""
-        os.makedirs(path, 0o700, exist_ok=True)
-        number, _, group = user.partition(":")
-        if not number or number in ("root", "0") or self.runtime.rootless or os.geteuid() != 0:
-            return
-        if number.isdigit():
-            os.chown(path, int(number), int(group) if group.isdigit() else int(number))
-        else:
-            # Nobody else gets through to it.
-            os.chmod(path, 0o777)  # noqa: S103 - see above
+    async def _settle(self, desired: Desired, image: Image, tell: Callable[[str], None]) -> _Prepared:
+        """Whom its users are, and the directory that it has; what unpacks files there gives it away when it is done."""
+        spec, inside = desired.spec, self._places.inside_of(desired.id)
+        identity = identity_of(self.runtime, self._task, privileged=spec.privileged)
+        os.makedirs(inside, 0o700, exist_ok=True)
+        if identity is None:
+            _open_to(inside, spec.user or image.user, rootless=self.runtime.rootless)
+            return _Prepared(image, None, None)
+        user = 0
+        if identity.mapped:
+            tell(f"image {spec.image}: its files are made ready for its users here")
+            labels = self._labels(desired.id)
+            name, wanted = f"{self.name_of(desired.id)}-before", spec.user or image.user
+            user = await self._settling.user(self.runtime, image, identity, name, labels, wanted)
+        elif spec.user and spec.user.partition(":")[0] != self.runtime.only_user:
+            only = f"with {self.runtime.kind} all containers run as user {self.runtime.only_user} on this host"
+            raise NotReady(f"user {spec.user!r}: {only} (task_user; podman gives them users of their own)", Cause.HOST)
+        if os.geteuid() != 0:
+            return _Prepared(image, identity, None)
+        holder = replace(self._task, uid=identity.on_host(user))
+        if not spec.archive:
+            os.chown(inside, holder.uid, holder.gid)
+        return _Prepared(image, identity, holder)
+
+    def holder(self, key: AllocationId) -> Account | None:
+        """Who has the files of a node that was prepared; None: the agent's own user."""
+        prepared = self._prepared.get(key)
+        return None if prepared is None else prepared.holder
+
+    def _labels(self, key: AllocationId) -> list[str]:
+        return ["--label", f"{create.LABEL}={key}", "--label", f"{create.AGENT_LABEL}={self._agent}"]
 
     def order(self, desired: Desired, env: Mapping[str, str], home: str, script: str, bounds: Message) -> Message:
         """What the spawner is told instead of the node's own program; ``home`` is its directory in the container.
@@ -123,10 +167,17 @@ class ContainerHost:
             OSError: the attendant's order can't be written.
             ValueError: a variable can't be given to a container, or a GPU that it holds.
         """
-        runtime, spec = self.runtime, desired.spec
+        runtime, spec, prepared = self.runtime, desired.spec, self._prepared[desired.id]
+        identity = prepared.identity
+        if identity is not None and identity.mapped:
+            # Not every runtime passes on its way as the host's root.
+            os.chown(self._places.work_of(desired.id), identity.uid, identity.gid)
+        elif identity is not None:
+            # The image knows no such user, who would be at home nowhere.
+            env = {"HOME": home, **env}
         plan = create.Plan(
-            desired, self.name_of(desired.id), self._agent, self._prepared[desired.id],
-            self._mounts(desired, home), env["DSTACK_WORKING_DIR"], self._cards(), script, bounds, rdma=True,
+            desired, self.name_of(desired.id), self._labels(desired.id), prepared.image, self._mounts(desired, home),
+            env["DSTACK_WORKING_DIR"], self._cards(), script, bounds, rdma=True, identity=identity,
         )  # fmt: skip
         folder = self._folder_of(desired.id)
         os.makedirs(folder, 0o700, exist_ok=True)
@@ -197,7 +248,7 @@ class ContainerHost:
                 log.warning("container.left_over", allocation=key)
                 await run([runtime.path, "rm", "--force", container], runtime.env, ASK_SECONDS)
         self._sweep_folders(lives)
-        await self._images.prune(runtime, [image.name for image in self._prepared.values()])
+        await self._images.prune(runtime, [prepared.image.name for prepared in self._prepared.values()])
 
     def _sweep_folders(self, lives: Callable[[AllocationId], bool]) -> None:
         with os.scandir(self._folder) as entries:
@@ -205,3 +256,15 @@ class ContainerHost:
         for each in left:
             if not lives(AllocationId(each.name)):
                 shutil.rmtree(each.path, ignore_errors=True)
+
+
+def _open_to(path: str, user: str, *, rootless: bool) -> None:
+    """Let a container's user, as its runtime has it, write into its directory; nobody else gets through to it."""
+    number, _, group = user.partition(":")
+    if not number or number in ("root", "0"):
+        return
+    if number.isdigit() and not rootless:
+        os.chown(path, int(number), int(group) if group.isdigit() else int(number))
+    else:
+        # A name is known in the image alone, and without root's rights nothing can be given away.
+        os.chmod(path, 0o777)  # noqa: S103 - see above

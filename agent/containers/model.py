@@ -14,7 +14,8 @@ class Runtime:
 
     ``gpus`` is ``cdi``, ``nvidia`` or empty, for ``gpu_problem``; ``devices`` the GPUs that CDI knows by name.
     ``limits`` are those of ``cpu``, ``memory`` and ``pids`` that are held; ``init``: it has a first process to give;
-    ``version`` as it says itself; ``privileged``: the host's owner allows such containers.
+    ``version`` as it says itself; ``privileged``: the host's owner allows such containers. ``only_user``: the id that
+    all others run as, whatever the job or the image says; empty: they say it.
     """
 
     kind: str = ""
@@ -26,6 +27,7 @@ class Runtime:
     limits: tuple[str, ...] = ()
     init: bool = False
     privileged: bool = False
+    only_user: str = ""
     problem: str = ""
     gpu_problem: str = ""
     env: Mapping[str, str] = field(default_factory=dict)

@@ -301,6 +301,7 @@ def _containers(found: Runtime) -> types.Containers:
         limits=found.limits,
         problem=found.problem,
         gpu_problem=found.gpu_problem,
+        only_user=found.only_user,
     )
 
 

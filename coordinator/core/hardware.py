@@ -84,7 +84,8 @@ class Containers:
     """What runs containers on a host: ``runtime`` is ``podman`` or ``docker``; empty: nothing does, for ``problem``.
 
     ``gpus`` is how containers get GPUs (``cdi``, ``nvidia``); empty: they get none, for ``gpu_problem``. ``privileged``
-    is whether the owner allows such containers, ``limits`` which of ``cpu``, ``memory`` and ``pids`` are held.
+    is whether the owner allows such containers, ``limits`` which of ``cpu``, ``memory`` and ``pids`` are held. Others
+    than privileged ones run as the host's user ``only_user``; empty: as the job or the image says.
     """
 
     runtime: str = ""
@@ -95,6 +96,7 @@ class Containers:
     limits: tuple[str, ...] = ()
     problem: str = ""
     gpu_problem: str = ""
+    only_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

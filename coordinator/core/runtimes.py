@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from coordinator.core.hardware import Hardware
+from coordinator.core.hardware import Containers, Hardware
 from coordinator.core.model import Host, HostState
 from coordinator.core.spec import JobSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What is asked of a host: containers, privileged ones, and the making of Python environments."""
+    """What is asked of a host: containers, privileged ones or with a ``user`` of the job's own, a Python."""
 
     image: bool = False
     privileged: bool = False
     python: bool = False
+    user: str = ""
 
     @classmethod
     def of(cls, spec: JobSpec) -> Runs:
         """What the nodes of a job run in."""
         if spec.image is None and spec.python is None:
             return PLAIN
-        return cls(spec.image is not None, spec.privileged, spec.python is not None)
+        user = spec.user if spec.image is not None and not spec.privileged else None
+        return cls(spec.image is not None, spec.privileged, spec.python is not None, user or "")
 
 
 PLAIN = Runs()
@@ -52,6 +54,8 @@ def remedy(hardware: Hardware, runs: Runs) -> str:
         return "with podman or docker usable for its agent"
     if runs.privileged and not found.privileged:
         return "if its owner set allow_privileged for its agent"
+    if _is_other_user(runs, found):
+        return "with podman, which gives containers users of their own, or without user:"
     return f"if its {found.runtime} gave containers GPUs (nvidia-ctk cdi generate)"
 
 
@@ -71,9 +75,15 @@ def _lacks_container(hardware: Hardware, runs: Runs, gpus: int) -> str | None:
         return f"needs {_wanted(runs)}: {found.problem or 'its agent reports none'}"
     if runs.privileged and not found.privileged:
         return "needs a privileged container, which its owner does not allow"
+    if _is_other_user(runs, found):
+        return f"needs user {runs.user!r} in its container, its {found.runtime} runs all as user {found.only_user}"
     if gpus and not found.gpus:
         return f"needs GPUs in a container, its {found.runtime} gives none{_because(found.gpu_problem)}"
     return None
+
+
+def _is_other_user(runs: Runs, found: Containers) -> bool:
+    return bool(runs.user and found.only_user) and runs.user.partition(":")[0] != found.only_user
 
 
 def _because(reason: str) -> str:

@@ -18,6 +18,7 @@ def containers_to_proto(found: Containers) -> pb.Containers:
         limits=found.limits,
         problem=found.problem,
         gpu_problem=found.gpu_problem,
+        only_user=found.only_user,
     )
 
 
@@ -32,4 +33,5 @@ def containers_from_proto(message: pb.Containers) -> Containers:
         limits=tuple(message.limits),
         problem=message.problem,
         gpu_problem=message.gpu_problem,
+        only_user=message.only_user,
     )

@@ -77,6 +77,7 @@ _CONTAINERS = Shape(
         "limits": TUPLE,
         "problem": PLAIN,
         "gpu_problem": PLAIN,
+        "only_user": PLAIN,
     },
 )
 

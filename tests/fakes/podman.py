@@ -54,7 +54,7 @@ class Podman:
         return done.stdout.strip()
 
     def make_image(self) -> None:
-        """An image of busybox alone."""
+        """An image of busybox alone, with the users root and app (777)."""
         root = self.directory / "rootfs"
         (root / "bin").mkdir(parents=True)
         (root / "tmp").mkdir()
@@ -62,6 +62,7 @@ class Podman:
         shutil.copy(shutil.which("busybox") or "", root / "bin" / "busybox")
         for tool in _TOOLS:
             (root / "bin" / tool).symlink_to("busybox")
+        (root / "etc" / "passwd").write_text("root:x:0:0::/:/bin/sh\napp:x:777:777::/:/bin/sh\n")
         archive = self.directory / "rootfs.tar"
         subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True, timeout=30)
         self("import", "--change", "ENV=PATH=/bin", "--change", "ENV=OF_IMAGE=yes", str(archive), IMAGE)

@@ -2228,6 +2228,7 @@ class Containers(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     GPU_PROBLEM_FIELD_NUMBER: _builtins.int
+    ONLY_USER_FIELD_NUMBER: _builtins.int
     runtime: _builtins.str
     """"podman" or "docker"; empty: nothing does, and `problem` says why."""
     version: _builtins.str
@@ -2238,6 +2239,10 @@ class Containers(_message.Message):
     """Whether the host's owner allows privileged containers."""
     problem: _builtins.str
     gpu_problem: _builtins.str
+    only_user: _builtins.str
+    """The host's user id as whom all containers run that are not privileged, whatever the job or the image says; empty:
+    they say it.
+    """
     @_builtins.property
     def limits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which limits are held for containers: "cpu", "memory", "pids"."""
@@ -2253,10 +2258,11 @@ class Containers(_message.Message):
         limits: _abc.Iterable[_builtins.str] | None = ...,
         problem: _builtins.str = ...,
         gpu_problem: _builtins.str = ...,
+        only_user: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_problem", b"gpu_problem", "gpus", b"gpus", "limits", b"limits", "privileged", b"privileged", "problem", b"problem", "rootless", b"rootless", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_problem", b"gpu_problem", "gpus", b"gpus", "limits", b"limits", "only_user", b"only_user", "privileged", b"privileged", "problem", b"problem", "rootless", b"rootless", "runtime", b"runtime", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

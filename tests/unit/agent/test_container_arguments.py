@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.containers import cdi, create, detect, images, names, variables
+from agent.containers import cdi, create, detect, identity, images, names, variables
 from agent.containers.model import Auth, Image, NotReady, Runtime
 from agent.core.model import AllocationId, Cause, Desired, Spec, Wanted
+from agent.users import Account
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,7 +31,14 @@ def plan(spec: Spec, gpus: tuple[str, ...] = (), script: str = "") -> create.Pla
     desired = Desired(AllocationId("j-1.0.1"), "j-1", "n", 0, 1, Wanted.RUNNING, spec, gpu_uuids=gpus)
     cards = {uuid: create.Card(index) for index, uuid in enumerate(UUIDS)} | {"MIG-1": create.Card(0, is_part=True)}
     return create.Plan(
-        desired, "c", "agent", Image("sha256:1", "alpine"), [create.Mount("/w", '/s,t"ate')], "/w", cards, script=script
+        desired,
+        "c",
+        ["--label", "a=b"],
+        Image("sha256:1", "alpine"),
+        [create.Mount("/w", '/s,t"ate')],
+        "/w",
+        cards,
+        script=script,
     )
 
 
@@ -87,6 +95,52 @@ def test_limits_users_and_privileges() -> None:
     assert "no-new-privileges" in after(words, "--security-opt")
     found = replace(plan(Spec(image="alpine")), mounts=(create.Mount("/a", "/b", read_only=True),))
     assert after(create.options(found, DOCKER), "--mount") == ["type=bind,source=/a,target=/b,readonly"]
+
+
+@given(
+    root=st.integers(1, 2**31), gid=st.integers(1, 70_000), groups=st.lists(st.integers(0, 70_000), max_size=5),
+    inside=st.integers(0, identity.COUNT),
+)  # fmt: skip
+def test_no_user_of_a_container_is_the_hosts_root(root: int, gid: int, groups: list[int], inside: int) -> None:
+    task = Account("task", root, gid, tuple(groups))
+    found = identity.identity_of(PODMAN, task, privileged=False)
+    assert found is not None
+    words = found.options()
+    allowed = {group for group in groups if 0 < group <= identity.COUNT}
+    for option, first, same in (("--uidmap", root, set[int]()), ("--gidmap", gid, allowed)):
+        places: dict[int, int] = {}
+        end = 0
+        for piece in after(words, option):
+            begin, host, count = map(int, piece.split(":"))
+            # Without a gap, so that every user of an image is somebody.
+            assert (begin, count > 0) == (end, True)
+            end = begin + count
+            assert host > 0
+            if begin <= inside < end:
+                places[inside] = host + inside - begin
+        assert end == identity.COUNT + 1
+        assert places[inside] in {first, *same} | set(range(identity.FIRST, identity.FIRST + identity.COUNT))
+        if option == "--uidmap":
+            assert places[inside] == found.on_host(inside)
+    assert {int(group) for group in after(words, "--group-add")} == allowed - {gid}
+
+
+def test_whom_containers_run_as() -> None:
+    task = Account("task", 990, 991, (44, 991))
+    for runtime in (DOCKER, PODMAN, replace(PODMAN, rootless=True)):
+        assert identity.identity_of(runtime, task, privileged=True) is None
+        assert identity.identity_of(runtime, replace(task, uid=0), privileged=False) is None
+        assert (identity.identity_of(runtime, task, privileged=False) is None) == runtime.rootless
+    made = replace(
+        plan(Spec(image="alpine", user="990")), identity=identity.identity_of(DOCKER, task, privileged=False)
+    )
+    words = create.options(made, DOCKER)
+    assert (after(words, "--user"), after(words, "--userns"), after(words, "--group-add")) == (
+        ["990:991"], ["host"], ["44"]
+    )  # fmt: skip
+    made = replace(made, identity=identity.identity_of(PODMAN, task, privileged=False))
+    words = create.options(made, PODMAN)
+    assert (after(words, "--user"), after(words, "--userns")) == (["990"], [])
 
 
 @pytest.mark.parametrize(

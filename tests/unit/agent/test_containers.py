@@ -8,12 +8,13 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from rallypoint.v1.types_pb2 import PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST, IntRange, RegistryAuth, Resources
 
+from agent.containers.identity import FIRST
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, reaper_of, spawner_of
 from tests.fakes.podman import IMAGE, Podman
@@ -24,19 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 
 # A user id that no account has.
 TASK = 54_321
-# What root in a container can lay ready for a process of the host that it works together with.
-TRAPS = """
-cd "$(busybox dirname "$RALLYPOINT_READY_FILE")"
-for place in .. . "$DSTACK_WORKING_DIR"; do
-  busybox chmod 0777 "$place"
-  busybox cp /bin/busybox "$place/trap"
-  busybox chmod 4755 "$place/trap"
-  busybox mknod "$place/device" c 1 3 && echo "made a device in $place"
-done
-busybox grep NoNewPrivs /proc/self/status
-: >"$RALLYPOINT_READY_FILE"
-while ! [ -e "$DSTACK_WORKING_DIR/go" ]; do sleep 0.05; done
-"""
+TRAPS = "busybox mknod device c 1 3 && echo 'made a device'; busybox grep NoNewPrivs /proc/self/status"
 
 
 @pytest.fixture(scope="module")
@@ -301,29 +290,69 @@ def passable() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def test_what_root_in_a_container_makes_is_out_of_reach_of_the_hosts_tasks(passable: Path, podman: Podman) -> None:
+def member(key: str, script: str, **fields: object) -> pb.DesiredAllocation:
+    """A group's only node, which others would wait for."""
+    order = any_node(key, image=IMAGE, commands=[script], **fields)
+    order.spec.placement, order.spec.startup_order = PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST
+    order.group.generation, order.group.master_address, order.group.master_port = 1, "127.0.0.1", 20002
+    order.group.members.add(rank=0, host_id="h-1", host_name="h-1", address="127.0.0.1", peer_port=1, slots=2)
+    return order
+
+
+def of_host(word: str) -> tuple[int, bool] | None:
+    """As whom the process of the host runs that has ``word`` in its arguments, and whether it has users of its own."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (place / "cmdline").read_bytes().split(b"\0")[-2:-1] == [word.encode()]:
+                own = os.readlink("/proc/self/ns/user")
+                return place.stat().st_uid, os.readlink(place / "ns" / "user") != own
+    return None
+
+
+def test_root_in_a_container_is_whom_plain_nodes_run_as(passable: Path, podman: Podman) -> None:
     async def scenario() -> None:
         async with host(passable, podman, "--task-user", str(TASK)) as (fake, process):
-            order = any_node("j.0.1", image=IMAGE, commands=[TRAPS])
-            order.spec.placement, order.spec.startup_order = PLACEMENT_CLUSTER, STARTUP_ORDER_MASTER_FIRST
-            order.group.generation, order.group.master_address, order.group.master_port = 1, "127.0.0.1", 20002
-            order.group.members.add(rank=0, host_id="h-1", host_name="h-1", address="127.0.0.1", peer_port=1, slots=2)
-            fake.want(order)
-            await fake.until(lambda: "j.0.1" in fake.statuses and fake.statuses["j.0.1"].ready, "announcement")
-            await fake.until(lambda: b"NoNewPrivs" in fake.logs.get("j.0.1", b""), "output")
-            output = fake.logs["j.0.1"].decode()
-            state = process.state_dir
-            traps = [path for path in state.rglob("trap") if path.stat().st_mode & 0o4000]
-            assert len(traps) >= 2, output
-            assert "made a device" not in output
-            assert "NoNewPrivs:\t1" in output
-            places = [str(path) for trap in traps for path in (trap, trap.parent)]
-            script = 'id -u; for f; do [ -e "$f" ] && echo "reaches $f"; done'
-            fake.want(any_node("k.0.1", "sh", "-c", script, "sh", str(state / "work" / "k.0.1"), *places))
-            await fake.ended("k.0.1")
-            assert fake.logs["k.0.1"].decode().splitlines() == [str(TASK), f"reaches {state}/work/k.0.1"]
+            inner, waits = "sh -c 'while ! [ -e go ]; do sleep 0.05; done' {0}", "; : >made"
+            script = f'{TRAPS}; cat "$DSTACK_MPI_HOSTFILE"{waits}; : >"$RALLYPOINT_READY_FILE"; id -u; '
+            fake.want(
+                member("j.0.1", script + inner.format("as-root")),
+                member("k.0.1", script + inner.format("as-number"), user="1000:1000"),
+                member("l.0.1", script + inner.format("as-name"), user="app"),
+                member("m.0.1", "true", user="nobody-at-all"),
+            )
+            ended = await fake.ended("m.0.1")
+            assert ended.cause == pb.END_CAUSE_START_FAILED
+            assert "it has no user 'nobody-at-all'" in ended.reason
+            for key, word, inside, user in (
+                ("j.0.1", "as-root", 0, TASK),
+                ("k.0.1", "as-number", 1000, FIRST + 999),
+                ("l.0.1", "as-name", 777, FIRST + 776),
+            ):
+                await fake.until(
+                    lambda key=key: key in fake.statuses and fake.statuses[key].ready, f"announcement of {key}"
+                )  # fmt: skip
+                await asyncio.to_thread(eventually, lambda word=word: of_host(word), what=word)
+                assert of_host(word) == (user, True)
+                folder = process.state_dir / "work" / key / "container"
+                assert (folder / "made").stat().st_uid == user
+                assert fake.logs[key].decode().splitlines()[-2:] == ["127.0.0.1 slots=2", str(inside)]
+                assert "made a device" not in fake.logs[key].decode()
+                assert "NoNewPrivs:\t1" in fake.logs[key].decode()
+                (folder / "go").touch()
+                assert (await fake.ended(key)).exit_code == 0
+
+    asyncio.run(scenario())
+
+
+def test_where_nodes_are_roots_containers_are_too(tmp_path: Path, podman: Podman) -> None:
+    async def scenario() -> None:
+        async with host(tmp_path, podman, "--task-user", "root") as (fake, process):
+            wait = "while ! [ -e go ]; do sleep 0.05; done"
+            fake.want(any_node("j.0.1", image=IMAGE, commands=[f"echo here; sh -c '{wait}' as-the-hosts-root"]))
+            await fake.until(lambda: fake.logs.get("j.0.1"), "output")
+            await asyncio.to_thread(eventually, lambda: of_host("as-the-hosts-root"), what="it")
+            assert of_host("as-the-hosts-root") == (0, False)
             (inside(process) / "go").touch()
             assert (await fake.ended("j.0.1")).exit_code == 0
-            assert (state / "work" / "j.0.1").stat().st_mode & 0o777 == 0o700, "for as long as its files lie there"
 
     asyncio.run(scenario())

@@ -42,6 +42,15 @@ PODMAN = Containers("podman", "4.3.1")
             "if i",
         ),
         (GPU, replace(PODMAN, gpus="cdi"), "", ""),
+        (replace(IMAGE, user="app:app"), PODMAN, "", ""),
+        (
+            replace(IMAGE, user="app:app"),
+            replace(PODMAN, only_user="990"),
+            "needs user 'app:app' in its container, its podman runs all as user 990",
+            "with podman, which",
+        ),
+        (replace(IMAGE, user="990"), replace(PODMAN, only_user="990"), "", ""),
+        (replace(IMAGE, user="app", privileged=True), replace(PODMAN, only_user="990", privileged=True), "", ""),
         (PYTHON, PODMAN, "needs uv for its Python environment, has none", "with uv installed for its agent"),
     ],
 )
