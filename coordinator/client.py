@@ -21,32 +21,25 @@ from rallypoint.tls import prepare_grpc
 
 prepare_grpc()  # must come before grpc is imported
 
-import grpc  # noqa: E402
 from rallypoint.errors import Reason  # noqa: E402
 from rallypoint.v1 import access_service_pb2 as access_pb  # noqa: E402
 from rallypoint.v1 import host_service_pb2 as host_pb  # noqa: E402
 from rallypoint.v1 import job_service_pb2 as job_pb  # noqa: E402
 from rallypoint.v1 import types_pb2 as pb  # noqa: E402
 
-from coordinator.failures import RallypointError, Refused, Unreachable, failure  # noqa: E402
-from coordinator.lines import Line, Lines, is_away  # noqa: E402
+from coordinator.failures import RallypointError, Refused, Unreachable  # noqa: E402
+from coordinator.lines import Line, Lines, Method  # noqa: E402
+from coordinator.patience import each_byte_once, repeatedly, stream  # noqa: E402
 
 __all__ = ["Client", "RallypointError"]
 
 CALL_SECONDS = 30.0
 UPLOAD_SECONDS = 3600.0
-PATIENCE_SECONDS = 60.0
-"""How long a stream that once worked is opened again while the coordinator is away (a restart, an upgrade)."""
-
-# A stream that fails later than this was connected: an unreachable address fails sooner, or was told so.
-_CONNECTED_SECONDS = 2.0
-# So long a call that was cut off is repeated when no coordinator was ever reached, and when one was.
-_FIRST_PATIENCE, _CALL_PATIENCE = 3.0, 60.0
 _UPLOAD_PIECE = 1024 * 1024
 
 ENDED = frozenset({pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_STOPPED})
 
-A = TypeVar("A")
+JobAnswer = TypeVar("JobAnswer", job_pb.StopJobResponse, job_pb.RetryJobResponse)
 
 
 class Client:
@@ -87,20 +80,6 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _repeatedly(self, call: Callable[[bool], A]) -> A:
-        """The answer of a call that may be made more than once; it is told whether it has been. A coordinator that
-        is started again, or a line that was cut, costs no more than time."""
-        began, tries = time.monotonic(), 0
-        while True:
-            try:
-                return call(tries > 0)
-            except Unreachable:
-                patience = _CALL_PATIENCE if self._lines.reached else _FIRST_PATIENCE
-                if time.monotonic() - began > patience:
-                    raise
-            tries += 1
-            time.sleep(min(1.0, 0.1 * 2**tries))
-
     # ------------------------------------------------------------ jobs
 
     def plan(self, spec: pb.JobSpec) -> job_pb.PlanJobResponse:
@@ -110,7 +89,7 @@ class Client:
     def submit(self, spec: pb.JobSpec, request_id: str | None = None) -> pb.Job:
         """Submit a job, once: a call that was cut off is repeated under the same ``request_id``."""
         request = job_pb.SubmitJobRequest(spec=spec, request_id=request_id or str(uuid.uuid4()))
-        return self._repeatedly(lambda repeated: self._lines.ask(lambda to: to.jobs.SubmitJob, request).job)
+        return repeatedly(self._lines, lambda repeated: self._lines.ask(lambda to: to.jobs.SubmitJob, request).job)
 
     def job(self, job: str) -> job_pb.GetJobResponse:
         """A job, by id or name, with its first thousand nodes; ``nodes`` gives all of them."""
@@ -150,33 +129,25 @@ class Client:
     def stop(self, job: str, *, signal: str = "", abort: bool = False) -> pb.Job:
         """Ask a job to stop; ``abort`` kills it at once. A call that was cut off is repeated."""
         request = job_pb.StopJobRequest(job=job, signal=signal, abort=abort)
-
-        def stop(repeated: bool) -> pb.Job:
-            try:
-                return self._lines.ask(lambda to: to.jobs.StopJob, request, once=True).job
-            except Refused as refusal:
-                if repeated and refusal.reason == Reason.CONFLICT:
-                    # "It is stopping already": the call that was cut off had arrived.
-                    return self.job(job).job
-                raise
-
-        return self._repeatedly(stop)
+        return self._change(job, lambda to: to.jobs.StopJob, request)
 
     def retry(self, job: str, *, failed: bool = False) -> pb.Job:
         """Have an ended job tried again: the nodes that ``failed``, or all that are not done. A call that was cut off
         is repeated."""
         request = job_pb.RetryJobRequest(job=job, failed=failed)
+        return self._change(job, lambda to: to.jobs.RetryJob, request)
 
-        def retry(repeated: bool) -> pb.Job:
+    def _change(self, job: str, method: Method[JobAnswer], request: object) -> pb.Job:
+        def change(repeated: bool) -> pb.Job:
             try:
-                return self._lines.ask(lambda to: to.jobs.RetryJob, request, once=True).job
+                return self._lines.ask(method, request, once=True).job
             except Refused as refusal:
                 if repeated and refusal.reason == Reason.CONFLICT:
-                    # "It has not ended": the call that was cut off had arrived.
+                    # It is so already: the call that was cut off had arrived.
                     return self.job(job).job
                 raise
 
-        return self._repeatedly(retry)
+        return repeatedly(self._lines, change)
 
     def explain(self, job: str) -> job_pb.ExplainJobResponse:
         """Why each host was or was not chosen."""
@@ -188,7 +159,7 @@ class Client:
         With its nodes, all at first and then those that changed, unless ``job_only``.
         """
         request = job_pb.WatchJobRequest(job=job, job_only=job_only)
-        return self._stream(lambda to: to.jobs.WatchJob(request))
+        return stream(self._lines, lambda to: to.jobs.WatchJob(request))
 
     def wait(self, job: str, timeout: float | None = None, on_change: Callable[[pb.Job], None] | None = None) -> pb.Job:
         """The job once it has ended; ``on_change`` hears of it until then.
@@ -198,7 +169,7 @@ class Client:
         request = job_pb.WatchJobRequest(job=job, job_only=True)
         until = None if timeout is None else time.monotonic() + timeout
         try:
-            for change in self._stream(lambda to: to.jobs.WatchJob(request, timeout=_left(until))):
+            for change in stream(self._lines, lambda to: to.jobs.WatchJob(request, timeout=_left(until))):
                 if change.job.state in ENDED:
                     return change.job
                 if on_change is not None:
@@ -226,43 +197,7 @@ class Client:
         away and is tried again.
         """
         request = job_pb.TailLogsRequest(job=job, rank=rank, attempt=attempt, follow=follow, tail_lines=lines)
-        seen: dict[tuple[int, int], int] = {}
-        for piece in self._stream(lambda to: to.jobs.TailLogs(request), on_away):
-            have = seen.get((piece.rank, piece.attempt), 0)
-            end = piece.offset + len(piece.data)
-            if end <= have:
-                continue  # sent again after a reconnect
-            # Of a gap, too, only what was not told: it may have grown meanwhile.
-            piece.dropped_bytes = max(0, min(piece.dropped_bytes, piece.offset - have))
-            if piece.offset < have:
-                piece.data, piece.offset = piece.data[have - piece.offset :], have
-            seen[piece.rank, piece.attempt] = end
-            yield piece
-
-    def _stream(self, call: Callable[[Line], Iterable[A]], on_away: Callable[[], None] | None = None) -> Iterator[A]:
-        """Messages of a stream that is opened again when the coordinator goes away, for ``PATIENCE_SECONDS``."""
-        away_since: float | None = None
-        while True:
-            began, answered = time.monotonic(), False
-            try:
-                for message in call(self._lines.line()):
-                    answered = self._lines.reached = True
-                    away_since = None
-                    yield message
-                return
-            except grpc.RpcError as error:
-                now, problem = time.monotonic(), failure(error, self.address)
-                if answered or now - began > _CONNECTED_SECONDS:
-                    # It was connected, even if there was nothing to say.
-                    away_since = None
-                if away_since is None:
-                    away_since = now
-                    if on_away is not None and self._lines.reached and is_away(problem):
-                        on_away()
-                if not is_away(problem) or not self._lines.hopeful() or now - away_since > PATIENCE_SECONDS:
-                    raise problem from None
-                self._lines.turn()
-            time.sleep(0.5)
+        return each_byte_once(stream(self._lines, lambda to: to.jobs.TailLogs(request), on_away))
 
     def costs(self, by: job_pb.CostsBy.ValueType, *, since: float = 0.0, user: str = "") -> job_pb.GetCostsResponse:
         """What was spent from the day of the Unix second ``since`` on, of one user or (empty) of all."""
@@ -281,7 +216,7 @@ class Client:
         def upload(to: Line) -> Callable[..., job_pb.UploadArchiveResponse]:
             return lambda _, timeout: to.jobs.UploadArchive(requests(), timeout=timeout)
 
-        return self._repeatedly(lambda repeated: self._lines.ask(upload, None, UPLOAD_SECONDS).archive)
+        return repeatedly(self._lines, lambda repeated: self._lines.ask(upload, None, UPLOAD_SECONDS).archive)
 
     # ------------------------------------------------------------ hosts
 
@@ -329,7 +264,7 @@ class Client:
         With ``follow`` also what happens from then on; ``on_away`` as in ``tail``.
         """
         request = host_pb.ListEventsRequest(host=host, limit=limit, follow=follow)
-        for piece in self._stream(lambda to: to.hosts.ListEvents(request), on_away):
+        for piece in stream(self._lines, lambda to: to.hosts.ListEvents(request), on_away):
             for event in piece.events:
                 # Where it goes on after a reconnect.
                 request.after, request.limit = event.number, 0
@@ -377,7 +312,7 @@ class Client:
 
     def watch_upgrade(self, on_away: Callable[[], None] | None = None) -> Iterator[pb.Upgrade]:
         """The last upgrade now and after every change, until no host is at it any more; ``on_away`` as in ``tail``."""
-        for change in self._stream(lambda to: to.hosts.WatchUpgrade(host_pb.WatchUpgradeRequest()), on_away):
+        for change in stream(self._lines, lambda to: to.hosts.WatchUpgrade(host_pb.WatchUpgradeRequest()), on_away):
             yield change.upgrade
 
     # ------------------------------------------------------------ tokens and users
