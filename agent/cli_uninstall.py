@@ -40,9 +40,12 @@ def uninstall_command(
         seconds = notices.seconds(deadline) if deadline else 0.0
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deadline") from None
+    from rallypoint import console
     from rallypoint.tls import prepare_grpc
 
     prepare_grpc()
+    # What the agent would log is said in other words here.
+    console.configure("error")
     # All of it now: the program is removed while it runs.
     from agent.uninstall import Busy, Uninstaller, Wish
     from agent.units import SupervisionFailed

@@ -5,10 +5,12 @@ In this order, so that a host that may still run something is never forgotten, a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.clearing import clear
+from agent.containers.removal import remove_all
 from agent.departure import mark_leaving
 from agent.farewell import Farewell, Forgotten, Unreachable
 from agent.identity import IdentityDamaged, NotJoined, load_identity
@@ -144,6 +146,8 @@ class Uninstaller:
     def _remove(self, wish: Wish) -> list[str]:
         remover, state_dir = Remover(), self._settings.state_dir
         installation = self._installation
+        for left in remove_all(state_dir, self._settings.containers, os.environ):
+            self._say(left)
         if installation is not None and installation.supervisor is not Supervisor.BACKGROUND:
             self._disable()
         if installation is not None:

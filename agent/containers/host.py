@@ -250,6 +250,10 @@ class ContainerHost:
         self._sweep_folders(lives)
         await self._images.prune(runtime, [prepared.image.name for prepared in self._prepared.values()])
 
+    def fetched(self) -> list[str]:
+        """The images that are here because they were fetched for nodes."""
+        return self._images.fetched()
+
     def _sweep_folders(self, lives: Callable[[AllocationId], bool]) -> None:
         with os.scandir(self._folder) as entries:
             left = [each for each in entries if each.is_dir() and not each.name.startswith("pull-")]

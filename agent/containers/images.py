@@ -189,6 +189,10 @@ class Images:
                 self._note(name, gone=True)
                 log.info("image.removed", image=name)
 
+    def fetched(self) -> list[str]:
+        """The names of those that were fetched by us, and are still here."""
+        return sorted(self._ledger())
+
     def _ledger(self) -> dict[str, float]:
         try:
             with open(self._folder / LEDGER) as file:

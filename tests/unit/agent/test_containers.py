@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -212,6 +215,33 @@ def test_what_a_dead_machine_left_is_swept_away_and_nothing_else(tmp_path: Path,
             await asyncio.to_thread(eventually, lambda: podman.containers() == [], what="end")
 
     asyncio.run(scenario())
+
+
+def test_uninstalled_it_leaves_no_container_and_no_image_that_it_fetched(tmp_path: Path, podman: Podman) -> None:
+    """What an agent whose machine died has left with its runtime."""
+    fetched, used = "localhost/fetched:1", "localhost/used:1"
+    folder = tmp_path / "agent" / "containers"
+    folder.mkdir(parents=True)
+    place = folder.parent.stat()
+    label = f"rallypoint.agent={place.st_dev:x}-{place.st_ino:x}"
+    podman("tag", IMAGE, fetched)
+    podman("create", "--name", "others", IMAGE, "true")
+    podman("commit", "--quiet", "others", used)
+    podman("create", "--name", "users", used, "true")
+    podman("create", "--name", "left", "--label", label, "--label", "rallypoint.allocation=j.0.1", fetched, "true")
+    (folder / "images.json").write_text(json.dumps({fetched: 1.0, used: 2.0}))
+    command = [sys.executable, "-m", "agent", "uninstall", "--yes", "--state-dir", str(folder.parent)]
+    env = {**os.environ, **podman.environ, "RALLYPOINT_AGENT_CONTAINERS": "podman"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
+    try:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"image {used} stays: something else uses it" in done.stdout.splitlines()
+        assert sorted(podman.containers()) == ["others", "users"]
+        assert sorted(podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == sorted((IMAGE, used))
+        assert not folder.parent.exists()
+    finally:
+        podman("rm", "--force", "--time", "0", "others", "users")
+        podman("rmi", "--force", used)
 
 
 def test_an_image_is_fetched_once_with_the_password_and_what_is_wrong_is_said(tmp_path: Path, podman: Podman) -> None:
