@@ -15,7 +15,8 @@ from rallypoint.systemd import notify
 from agent.archive import FetchCut
 from agent.logs import PublishFailed
 from agent.session import convert
-from agent.session.link import ContactLost, Introduction, Link, Report, StandsBy
+from agent.session.link import Answer, ContactLost, Introduction, Link, Report, StandsBy
+from agent.session.outbox import Outbox
 from agent.session.roundtrip import RoundTrip
 from agent.spawner.wire import now
 
@@ -97,6 +98,7 @@ class Owner(Protocol):
 
 REPORT_STATUSES = 1000
 REPORT_EVIDENCE = 100
+NO_SESSION = "no session is open"
 HINT_AFTER = 5
 HINT = "if the coordinator has moved, give its address for agents: agent run --coordinator HOST:PORT"
 
@@ -127,11 +129,8 @@ class Session:
         self._heartbeat = 5.0
         self._lease_grace = 10.0
         self._report_limit = times.report
-        self._probes: list[Probe] = []
-        self._distances: list[Distance] = []
+        self._outbox = Outbox()
         self._round_trip = RoundTrip()
-        self._hardware: HardwareReport | None = None
-        self._upgrade: Progress | None = None
         self._answered = False
         self._probing: set[asyncio.Task[None]] = set()
 
@@ -146,11 +145,11 @@ class Session:
 
     def tell_hardware(self, report: HardwareReport) -> None:
         """Send live values with the next report."""
-        self._hardware = report
+        self._outbox.hardware = report
 
     def tell_upgrade(self, progress: Progress) -> None:
         """Say how far an upgrade is, with the next report and until one is answered."""
-        self._upgrade = progress
+        self._outbox.upgrade = progress
         self.wake()
 
     def is_answered(self) -> bool:
@@ -160,49 +159,43 @@ class Session:
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output. Raises PublishFailed."""
         if self._link is None:
-            raise PublishFailed("no session is open")
+            raise PublishFailed(NO_SESSION)
         reach("agent.before-publish")
         positions = await self._link.publish(chunks)
         reach("agent.after-publish")
         return positions
 
-    async def archive(self, sha256: str) -> AsyncIterator[bytes]:
+    def archive(self, sha256: str) -> AsyncIterator[bytes]:
         """An archive's bytes. Raises FetchCut, and ArchiveError when there is none."""
-        if self._link is None:
-            raise FetchCut("no session is open")
-        try:
-            async for data in self._link.archive(sha256):
-                yield data
-        except ContactLost as error:
-            raise FetchCut(str(error)) from None
+        return self._fetched(lambda link: link.archive(sha256))
 
-    async def wheel(self, sha256: str) -> AsyncIterator[bytes]:
+    def wheel(self, sha256: str) -> AsyncIterator[bytes]:
         """A wheel's bytes. Raises FetchCut, and ArchiveError when there is none."""
-        if self._link is None:
-            raise FetchCut("no session is open")
+        return self._fetched(lambda link: link.wheel(sha256))
+
+    async def _fetched(self, fetch: Callable[[Link], AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
         try:
-            async for data in self._link.wheel(sha256):
+            async for data in fetch(self._open_link()):
                 yield data
         except ContactLost as error:
             raise FetchCut(str(error)) from None
 
     async def renew(self, csr_pem: bytes) -> bytes:
         """A new certificate. Raises ContactLost."""
-        if self._link is None:
-            raise ContactLost("no session is open")
-        return await self._link.renew(csr_pem)
+        return await self._open_link().renew(csr_pem)
 
     async def vacate(self, seconds: float, reason: str) -> None:
         """Ask for this host's own drain. Raises ContactLost."""
-        if self._link is None:
-            raise ContactLost("no session is open")
-        await self._link.vacate(seconds, reason)
+        await self._open_link().vacate(seconds, reason)
 
     async def leave(self, reason: str) -> None:
         """Leave the cluster: nothing runs here, nor will. Raises ContactLost."""
+        await self._open_link().leave(reason, idle=True)
+
+    def _open_link(self) -> Link:
         if self._link is None:
-            raise ContactLost("no session is open")
-        await self._link.leave(reason, idle=True)
+            raise ContactLost(NO_SESSION)
+        return self._link
 
     def reconnect(self) -> None:
         """Leave the session that is open and open a new one, with the certificate that is on disk now."""
@@ -299,14 +292,14 @@ class Session:
 
     def _probe(self, targets: Sequence[Member]) -> None:
         async def probe() -> None:
-            self._probes += await self._owner.probe(targets)
+            self._outbox.probes += await self._owner.probe(targets)
             self.wake()
 
         self._look_around(probe())
 
     def _measure(self, targets: Sequence[str]) -> None:
         async def measure() -> None:
-            self._distances += await self._owner.measure(targets)
+            self._outbox.distances += await self._owner.measure(targets)
             self.wake()
 
         self._look_around(measure())
@@ -338,48 +331,48 @@ class Session:
             self._soon.cancel()
             self._soon = None
         statuses = self._work.everything() if complete else self._work.unreported(REPORT_STATUSES)
-        probes, self._probes = self._probes, []
-        distances, self._distances = self._distances, []
-        hardware, self._hardware = self._hardware, None
+        letter = self._outbox.take()
         evidence = self._health.unreported(REPORT_EVIDENCE)
-        upgrade = self._upgrade
         reach("agent.before-report")
         sent_at = now()
+        report = Report(
+            self._epoch,
+            complete,
+            statuses,
+            letter.probes,
+            letter.hardware,
+            distances=letter.distances,
+            round_trip=self._round_trip.seconds,
+            evidence=evidence,
+            upgrade=letter.upgrade,
+        )
         try:
-            report = Report(
-                self._epoch,
-                complete,
-                statuses,
-                probes,
-                hardware,
-                distances=distances,
-                round_trip=self._round_trip.seconds,
-                evidence=evidence,
-                upgrade=upgrade,
-            )
             answer = await link.report(report, self._report_limit)
         except ContactLost:
-            self._probes = probes + self._probes
-            self._distances = distances + self._distances
+            self._outbox.put_back(letter)
             raise
-        if not (statuses or probes or distances or hardware or evidence or upgrade):
+        if letter.empty and not (statuses or evidence):
             self._round_trip.took(now() - sent_at)
         reach("agent.after-report")
         self._answered = True
-        if upgrade is not None:
-            self._upgrade = None if self._upgrade is upgrade else self._upgrade
-            self._owner.upgrade_told(upgrade)
+        self._outbox.answered(letter)
+        if letter.upgrade is not None:
+            self._owner.upgrade_told(letter.upgrade)
+        self._heed(answer, sent_at)
+        self._work.acknowledge(statuses)
+        self._health.acknowledge(answer.evidence)
+        reach("agent.after-acknowledge")
+        if self._outbox.is_due or (evidence and self._has_newer(answer.evidence)):
+            self.wake()
+        elif self._work.unreported(1):
+            self.wake(self._work.urgent())
+
+    def _heed(self, answer: Answer, sent_at: float) -> None:
+        """What a coordinator says with every answer. Raises ContactLost."""
         self._add(answer.coordinators)
         self._owner.learn(answer.coordinators)
         if not self._work.renew(sent_at, answer.lease, self._lease_grace):
             raise ContactLost("the lease ended before a report was answered")
-        self._work.acknowledge(statuses)
-        self._health.acknowledge(answer.evidence)
-        reach("agent.after-acknowledge")
-        if self._probes or self._distances or self._upgrade or (evidence and self._has_newer(answer.evidence)):
-            self.wake()
-        elif self._work.unreported(1):
-            self.wake(self._work.urgent())
 
     def _has_newer(self, acknowledged: int) -> bool:
         """Whether there is evidence left after an answer that took some; one that took none is not asked at once."""
