@@ -13,11 +13,13 @@ import pytest
 
 from tests.multihost.cluster import Cluster
 from tests.multihost.net import HUB_ADDRESS, Host, Lan, Site
-from tests.other_user import TASK, open_folder
+from tests.other_user import OTHER, TASK, open_folder
 from tests.unit.examples.nodes import require_program
 
 pytestmark = [pytest.mark.multihost, pytest.mark.timeout(120)]
 
+# An account that each host's installer makes has another number on each.
+USERS = {"m1": TASK, "m2": TASK, "m3": OTHER}
 CHECKOUT = Path(__file__).parents[2]
 
 # Hides /tmp and all other hosts' folders: left are the host's own folder and the token to join with.
@@ -83,7 +85,7 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
         (folder / "token").write_text(cluster.run("token", "create", "--uses", "0").text)
         for name, host in site.hosts.items():
             (folder / name).mkdir()
-            cluster.add(name, alone(host, folder), run=("--task-user", str(TASK)))
+            cluster.add(name, alone(host, folder), run=("--task-user", str(USERS[name])))
         cluster.await_networks(list(site.hosts))
         yield cluster
 
@@ -117,7 +119,7 @@ def test_programs_run_in_each_hosts_own_directory(cluster: Cluster, tmp_path: Pa
     said = [line.split() for line in run(cluster, tmp_path, words)]
     assert [(line[0], line[3]) for line in said] == [(name, name) for name in ("m1", "m2", "m3")]
     for host, where, started_from, _, user in said:
-        assert user == str(TASK)
+        assert user == str(USERS[host])
         assert started_from.startswith("/tmp/rallypoint-j-")
         assert where.startswith(f"{cluster.agents[host].state}/work/")
 
