@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.config import load
 from agent.ownership import give
 from agent.users import Account, HostUsers, UserRefused, Users, UserUnusable, check_passable, only_own, users_of
+from agent.whom import examine_users
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, lives
 from tests.fakes.spawner_client import spawner
@@ -224,6 +227,22 @@ def test_an_account_that_was_missed_is_found_once_it_is_there(folder: Path) -> N
         "user 'late' does not exist on this host; name another, or a user id\n54322\n",
         "",
     )
+
+
+def test_the_doctor_says_whom_nodes_run_as_and_what_is_closed_to_them(folder: Path) -> None:
+    (folder / "closed" / "bin").mkdir(parents=True)
+    (folder / "closed").chmod(0o700)
+    settings = load({"state_dir": folder / "agent", "task_user": str(TASK), "allow_users": ("a",)}, {})
+    found = examine_users(settings, f"/usr/bin:{folder}/none")
+    assert (found.level, found.text) == ("ok", f"nodes run as '{TASK}', or as whom their job names of a")
+    found = examine_users(settings, f"/usr/bin:{folder}/closed/bin")
+    assert found.level == "warn"
+    assert found.text.endswith(f", who can't run what is in {folder}/closed/bin (of this PATH)")
+    found = examine_users(replace(settings, state_dir=folder / "closed" / "new" / "agent"), "/usr/bin")
+    assert found.level == "error"
+    assert found.text.endswith(f", to whom {folder}/closed is closed")
+    found = examine_users(replace(settings, task_user="no-such"), "/usr/bin")
+    assert (found.level, found.text[:20]) == ("error", "task_user 'no-such':")
 
 
 def test_settings_that_cannot_be_kept(root: None, tmp_path: Path) -> None:
