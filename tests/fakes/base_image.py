@@ -1,15 +1,12 @@
-"""A small base image of this machine's own Python, for tests that may fetch none, and a podman of their own."""
+"""A small base image of this machine's own Python, for tests that may fetch none."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
@@ -18,20 +15,6 @@ from tests.support import missing
 _APPLETS = ("sh", "mkdir", "chown", "chmod", "cat", "id", "env", "ls", "true", "sleep")
 # What wheels of native code need besides.
 _LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1")
-_CONTAINERS = """[containers]
-default_ulimits=[]
-[engine]
-runtime="runc"
-cgroup_manager="cgroupfs"
-events_logger="file"
-"""
-_STORAGE = """[storage]
-driver="overlay"
-graphroot="{graph}"
-runroot="{run}"
-[storage.options.overlay]
-mount_program="{fuse}"
-"""
 
 
 def base_root(folder: Path) -> Path:
@@ -79,30 +62,3 @@ def _linked(programs: list[Path]) -> set[Path]:
     found = {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+\.so\S*)", told, re.MULTILINE)}
     libc = next(path for path in found if path.name == "libc.so.6")
     return found | {libc.parent / name for name in _LIBRARIES if (libc.parent / name).exists()}
-
-
-@contextmanager
-def own_podman(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which ``podman`` keeps all it has in ``folder``; at the end nothing of it is left."""
-    if os.geteuid() != 0:
-        missing("root", "run as root")
-    for part in ("podman", "runc", "fuse-overlayfs"):
-        if which(part) is None:
-            missing(part, f"apt install {part}")
-    folder.mkdir()
-    (folder / "containers.conf").write_text(_CONTAINERS)
-    storage = _STORAGE.format(graph=folder / "graph", run=folder / "run", fuse=which("fuse-overlayfs"))
-    (folder / "storage.conf").write_text(storage)
-    environment = {
-        **os.environ,
-        "CONTAINERS_CONF": str(folder / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
-        "TMPDIR": str(folder),
-    }
-    try:
-        yield environment
-    finally:
-        subprocess.run(
-            ["podman", "rm", "--all", "--force", "--time", "1"], env=environment, capture_output=True, check=False
-        )
-        subprocess.run(["podman", "rmi", "--all", "--force"], env=environment, capture_output=True, check=False)
