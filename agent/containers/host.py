@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.containers import attend, create, variables
+from agent.containers import attend, create, traces, variables
 from agent.containers.command import run
 from agent.containers.detect import detect
 from agent.containers.identity import Identity, identity_of
@@ -92,6 +92,7 @@ class ContainerHost:
     async def look(self) -> bool:
         """See what runs containers here now; whether that is news."""
         before = self.runtime
+        traces.note(self._folder, self._own)
         found = await detect(self.policy.runtime, self._own)
         fixed = identity_of(found, self._task, privileged=False) if found.path else None
         self.runtime = replace(

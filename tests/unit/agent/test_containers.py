@@ -235,7 +235,9 @@ def test_uninstalled_it_leaves_no_container_and_no_image_that_it_fetched(tmp_pat
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
     try:
         assert (done.returncode, done.stderr) == (0, "")
-        assert f"image {used} stays: something else uses it" in done.stdout.splitlines()
+        assert (
+            f"image {used} stays (something else uses it); to remove it: podman rmi {used}" in done.stdout.splitlines()
+        )
         assert sorted(podman.containers()) == ["others", "users"]
         assert sorted(podman("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == sorted((IMAGE, used))
         assert not folder.parent.exists()
