@@ -12,16 +12,16 @@ only when a host of theirs changed, or when another one would do sooner.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
-from coordinator.core import fit, groups, held_back, max_running, needs, score
+from coordinator.core import fit
 from coordinator.core.book import FREE, Expected, FreeTimes, Reservation
 from coordinator.core.expected import end_of, free_at, holders, longest, usage_of
 from coordinator.core.gpus import matching_gpus
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.model import Host, Job, JobState
+from coordinator.core.soonest import asked, soonest
 from coordinator.core.spec import Placement, Range
 from coordinator.core.state import State
 from coordinator.core.usage import Usage
@@ -35,8 +35,6 @@ PROMISES = {True: 1, False: 2}
 MAX_BLOCKED = 1000
 # So many hosts are looked at anew in one pass, to keep a turn short; the next pass goes on with the others.
 MAX_LOOKS = 150
-# For a reader's question so many.
-MAX_ASKED = 1000
 # Of the time until an estimated start, so much must be saved by hosts that are to be kept in place of others.
 SOONER = 0.1
 NEVER = Expected(math.inf, True)
@@ -173,14 +171,14 @@ class Walk:
 
     def _share_hosts(self, one: Job, other: Job) -> bool:
         """Whether some host could hold nodes of both."""
-        mine, others = _asked(one)[0], _asked(other)[0]
+        mine, others = asked(one)[0], asked(other)[0]
         self._look(mine)
         return mine == others or not self._book.free[mine].times.keys().isdisjoint(self._book.free[others].times)
 
     def _check(self, job: Job) -> None:
         """Keep what was kept for the job if that is still as good as anything, or else what is better."""
         self._book.take_changes()
-        need, nodes = _asked(job)
+        need, nodes = asked(job)
         self._look(need)
         found = self._made.get(job.id) or self._book.reservations.get(job.id)
         if found is None or not self._stands(job, found, need, nodes):
@@ -198,7 +196,7 @@ class Walk:
             if host in self.kept:
                 self._drop(self.kept[host].job_id)
         self._made[job.id] = found
-        kept = Kept(job.id, job.spec.priority, _is_single(job), _asked(job)[0], found.start.at)
+        kept = Kept(job.id, job.spec.priority, _is_single(job), asked(job)[0], found.start.at)
         self.kept.update(dict.fromkeys(found.hosts, kept))
 
     def _drop(self, job_id: JobId) -> None:
@@ -293,7 +291,7 @@ class Walk:
             return host not in known.missing and not self._taken(job, host) and not (certain and at.estimated)
 
         times = {host: at for host, at in known.times.items() if counts(host, at)}
-        found = _soonest(self._state, times, nodes)
+        found = soonest(self._state, times, nodes)
         if found is None or (found[1].at <= self._now and not promised):
             return Reservation(job.id, (), NEVER)
         return Reservation(job.id, found[0], max(found[1], Expected(self._now)))
@@ -312,32 +310,6 @@ def _waits(state: State, job: Job) -> bool:
     if job.id not in state.unfinished or job.state is JobState.STOPPING or job.id in state.withheld:
         return False
     return bool(state.ready[job.id] if _is_single(job) else state.pending[job.id] and job.id not in state.gangs)
-
-
-def _asked(job: Job) -> tuple[fit.Need, int]:
-    """What the job waits for, and how many hosts with it: a node, or all of a group that are hardest to place."""
-    if job.spec.placement is Placement.ANY:
-        return needs.leading(job.spec).need, 1
-    part = needs.leading(job.spec)
-    return part.need, part.count
-
-
-def _soonest(state: State, times: Mapping[HostId, Expected], nodes: int) -> tuple[tuple[HostId, ...], Expected] | None:
-    """So many hosts that can form a group and have room soonest, and when the last of them has."""
-    if len(times) < nodes:
-        return None
-    able = [state.hosts[host] for host in times]
-    able.sort(key=lambda host: (times[host.id].at, score.price(host), host.id))
-    group = groups.find_group(state, able, nodes, groups.IN_ORDER)
-    if group is None:
-        return None
-    start = max(times[host].at for host in group)
-    estimated = any(times[host].estimated for host in group)
-    in_time = [h for h in able if times[h.id].at <= start and (estimated or not times[h.id].estimated)]
-    if len(in_time) > nodes:
-        # Those that are busy longest: others may use what is idle until then.
-        group = groups.find_group(state, in_time[::-1], nodes, groups.IN_ORDER) or group
-    return group, Expected(start, any(times[host].estimated for host in group))
 
 
 def _starts(made: Iterable[Reservation]) -> dict[HostId, Expected]:
@@ -360,25 +332,3 @@ def _beside(host: Host, staying: Usage, first: fit.Need, need: fit.Need, room: i
         left = sum(gpu.uuid not in staying.gpus for gpu in matching_gpus(hardware.gpus, wanted))
         room = min(room, (left - first.gpus) // need.gpus)
     return max(0, room)
-
-
-def expected_start(state: State, job: Job) -> tuple[float, bool] | None:
-    """In how many seconds the job's next nodes are expected to start, and whether that is a mere estimate.
-
-    None: nobody knows, for no host, or no group of them, could hold it as things are, or it waits for its own nodes.
-    """
-    if max_running.reached(job, state.counts[job.id]):
-        return None
-    now, found = state.book.at, state.book.reservations.get(job.id)
-    if found is not None and found.hosts:
-        return max(0.0, found.start.at - now), found.start.estimated
-    need, nodes = _asked(job)
-    matches: dict[int, fit.Match] = {}
-    asked = islice(state.hosts.values(), MAX_ASKED)
-    looked = ((host.id, free_at(state, host, need, now, matches)) for host in asked)
-    kept = held_back.kept_from(state, job.spec, job.id)
-    # When whoever comes first is done there nobody knows.
-    after = {host: Expected(other.start.at, True) for host, other in kept.items()}
-    times = {host: max(at, after.get(host, at)) for host, at in looked if at is not None}
-    soonest = _soonest(state, times, nodes)
-    return None if soonest is None else (max(0.0, soonest[1].at - now), soonest[1].estimated)

@@ -18,8 +18,8 @@ from coordinator.core import (
     nearness,
     network,
     remedies,
-    reservations,
     runtimes,
+    soonest,
     trial,
     waits,
 )
@@ -91,7 +91,7 @@ def explanation_to_proto(state: State, job: Job) -> pb.ExplainJobResponse:
     if not _waits(state, job):
         return answer
     answer.nearest = remedies.nearest(state, job.spec) or explain.nearest(found)
-    expected = reservations.expected_start(state, job)
+    expected = soonest.expected_start(state, job)
     if expected is not None:
         answer.starts_in_seconds, answer.start_is_estimated = expected
     return answer

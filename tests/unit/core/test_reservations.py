@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coordinator.core import explain, reservations
+from coordinator.core import explain, soonest
 from coordinator.core.events import CordonRequested, StopRequested
 from coordinator.core.model import JobState
 from coordinator.core.spec import JobSpec
@@ -41,8 +41,8 @@ def test_who_is_held_back_is_told_for_whom_and_does_not_expect_to_start_at_once(
     assert plan_to_proto(state, job.spec, "ann").waiting_for == said
     offers = {offer.host.name: (offer.nodes_now, offer.rejection) for offer in explain.offers(state, job.spec, job)}
     assert offers[free] == (0, kept)
-    assert reservations.expected_start(state, job) == (100.0, True)
-    assert reservations.expected_start(state, head) == (100.0, False)
+    assert soonest.expected_start(state, job) == (100.0, True)
+    assert soonest.expected_start(state, head) == (100.0, False)
 
 
 def test_what_ends_in_time_is_placed_on_a_kept_host() -> None:
@@ -120,7 +120,7 @@ def test_what_no_hosts_could_hold_keeps_none() -> None:
     days.submit(spec(4, 100.0), 100.0)
     wide = days.submit(spec(4, None, nodes=3, gang=True), 1.0)
     assert days.started(days.submit(spec(4, None), 1.0)) == 1000.0
-    assert reservations.expected_start(days.world.state, days.world.job(wide)) is None
+    assert soonest.expected_start(days.world.state, days.world.job(wide)) is None
 
 
 def test_a_gang_that_can_not_be_formed_any_more_keeps_nothing_from_others() -> None:
@@ -157,9 +157,9 @@ def test_the_expected_start_is_known_from_max_duration_and_otherwise_an_estimate
     days.until(1200.0)
     one, two = days.submit(spec(2, 10.0), 10.0), days.submit(spec(2, 10.0, nodes=2, gang=True), 10.0)
     state = days.world.state
-    assert reservations.expected_start(state, days.world.job(one)) == (100.0, False)
+    assert soonest.expected_start(state, days.world.job(one)) == (100.0, False)
     # The other one has run for 200 s, and is taken to be half through.
-    assert reservations.expected_start(state, days.world.job(two)) == (200.0, True)
+    assert soonest.expected_start(state, days.world.job(two)) == (200.0, True)
 
 
 def test_jobs_of_many_nodes_tell_by_those_that_are_done_how_long_one_takes() -> None:
@@ -169,7 +169,7 @@ def test_jobs_of_many_nodes_tell_by_those_that_are_done_how_long_one_takes() -> 
     days.until(1100.0)
     waiting = days.submit(spec(2, None), 1.0)
     # Each takes 40 s; at 1080 two began, and one job of two CPUs waits for both.
-    seconds, estimated = reservations.expected_start(days.world.state, days.world.job(waiting)) or (0.0, False)
+    seconds, estimated = soonest.expected_start(days.world.state, days.world.job(waiting)) or (0.0, False)
     assert (seconds, estimated) == (20.0, True)
 
 
