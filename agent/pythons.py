@@ -75,6 +75,8 @@ class Pythons:
             raise NotReady(f"python {version}: this host has no uv", Cause.HOST)
         directory = self.directory_of(desired)
         os.makedirs(os.path.dirname(directory), 0o700, exist_ok=True)
+        # Of an agent that did not live to start the node; uv makes none where something is.
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         env = self._env() if owner is None else self._env_for(owner)
         argv = [self._program, "venv", "--quiet", "--no-project", "--no-config", "--python", version, directory]
         # One at a time for each version: the first may fetch the interpreter, for all of them.
@@ -148,6 +150,6 @@ def _check_open(version: str, directory: str, owner: Account) -> None:
 
 def _errors(told: str) -> list[str]:
     """uv's error, and what caused it, the last of which says most; its hints are for those who call it themselves."""
-    marks = ("error: ", "Caused by: ")
+    marks = ("error: ", "Caused by: ", "cause: ")
     lines = (line.strip() for line in told.splitlines())
     return [line.removeprefix(mark) for line in lines for mark in marks if line.startswith(mark)]
