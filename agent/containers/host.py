@@ -82,6 +82,7 @@ class ContainerHost:
         place = os.stat(places.state)
         # As the spawner names itself: several agents of one machine share a runtime.
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
+        self._prefix = f"rallypoint-{self._agent}-"
         self._own = own
         self._cards = cards
         self._task = task
@@ -106,7 +107,7 @@ class ContainerHost:
 
     def name_of(self, key: AllocationId) -> str:
         """The name of an allocation's container."""
-        return f"rallypoint-{self._agent}-{key}"
+        return f"{self._prefix}{key}"
 
     # --- one container ------------------------------------------------------------------------------------------------
 
@@ -238,9 +239,10 @@ class ContainerHost:
         runtime = self.runtime
         if not runtime.path:
             return
-        wanted = f"label={create.AGENT_LABEL}={self._agent}"
+        # By both: an image that somebody made of a node's container has its labels, and so has what runs of that.
+        wanted = ("--filter", f"label={create.AGENT_LABEL}={self._agent}", "--filter", f"name=^{self._prefix}")
         label = f'index .Labels "{create.LABEL}"' if runtime.kind == "podman" else f'.Label "{create.LABEL}"'
-        argv = [runtime.path, "ps", "--all", "--filter", wanted, "--format", "{{.ID}} {{" + label + "}}"]
+        argv = [runtime.path, "ps", "--all", *wanted, "--format", "{{.ID}} {{" + label + "}}"]
         found = await run(argv, runtime.env, ASK_SECONDS)
         for line in found.out.splitlines() if found.code == 0 else ():
             container, _, key = line.partition(" ")

@@ -202,15 +202,19 @@ def test_what_a_dead_machine_left_is_swept_away_and_nothing_else(tmp_path: Path,
             fake.desired["j.0.1"].started = True
             (mine,) = podman.containers()
             label = podman("inspect", "--format", '{{index .Config.Labels "rallypoint.agent"}}', mine)
-            podman("create", "--name", "left", "--label", f"rallypoint.agent={label}",
+            left = f"rallypoint-{label}-old.0.1"
+            podman("create", "--name", left, "--label", f"rallypoint.agent={label}",
                    "--label", "rallypoint.allocation=old.0.1", IMAGE, "true")  # fmt: skip
             podman("create", "--name", "others", "--label", "rallypoint.agent=other",
                    "--label", "rallypoint.allocation=old.0.1", IMAGE, "true")  # fmt: skip
+            # Of an image that somebody made of a node's container, whose labels it has.
+            podman("create", "--name", "somebodys", "--label", f"rallypoint.agent={label}",
+                   "--label", "rallypoint.allocation=old.0.1", IMAGE, "true")  # fmt: skip
             await process.kill()
             await process.start(**podman.environ)
-            await asyncio.to_thread(eventually, lambda: "left" not in podman.containers(), what="sweep")
-            assert set(podman.containers()) == {mine, "others"}
-            podman("rm", "others")
+            await asyncio.to_thread(eventually, lambda: left not in podman.containers(), what="sweep")
+            assert set(podman.containers()) == {mine, "others", "somebodys"}
+            podman("rm", "others", "somebodys")
             fake.want(removed=("j.0.1",))
             await asyncio.to_thread(eventually, lambda: podman.containers() == [], what="end")
 
@@ -223,12 +227,13 @@ def test_uninstalled_it_leaves_no_container_and_no_image_that_it_fetched(tmp_pat
     folder = tmp_path / "agent" / "containers"
     folder.mkdir(parents=True)
     place = folder.parent.stat()
-    label = f"rallypoint.agent={place.st_dev:x}-{place.st_ino:x}"
+    own = f"{place.st_dev:x}-{place.st_ino:x}"
     podman("tag", IMAGE, fetched)
     podman("create", "--name", "others", IMAGE, "true")
     podman("commit", "--quiet", "others", used)
     podman("create", "--name", "users", used, "true")
-    podman("create", "--name", "left", "--label", label, "--label", "rallypoint.allocation=j.0.1", fetched, "true")
+    podman("create", "--name", f"rallypoint-{own}-j.0.1", "--label", f"rallypoint.agent={own}",
+           "--label", "rallypoint.allocation=j.0.1", fetched, "true")  # fmt: skip
     (folder / "images.json").write_text(json.dumps({fetched: 1.0, used: 2.0}))
     command = [sys.executable, "-m", "agent", "uninstall", "--yes", "--state-dir", str(folder.parent)]
     env = {**os.environ, **podman.environ, "RALLYPOINT_AGENT_CONTAINERS": "podman"}
