@@ -23,10 +23,19 @@ def make_state_dir(path: Path) -> None:
     """Create it for its owner only. One that is there is closed to all others, but for who may pass it, not list it:
     behind it live nodes that run as other users, and would lose their directories. Raises ``OSError``.
     """
+    if os.geteuid() == 0:
+        _make_parents(path.parent)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode != mode & _PASSABLE | 0o700:
         path.chmod(mode & _PASSABLE | 0o700)
+
+
+def _make_parents(path: Path) -> None:
+    """Those that are missing, to be passed by nodes' users whatever the mask of root's shell."""
+    for each in reversed([each for each in (path, *path.parents) if not each.exists()]):
+        each.mkdir(exist_ok=True)
+        each.chmod(0o755)
 
 
 def unusable(path: Path, error: OSError) -> StateDirUnusable | None:

@@ -147,8 +147,15 @@ def check_passable(users: Users, paths: Iterable[Path]) -> None:
     account = users.others()
     folder = closed_to(account, paths) if account is not None else ""
     if account is not None and folder:
-        way_out = "give --state-dir (or --work-dir) one that it can pass, like /var/lib/rallypoint/agent"
-        raise UserUnusable(f"nodes are to run as {account.name!r}, to whom {folder} is closed: {way_out}")
+        raise UserUnusable(f"nodes are to run as {account.name!r}, to whom {folder} is closed: {way_in(folder)}")
+
+
+def way_in(folder: str) -> str:
+    """What to do about a directory that is closed to whom nodes run as."""
+    return (
+        "give --state-dir (or --work-dir) one that it can pass, like /var/lib/rallypoint/agent, or let it pass by"
+        f" 'chmod o+x {folder}'"
+    )
 
 
 def only_own() -> Users:

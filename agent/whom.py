@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.hardware.diagnosis import Finding
-from agent.users import UserUnusable, closed_to, users_of
+from agent.users import UserUnusable, closed_to, users_of, way_in
 
 if TYPE_CHECKING:
     from agent.config import Settings
@@ -27,8 +27,7 @@ def examine_users(settings: Settings, path: str) -> Finding:
         account, map(_existing, (settings.state_dir.parent, (settings.work_dir or settings.state_dir).parent))
     )
     if folder:
-        way_out = "give --state-dir (or --work-dir) one that it can pass, like /var/lib/rallypoint/agent"
-        return Finding("error", "users", f"{said}, to whom {folder} is closed", way_out)
+        return Finding("error", "users", f"{said}, to whom {folder} is closed", way_in(folder))
     closed = _closed_programs(account, path)
     if closed:
         way_out = "install what nodes need where all users may run it, or name another task_user in agent.toml"

@@ -274,12 +274,13 @@ def _brand(number: int) -> None:
 def _program(name: str, path: str) -> str:
     if "/" in name:
         return name
-    found = ""
+    found, closed = "", []
     for directory in path.split(":"):
         candidate = os.path.join(directory, name)
         try:
             mode = os.stat(candidate).st_mode
-        except OSError:
+        except OSError as error:
+            closed += [directory] if error.errno == errno.EACCES else []
             continue
         if stat.S_ISREG(mode):
             if os.access(candidate, os.X_OK, effective_ids=True):
@@ -287,4 +288,5 @@ def _program(name: str, path: str) -> str:
             found = found or candidate
     if found:
         raise StartError(f"{name!r} could not be started: {found!r} is not executable", NOT_EXECUTABLE)
-    raise StartError(f"{name!r} could not be started: no such program in PATH ({path})", NOT_FOUND)
+    unseen = f", of which closed to its user: {':'.join(closed)}" if closed else ""
+    raise StartError(f"{name!r} could not be started: no such program in PATH ({path}{unseen})", NOT_FOUND)

@@ -16,6 +16,7 @@ import pytest
 
 from agent.config import load
 from agent.ownership import give
+from agent.statedir import make_state_dir
 from agent.users import Account, HostUsers, UserRefused, Users, UserUnusable, check_passable, only_own, users_of
 from agent.whom import examine_users
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
@@ -130,7 +131,8 @@ def test_a_state_directory_that_the_task_user_cannot_pass_is_refused(folder: Pat
             assert await process.wait() == 2
             assert process.log.splitlines()[-1] == (
                 f"agent: nodes are to run as '{TASK}', to whom {folder}/closed is closed: give --state-dir"
-                " (or --work-dir) one that it can pass, like /var/lib/rallypoint/agent"
+                " (or --work-dir) one that it can pass, like /var/lib/rallypoint/agent, or let it pass by"
+                f" 'chmod o+x {folder}/closed'"
             )
 
     asyncio.run(scenario())
@@ -146,6 +148,11 @@ def test_the_spawner_is_itself_again_after_each_start(folder: Path) -> None:
         client.spawn("k.0.1", "true", **{**everyone, "cwd": str(closed(folder))})
         failed = client.next("exited", "k.0.1")
         assert failed["reason"] == f"working directory '{folder}/closed': Permission denied"
+        path = f"/usr/bin:{folder}/closed"
+        client.spawn("n.0.1", "conda", "info", env={"PATH": path}, **everyone)
+        failed = client.next("exited", "n.0.1")
+        said = f"'conda' could not be started: no such program in PATH ({path}, of which closed to its user: "
+        assert failed["reason"] == f"{said}{folder}/closed)"
         client.spawn("l.0.1", "id -u; id -G", cwd="/")
         assert client.next("exited", "l.0.1")["code"] == 0
         own = f"{os.getuid()}\n{' '.join(str(each) for each in dict.fromkeys([os.getgid(), *os.getgroups()]))}\n"
@@ -206,6 +213,7 @@ def test_a_spawner_of_an_earlier_release_goes_on_as_it_did() -> None:
 
 # An account that is made while an agent runs, in a file that nobody else sees.
 _LATE = """
+from agent.statedir import make_state_dir
 from agent.users import Account, UserRefused, Users
 users = Users(Account("root", 0, 0), Account("task", 54321, 54321), ("late",))
 try:
@@ -243,6 +251,16 @@ def test_the_doctor_says_whom_nodes_run_as_and_what_is_closed_to_them(folder: Pa
     assert found.text.endswith(f", to whom {folder}/closed is closed")
     found = examine_users(replace(settings, task_user="no-such"), "/usr/bin")
     assert (found.level, found.text[:20]) == ("error", "task_user 'no-such':")
+
+
+def test_a_masked_shell_of_roots_closes_no_way_to_what_it_makes(folder: Path) -> None:
+    masked = os.umask(0o077)
+    try:
+        make_state_dir(folder / "var" / "rallypoint" / "agent")
+    finally:
+        os.umask(masked)
+    check_passable(Users(account("root", 0), account("task", TASK)), [folder / "var" / "rallypoint"])
+    assert stat.S_IMODE((folder / "var" / "rallypoint" / "agent").stat().st_mode) == 0o700
 
 
 def test_settings_that_cannot_be_kept(root: None, tmp_path: Path) -> None:
