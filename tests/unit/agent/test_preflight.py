@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -31,7 +32,7 @@ from agent.peer import PeerError, PeerPort
 from agent.places import Places
 from agent.ports import PortKeeper
 from agent.preflight import Preflight
-from agent.preflight.streams import SECRET_BYTES, Answering, Calling, StreamError
+from agent.preflight.streams import PRIORITY, SECRET_BYTES, Answering, Calling, Sockets, StreamError
 from agent.users import HostUsers, only_own
 from agent.work import Tools, Work
 from coordinator.access import ca
@@ -67,6 +68,25 @@ def test_a_pair_is_measured_both_ways(answering: Answering) -> None:
     found = Calling("127.0.0.1", answering.port, answering.secret, SECONDS).measure()
     assert 0 < found.latency < 0.1
     assert min(found.sent, found.received) > 1e6
+
+
+def test_whoever_uses_the_cpus_the_figures_are_the_links() -> None:
+    """Of the threads that carry data alone: what starts these goes on as before."""
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), [0.0, 0.0]
+    streams = socket.socketpair()
+
+    def note(_: socket.socket, number: int) -> None:
+        seen[number] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    sockets = Sockets()
+    for each in streams:
+        sockets.add(each, SECONDS)
+    sockets.run(note, streams)
+    eventually(lambda: not threads(), 10.0)
+    # Only root may go before others; who may not measures all the same.
+    assert seen == [PRIORITY if os.geteuid() == 0 else before] * 2
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    sockets.close()
 
 
 def test_strangers_get_nothing_and_hold_nobody_up(answering: Answering) -> None:
