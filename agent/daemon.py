@@ -18,14 +18,14 @@ from agent.archive import ArchiveCache
 from agent.bounds import Bounds, default_pids
 from agent.check.order import carry_out
 from agent.closed import write_line
-from agent.containment import Containment, containment, limits
 from agent.core.outflow import Limits
 from agent.departure import Departure, Left, is_leaving, unmark_leaving
 from agent.disks import Disks
 from agent.distances import Meter
 from agent.ending import Ending, either, first_of
 from agent.endpoint import peer_addresses
-from agent.hardware import NvmlProbe, read_hardware
+from agent.hardware import NvmlProbe
+from agent.hardware_now import FRESH_SECONDS, HardwareNow
 from agent.health.station import Station
 from agent.identity import load_identity, load_pems, needs_renewal, save_record
 from agent.interruption import Watcher
@@ -54,14 +54,12 @@ if TYPE_CHECKING:
 
     from agent.config import Settings
     from agent.core.model import Distance, Member, Probe
-    from agent.hardware import HardwareReport
     from agent.identity import Identity
     from agent.spawner.wire import Message
     from agent.upgrade.trial import Order, Progress
 
 log = structlog.get_logger()
 
-HARDWARE_SECONDS = 15.0
 DISK_SECONDS = 2.0
 RENEWAL_LOOK_SECONDS = 60.0
 PRUNE_SECONDS = 3600.0
@@ -113,15 +111,17 @@ class Daemon:
         self._instance = uuid.uuid4().hex
         self._health = Station(settings.state_dir, lambda: self._session.wake(), self._test_gpus)
         self._probe = NvmlProbe(on_event=self._health.hear)
-        self._hardware: HardwareReport | None = None
-        self._hardware_at = 0.0
         self._peer_port = 0
         self._peer = PeerPort(PeerIdentity(identity.cluster_id, identity.host_id), identity.peer_files)
         options = () if settings.cgroups else (NO_CGROUPS,)
         self._meter = Meter()
         self._runner = Runner(settings.state_dir, self._hear, options)
-        self._surroundings = Surroundings(settings, self._places, os.environ, lambda: self._hardware, users.known.task)
-        self._containment = Containment(cpu=settings.cpu_limit)
+        self._surroundings = Surroundings(
+            settings, self._places, os.environ, lambda: self._hardware.report, users.known.task
+        )
+        self._hardware = HardwareNow(
+            self._probe, self._disks, self._health, users, self._surroundings, settings.cpu_limit
+        )
         self._bounds = Bounds(settings.cpu_limit, settings.task_pids or default_pids())
         nodes = self._node_maker()
         archives = ArchiveCache(
@@ -158,17 +158,12 @@ class Daemon:
             self._places,
             host,
             environ.base(os.environ),
-            lambda: self._known_hardware().interfaces,
+            lambda: self._hardware.known.interfaces,
             self._users,
             self._bounds,
             self._surroundings.containers,
             self._surroundings.pythons,
         )
-
-    def _known_hardware(self) -> HardwareReport:
-        # Read before the first session opens, and no allocation comes but through a session.
-        assert self._hardware is not None
-        return self._hardware
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -249,13 +244,10 @@ class Daemon:
     def _hear(self, news: list[Message]) -> None:
         self._work.hear(news)
         self._logs.wake()
-        before = self._containment
-        self._containment = containment(before, news, self._work.observed.values())
-        self._bounds.shm = bool(limits(self._containment.held, "").get("shm", ("", ""))[0])
-        users = self._users.policy()
-        if self._hardware is not None and (self._containment != before or self._hardware.users != users):
-            self._hardware = replace(self._containment.into(self._hardware), users=users)
-            self._session.tell_hardware(self._hardware)
+        changed = self._hardware.hear(news, self._work.observed.values())
+        self._bounds.shm = self._hardware.holds_shm
+        if changed is not None:
+            self._session.tell_hardware(changed)
 
     def _changed(self, urgent: bool) -> None:
         self._health.look_at(self._work)
@@ -283,9 +275,7 @@ class Daemon:
 
     async def introduce(self) -> Introduction:
         """The host as it is now; hardware that was read a moment ago is not read again."""
-        if self._hardware is None or time.monotonic() - self._hardware_at > HARDWARE_SECONDS:
-            await self._read_hardware()
-        hardware = self._known_hardware()
+        hardware = await self._hardware.fresh()
         addresses = peer_addresses(hardware.interfaces, self._settings.peer_address[0])
         queues, cpus = self._work.queues, self._settings.cpus
         leaving = is_leaving(self._settings.state_dir)
@@ -314,17 +304,9 @@ class Daemon:
             except OSError as error:
                 log.warning("coordinators.not_kept", reason=str(error))
 
-    async def _read_hardware(self) -> HardwareReport:
-        await asyncio.to_thread(self._disks.look)
-        hardware = self._health.look(self._containment.into(await read_hardware(self._probe)))
-        hardware = replace(hardware, disk_problem=self._disks.problem, users=self._users.policy())
-        self._hardware = self._surroundings.into(hardware)
-        self._hardware_at = time.monotonic()
-        return self._hardware
-
     async def _test_gpus(self, gpu_uuids: Sequence[str]) -> dict[str, str]:
         """What is wrong with them; nothing holds them now."""
-        return await carry_out(await self._read_hardware(), gpu_uuids, self._probe)
+        return await carry_out(await self._hardware.read(), gpu_uuids, self._probe)
 
     # --- chores ---------------------------------------------------------------------------------------------------
 
@@ -340,21 +322,21 @@ class Daemon:
     async def _watch_gpus(self) -> None:
         """Live values and health, where there are GPUs; a host without any has nothing that changes."""
         while True:
-            await self._health.until_due(HARDWARE_SECONDS)
-            if self._hardware is not None and self._hardware.gpus:
-                self._session.tell_hardware(await self._read_hardware())
+            await self._health.until_due(FRESH_SECONDS)
+            if self._hardware.report is not None and self._hardware.report.gpus:
+                self._session.tell_hardware(await self._hardware.read())
 
     def _surrounded(self) -> None:
-        if self._hardware is not None:
-            self._hardware = self._surroundings.into(self._hardware)
-            self._session.tell_hardware(self._hardware)
+        changed = self._hardware.look_around()
+        if changed is not None:
+            self._session.tell_hardware(changed)
             self._session.wake()
 
     async def _watch_disks(self) -> None:
         while True:
             await asyncio.sleep(DISK_SECONDS)
-            if await asyncio.to_thread(self._disks.look) and self._hardware is not None:
-                self._session.tell_hardware(await self._read_hardware())
+            if await asyncio.to_thread(self._disks.look) and self._hardware.report is not None:
+                self._session.tell_hardware(await self._hardware.read())
                 self._session.wake()
 
     async def _prune(self) -> None:
