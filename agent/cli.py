@@ -275,13 +275,13 @@ def doctor_command(state_dir: Path | None, as_json: bool, verbose: bool, machine
     """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
     import time
 
-    from agent.containment import examine_containment, examine_limits
+    from agent.containment import examine
     from agent.hardware.doctor import run_doctor
     from agent.membership import examine_membership
     from agent.whom import examine_users
 
     settings = _settings({"state_dir": state_dir}, None)
-    found = [examine_containment(settings.cgroups), examine_limits(settings.cgroups, settings.cpu_limit)]
+    found = examine(settings.cgroups, settings.cpu_limit)
     found.append(examine_users(settings, os.environ.get("PATH", os.defpath)))
     if not machine_only:
         found.append(examine_membership(settings.state_dir, time.time(), settings.coordinator))

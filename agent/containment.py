@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.model import Phase
 from agent.hardware.diagnosis import Finding
+from agent.spawner.wire import HELD, NO_CGROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from agent.spawner.wire import Message
 
 BY_MARKS = "marks in the processes"
-_WAY_OUT = "run the agent as root, or under systemd with Delegate=yes and DelegateSubgroup=supervisor (deploy/)"
+_WAY_OUT = "run the agent as root, or where systemd runs and has cgroup v2 (a user: after 'loginctl enable-linger')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,28 @@ def limits(held: Mapping[str, object], cpu: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def examine_limits(use_groups: bool, cpu: str) -> Finding:
-    """What `agent doctor` says of what holds nodes to what they may use."""
-    from agent.spawner.nursery import Nursery
+def examine(use_groups: bool, cpu: str) -> list[Finding]:
+    """What `agent doctor` says: what would hold the nodes of an agent that is started like this process."""
+    held = _held(use_groups)
+    return [_isolation_finding(held, use_groups), limits_finding(limits(held, cpu))]
 
-    nursery = Nursery("doctor", use_groups)
-    found = limits(nursery.held(), cpu)
-    nursery.close()
-    return limits_finding(found)
+
+def _held(use_groups: bool) -> dict[str, object]:
+    """What the agent's spawner would say, from where it would run."""
+    options = [HELD] if use_groups else [HELD, NO_CGROUPS]
+    asked = subprocess.run(
+        [sys.executable, "-m", "agent.spawner", *options],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        said = (asked.stderr.splitlines() or [""])[-1]
+        return {"reason": f"the spawner can't be started: {said or f'code {asked.returncode}'}"}
+    held: dict[str, object] = json.loads(asked.stdout)
+    return held
 
 
 def limits_finding(found: Mapping[str, tuple[str, str]]) -> Finding:
@@ -96,14 +115,8 @@ def briefly(reason: str) -> str:
     return "; ".join([*([f"no control group may be made ({', '.join(refused)})"] if refused else []), *others])
 
 
-def examine_containment(use_groups: bool) -> Finding:
-    """What `agent doctor` says: whether this process could do what the agent's spawner wants to."""
-    from agent.spawner.nursery import Nursery
-
-    nursery = Nursery("doctor", use_groups)
-    held = nursery.held()
-    nursery.close()
-    if held["trees"] and held["memory"]:
+def _isolation_finding(held: Mapping[str, object], use_groups: bool) -> Finding:
+    if held.get("trees") and held.get("memory"):
         return Finding("ok", "processes", isolation(held))
     way_out = _WAY_OUT if use_groups else "leave out --no-cgroups (or cgroups = false in agent.toml)"
     # Of groups that may not be made the limits tell.

@@ -1,6 +1,7 @@
 """`python -m agent.spawner --state-dir DIR`: the daemon starts it, nobody else needs to."""
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -10,8 +11,9 @@ import time
 
 from rallypoint.failpoints import BadFailpoint, arm, reach
 
-from agent.spawner import wire
+from agent.spawner import scope, wire
 from agent.spawner.keeper import Keeper
+from agent.spawner.nursery import Nursery
 from agent.spawner.orders import number
 from agent.spawner.reaper import supervise
 from agent.spawner.waiting import NOT_WELL, Waiting
@@ -27,7 +29,7 @@ GREETING_SECONDS = 10.0
 class Server:
     """The spawner's loop: one thread, one daemon at a time."""
 
-    def __init__(self, directory: str, use_groups: bool) -> None:
+    def __init__(self, directory: str, use_groups: bool, hindered: str) -> None:
         self._poll = select.epoll()
         self._listener = _listen(directory)
         self._wakeup, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,7 +39,7 @@ class Server:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._waiting = Waiting()
-        self._keeper = Keeper(directory, self._poll, use_groups, self._waiting.over)
+        self._keeper = Keeper(directory, self._poll, use_groups, self._waiting.over, hindered)
         self._daemon: socket.socket | None = None
         self._decoder = wire.Decoder()
         self._output = bytearray()
@@ -226,7 +228,13 @@ def _listen(directory: str) -> socket.socket:
 def main(arguments: list[str]) -> int:
     """Serve the state directory named by ``--state-dir``; 1 if another spawner does."""
     use_groups = wire.NO_CGROUPS not in arguments
-    arguments = [word for word in arguments if word != wire.NO_CGROUPS]
+    hindered = scope.enter(arguments) if use_groups else ""
+    arguments = [word for word in arguments if word not in (wire.NO_CGROUPS, scope.IN_SCOPE)]
+    if arguments == [wire.HELD]:
+        nursery = Nursery("doctor", use_groups, hindered)
+        print(json.dumps(nursery.held()))
+        nursery.close()
+        return 0
     if len(arguments) != 2 or arguments[0] != "--state-dir":
         print(f"usage: python -m agent.spawner --state-dir DIR [{wire.NO_CGROUPS}]", file=sys.stderr)
         return 2
@@ -243,7 +251,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     # A failpoint is one death: the next spawner is not to die of it again.
-    return supervise(lambda: Server(directory, use_groups).run(), directory, lambda: arm("spawner", {}))
+    return supervise(lambda: Server(directory, use_groups, hindered).run(), directory, lambda: arm("spawner", {}))
 
 
 if __name__ == "__main__":

@@ -73,9 +73,22 @@ def usable(name: str) -> tuple[list[Hierarchy], str]:
     return found, "; ".join(reasons)
 
 
+def home_of_ours() -> str:
+    """The folder of the version 2 group in which this process is; empty: there is none."""
+    return _home(UNIFIED, _mounts(), _own_paths())
+
+
 def _hierarchy(kind: str, name: str, mounts: dict[str, tuple[str, str]], own: dict[str, str]) -> Hierarchy | None:
-    if kind not in mounts or kind not in own:
+    home = _home(kind, mounts, own)
+    if not home:
         return None
+    place = os.path.dirname(home) if os.path.basename(home) == SUBGROUP else home
+    return Hierarchy(kind, home, f"{place}/{PREFIX}{name}")
+
+
+def _home(kind: str, mounts: dict[str, tuple[str, str]], own: dict[str, str]) -> str:
+    if kind not in mounts or kind not in own:
+        return ""
     root, point = mounts[kind]
     path = own[kind]
     if root != "/" and (path + "/").startswith(root + "/"):
@@ -83,9 +96,8 @@ def _hierarchy(kind: str, name: str, mounts: dict[str, tuple[str, str]], own: di
         path = path[len(root) :]
     home = os.path.normpath(f"{point}/{path}")
     if not f"{home}/".startswith(f"{point}/") or not os.path.isdir(home):
-        home = point
-    place = os.path.dirname(home) if os.path.basename(home) == SUBGROUP else home
-    return Hierarchy(kind, home, f"{place}/{PREFIX}{name}")
+        return point
+    return home
 
 
 def _mounts() -> dict[str, tuple[str, str]]:

@@ -37,17 +37,24 @@ AFTER_ENDED = "the host was out of contact with its coordinator for {0:g} s, the
 class Keeper:
     """All tasks of this host; what is noted and told of them is in ``book``.
 
-    ``over`` hears of each that is over, and whether it has ended well.
+    ``over`` hears of each that is over, and whether it has ended well. ``hindered`` is for the ``Nursery``.
     """
 
-    def __init__(self, directory: str, poll: select.epoll, use_groups: bool, over: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self,
+        directory: str,
+        poll: select.epoll,
+        use_groups: bool,
+        over: Callable[[str, bool], None],
+        hindered: str = "",
+    ) -> None:
         self.boot = procs.boot_id()
         self.book = Book(directory)
         self.tasks: dict[str, Task] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
         place = os.stat(directory)
         self._agent = f"{place.st_dev:x}-{place.st_ino:x}"
-        self.nursery = Nursery(self._agent, use_groups)
+        self.nursery = Nursery(self._agent, use_groups, hindered)
         self._over = over
         self._watch = Watch(poll)
         self._undo = Undo(self.nursery, self._watch, self._at, self._stuck, self._null)

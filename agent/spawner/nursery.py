@@ -22,11 +22,14 @@ _STALE_SECONDS = 60.0
 
 
 class Nursery:
-    """The groups of one agent. Without any (``use`` is false, or the host allows none) tasks are born where we are."""
+    """The groups of one agent. Without any (``use`` is false, or the host allows none) tasks are born where we are.
+
+    ``hindered``: why there are not more.
+    """
 
     __slots__ = ("_born", "_free", "_hierarchies", "_leftovers", "_name", "_next", "_no_shm", "_waiting", "reason")
 
-    def __init__(self, name: str, use: bool) -> None:
+    def __init__(self, name: str, use: bool, hindered: str = "") -> None:
         self._hierarchies: list[Hierarchy] = []
         self.reason = "switched off"
         self._no_shm = shm.hindrance()
@@ -37,7 +40,8 @@ class Nursery:
         self._leftovers: list[Group] = []
         self._free: list[Group] = []
         if use:
-            self._hierarchies, self.reason = usable(name)
+            self._hierarchies, reason = usable(name)
+            self.reason = "; ".join(filter(None, (reason, hindered)))
 
     def held(self) -> dict[str, object]:
         """What ends trees and what limits memory here; empty: nothing does. And why not.

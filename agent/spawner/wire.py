@@ -36,6 +36,8 @@ SOCKET = "spawner.sock"
 LOCK = "spawner.lock"
 # The spawner's option: no control groups, whether or not the host allows them.
 NO_CGROUPS = "--no-cgroups"
+# Do not serve, say what would hold tasks here: ``held`` of the snapshot.
+HELD = "--held"
 MAX_FRAME = 64 * 1024 * 1024
 
 Message = dict[str, object]

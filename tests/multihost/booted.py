@@ -32,11 +32,9 @@ ln -s /proc/self/fd dev/fd; ln -s pts/ptmx dev/ptmx
 mount -t devpts -o newinstance,ptmxmode=0666 none dev/pts
 mount -t tmpfs -o mode=1777 none dev/shm
 mount -t tmpfs -o mode=755 none run
-[ -e /sys/fs/cgroup/cgroup.procs ] || mount -t tmpfs -o mode=755 none sys/fs/cgroup
-while read -r tree kind options; do
-  mkdir -p ".$tree"; mount -t "$kind" -o "$options" none ".$tree"
-done <trees
-rm -rf trees etc/systemd/system etc/systemd/user etc/fstab etc/init.d etc/rc?.d
+# As on any machine of today, whatever this one has: version 2 alone. It may have no controllers for it.
+mount -t cgroup2 none sys/fs/cgroup
+rm -rf etc/systemd/system etc/systemd/user etc/fstab etc/init.d etc/rc?.d
 mkdir etc/systemd/system
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
 echo bare >etc/hostname
@@ -53,12 +51,10 @@ def booted_host(host: Host, folder: Path) -> Iterator[Bare]:
     if not _SYSTEMD.exists() or shutil.which("dbus-daemon") is None:
         missing("systemd", "install it with: apt-get install systemd dbus")
     name, trees = f"rp-systemd-{os.getpid()}", _trees()
-    listed = "".join(f"{tree} {mounted}\n" for tree, mounted in trees.items())
     try:
         for tree in trees:
             _make(Path(tree, name))
-        files = f"{FILES}\ncat >trees <<'end'\n{listed}end\n{_BOOT}"
-        command = ("sh", "-c", _APART, "apart", name, str(folder), files, *trees)
+        command = ("sh", "-c", _APART, "apart", name, str(folder), FILES + _BOOT, *trees)
         with bare_host(host, folder, command, Path("/")) as machine:
             ask = ("systemctl", "is-system-running")
             eventually(lambda: machine.run(*ask).out == "running\n", what="a machine that has started")
@@ -68,16 +64,10 @@ def booted_host(host: Host, folder: Path) -> Iterator[Bare]:
             _remove(Path(tree, name))
 
 
-def _trees() -> dict[str, str]:
-    """Where control groups are mounted, and what is: the type and options of the mount."""
-    found: dict[str, str] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point, kind, options = line.split()[4], *line.partition(" - ")[2].split()[0:3:2]
-        if kind == "cgroup2":
-            found[point] = f"{kind} rw"
-        elif kind == "cgroup":
-            found[point] = f"{kind} {options.removeprefix('rw,').replace('name=', 'none,name=')}"
-    return found
+def _trees() -> list[str]:
+    """Where control groups are mounted: all kinds, for systemd finds those that it has not been given."""
+    lines = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [mount.split()[4] for mount, what in lines if what.startswith("cgroup")]
 
 
 def _make(group: Path) -> None:

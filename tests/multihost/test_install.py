@@ -34,6 +34,7 @@ printf '[Service]\\nWatchdogSec=4\\n' >/etc/systemd/system/{_AGENT}.d/soon.conf
 systemctl daemon-reload
 """
 _IN_THE_UNIT = """id -un
+cut -d- -f1-2 /proc/self/cgroup | tail -n 1
 touch /usr/here 2>/dev/null || echo no /usr
 grep -q '^NoNewPrivs:.*1' /proc/self/status && echo no new rights
 echo >here && echo >/dev/null && echo wrote
@@ -370,6 +371,19 @@ def test_systemd_keeps_the_coordinator(booted: Bare) -> None:
     booted.run("rm", "/opt/rallypoint/current")
 
 
+def test_what_holds_tasks_is_asked_of_systemd_and_why_not_is_told(booted: Bare) -> None:
+    """Memory and processors are held on a kernel that has them in version 2: tests/bench/test_scope.py."""
+    ask = "cd /opt/rallypoint/versions/*/bin && ./python -m agent.spawner --held"
+    found = json.loads(booted.run("sh", "-c", ask).out)
+    assert (found["trees"], "scope" in found["reason"]) == ("cgroup v2", False)
+    found = json.loads(booted.run("sh", "-c", ask, user="ann").out)
+    assert "no scope of systemd's: it would end when the user logs out ('loginctl enable-linger'" in found["reason"]
+    booted.run("mount", "--bind", "/dev/null", "/usr/bin/systemd-run")
+    found = json.loads(booted.run("sh", "-c", ask).out)
+    assert "no scope of systemd's: systemd-run: Permission denied" in found["reason"]
+    booted.run("umount", "/usr/bin/systemd-run")
+
+
 def test_systemd_keeps_the_agent_and_what_it_runs_and_nothing_of_it_stays(booted: Bare, home: Cluster) -> None:
     before, ran = booted.listing(), set(booted.processes())
     line, token = line_and_token(home)
@@ -409,13 +423,15 @@ def test_systemd_keeps_the_agent_and_what_it_runs_and_nothing_of_it_stays(booted
     assert home.wait(job) == 7
     assert [node["attempt"] for node in home.nodes(job)] == [1]
     said = home.logs(job, 0).decode().splitlines()
-    assert said == ["rallypoint-task", "no /usr", "no new rights", "wrote", "settled"]
+    held = "0::/system.slice/rallypoint-nodes"
+    assert said == ["rallypoint-task", held, "no /usr", "no new rights", "wrote", "settled"]
     booted.run("rm", "-r", "/etc/systemd/system/rallypoint-agent.service.d", "/tmp/go")
     gone = booted.run("agent", "uninstall", "--yes")
     assert gone.code == 0, gone
     assert booted.listing() == [line for line in before if not line.startswith("/opt/rallypoint")]
     assert set(booted.processes()) == ran
     assert unit(booted, "LoadState") == ["not-found"]
+    assert booted.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "rallypoint*").out == ""
     assert "unit" not in home.hosts()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.containment import Containment, briefly, containment, examine_containment, isolation, limits_finding
+from agent.containment import Containment, briefly, containment, examine, isolation, limits_finding
 from agent.core.model import AllocationId, Observed, Phase
 from agent.spawner import hierarchies
 from agent.spawner.group import MEMORY, UNIFIED, Group
@@ -39,7 +39,7 @@ def test_what_is_stuck_is_a_warning_as_long_as_it_is() -> None:
 
 
 def test_the_doctor_says_how_to_mend_it() -> None:
-    finding = examine_containment(False)
+    finding, _ = examine(False, "weight")
     assert (finding.level, finding.topic) == ("warn", "processes")
     assert finding.text == "marks in the processes, no memory limits (switched off)"
     assert "cgroups = false" in finding.way_out
