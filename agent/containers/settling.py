@@ -48,7 +48,8 @@ class Settling:
         return self._known[key]
 
     async def _settled(self, runtime: Runtime, image: Image, options: list[str], name: str, user: str) -> int:
-        argv = [runtime.path, "create", "--name", name, "--pull", "never", "--network", "host", *options]
+        # In the place of one that an agent left which was killed meanwhile.
+        argv = [runtime.path, "create", "--replace", "--name", name, "--pull", "never", "--network", "host", *options]
         try:
             made = await run([*argv, "--entrypoint", "", image.id, "/"], runtime.env, self._seconds)
             if made.code:

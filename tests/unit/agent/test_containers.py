@@ -349,6 +349,9 @@ def of_host(word: str) -> tuple[int, bool] | None:
 def test_root_in_a_container_is_whom_plain_nodes_run_as(passable: Path, podman: Podman) -> None:
     async def scenario() -> None:
         async with host(passable, podman, "--task-user", str(TASK)) as (fake, process):
+            # Of an agent that was killed while it made the image's files ready.
+            place = process.state_dir.stat()
+            podman("create", "--name", f"rallypoint-{place.st_dev:x}-{place.st_ino:x}-j.0.1-before", IMAGE, "true")
             inner, waits = "sh -c 'while ! [ -e go ]; do sleep 0.05; done' {0}", "; : >made"
             script = f'{TRAPS}; cat "$DSTACK_MPI_HOSTFILE"{waits}; : >"$RALLYPOINT_READY_FILE"; id -u; '
             fake.want(
