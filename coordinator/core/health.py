@@ -97,11 +97,11 @@ def _seen(turn: Turn, record: GpuHealth, meaning: Verdict, evidence: str) -> Gpu
 
 def _count(turn: Turn, record: GpuHealth, seen: Evidence, meaning: Verdict) -> tuple[GpuHealth, Verdict]:
     """Count what means more when it comes again, and what it means by now."""
-    now = turn.at.served
+    now, at = turn.at.served, turn.at.served - max(0.0, seen.seconds_ago)
     what = f"{seen.sign.value} {seen.code}"
     strikes = [strike for strike in record.strikes if now - strike.seen_since < STRIKES_KEPT]
     if meaning.grip is Grip.REPEAT:
-        again = any(s.what == what and (s.job != seen.allocation_id or now - s.seen_since > INCIDENT) for s in strikes)
+        again = any(s.what == what and (s.job != seen.allocation_id or at - s.seen_since > INCIDENT) for s in strikes)
         job, user = seen.allocation_id, ""
         grip = Grip.LET_END if again else Grip.WATCH
     else:
@@ -109,9 +109,9 @@ def _count(turn: Turn, record: GpuHealth, seen: Evidence, meaning: Verdict) -> t
         known = turn.state.jobs.get(JobId(job))
         user = "" if known is None else known.user
         strikes = [strike for strike in strikes if (strike.what, strike.job) != (what, job)]
-        grip = _grip_of([*strikes, Strike(what, job, user, now)], meaning)
+        grip = _grip_of([*strikes, Strike(what, job, user, at)], meaning)
     if not any((strike.what, strike.job) == (what, job) for strike in strikes):
-        strikes.append(Strike(what, job, user, now))
+        strikes.append(Strike(what, job, user, at))
     return replace(record, strikes=tuple(strikes[-MOST_STRIKES:])), replace(meaning, grip=grip)
 
 

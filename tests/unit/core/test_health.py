@@ -11,7 +11,7 @@ from coordinator.core.effects import TestWanted as Order
 from coordinator.core.errors import Conflict, Invalid, NotFound
 from coordinator.core.events import BackupRestored, QuarantineRequested, ReleaseRequested
 from coordinator.core.events import TestRequested as AskedForTest
-from coordinator.core.evidence import Condition, Sign
+from coordinator.core.evidence import Condition, Evidence, Sign
 from coordinator.core.health_marks import standing
 from coordinator.core.health_records import Health
 from coordinator.core.ids import HostId
@@ -159,6 +159,22 @@ def test_what_comes_again_is_fenced_but_not_twice_in_one_incident() -> None:
     fleet.world.advance(health.INCIDENT + 5)
     fleet.sees(host, "a-0", Sign.XID, 94, "j-1.0.1")
     assert fleet.state(host, "a-0") is Health.QUARANTINED
+
+
+def test_what_is_told_late_counts_by_when_it_was() -> None:
+    """The host was out of contact for hours."""
+    fleet = Fleet()
+    host = fleet.add("a")
+
+    def incidents(gpu: str, *ago: float) -> Health:
+        numbers = (next(fleet.numbers) for _ in ago)
+        fleet.says(
+            host, *(Evidence(gpu, Sign.XID, 94, "", at, "j-1.0.1", n) for at, n in zip(ago, numbers, strict=True))
+        )
+        return fleet.state(host, gpu)
+
+    assert incidents("a-0", 7230.0, 7200.0) is Health.SUSPECT
+    assert incidents("a-1", 7200.0, 0.0) is Health.QUARANTINED
 
 
 def test_a_gpu_with_a_fault_that_spares_what_runs_keeps_it_to_its_end_and_gets_nothing_new() -> None:
