@@ -282,7 +282,7 @@ def doctor_command(state_dir: Path | None, as_json: bool, verbose: bool, machine
 
     settings = _settings({"state_dir": state_dir}, None)
     found = examine(settings.cgroups, settings.cpu_limit)
-    found.append(examine_users(settings, os.environ.get("PATH", os.defpath)))
+    found += examine_users(settings, os.environ.get("PATH", os.defpath))
     if not machine_only:
         found.append(examine_membership(settings.state_dir, time.time(), settings.coordinator))
     sys.exit(run_doctor(found, as_json, verbose))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import grp
 import os
 import pwd
@@ -10,6 +9,8 @@ import stat
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
+
+from agent.devices import device_groups, rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +25,6 @@ ANY_USER = "*"
 _NEEDED = {0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 5: "CAP_KILL", 6: "CAP_SETGID", 7: "CAP_SETUID"}
 # Whoever is in one of these is root within a command or two: not to be handed on with an account.
 _ROOT_LIKE = frozenset({"docker", "podman", "lxd", "incus", "incus-admin", "libvirt", "disk", "shadow", "kmem"})
-# What nodes work with. Drivers that give these to a group only (video, render, rdma) mean whoever runs programs here.
-_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps/*", "/dev/dri/renderD*", "/dev/kfd", "/dev/infiniband/uverbs*")
 _NO_LOGIN = ("nologin", "false", "sync", "halt", "shutdown")
 
 
@@ -207,13 +206,7 @@ def closed_to(account: Account, paths: Iterable[Path]) -> str:
     """
     for path in paths:
         for folder in (*reversed(path.parents), path):
-            about = os.stat(folder)
-            bit = stat.S_IXOTH
-            if about.st_uid == account.uid:
-                bit = stat.S_IXUSR
-            elif about.st_gid in (account.gid, *account.groups):
-                bit = stat.S_IXGRP
-            if not about.st_mode & bit:
+            if not rights(account, os.stat(folder)) & 0o1:
                 return str(folder)
     return ""
 
@@ -229,7 +222,7 @@ def _looked_up(user: str) -> Account | None:
         return _found(user)
     except KeyError:
         # Never root's group, which `docker run --user 1000` would give it.
-        return Account(user, int(user), int(user), _device_groups()) if user.isdigit() and int(user) else None
+        return Account(user, int(user), int(user), device_groups()) if user.isdigit() and int(user) else None
 
 
 @cache
@@ -242,7 +235,7 @@ def _found(user: str) -> Account:
         entry.pw_name,
         entry.pw_uid,
         entry.pw_gid,
-        tuple(sorted(groups | set(_device_groups()))),
+        tuple(sorted(groups | set(device_groups()))),
         entry.pw_dir if _is_home(entry.pw_dir, entry.pw_uid) else "",
         entry.pw_shell if entry.pw_shell and os.path.basename(entry.pw_shell) not in _NO_LOGIN else "/bin/sh",
     )
@@ -263,20 +256,6 @@ def _group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return ""
-
-
-def _device_groups() -> tuple[int, ...]:
-    """Groups that alone may use the devices that nodes work with; root's is none of them."""
-    found: set[int] = set()
-    for path in (path for pattern in _DEVICES for path in glob.glob(pattern)):
-        try:
-            about = os.stat(path)
-        except OSError:
-            continue
-        open_to_all = about.st_mode & 0o006 == 0o006
-        if stat.S_ISCHR(about.st_mode) and about.st_gid and about.st_mode & 0o060 == 0o060 and not open_to_all:
-            found.add(about.st_gid)
-    return tuple(sorted(found))
 
 
 def _is_home(path: str, uid: int) -> bool:

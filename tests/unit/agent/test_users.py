@@ -15,9 +15,19 @@ from pathlib import Path
 import pytest
 
 from agent.config import load
+from agent.devices import closed_devices
 from agent.ownership import give
 from agent.statedir import make_state_dir
-from agent.users import Account, HostUsers, UserRefused, Users, UserUnusable, check_passable, only_own, users_of
+from agent.users import (
+    Account,
+    HostUsers,
+    UserRefused,
+    Users,
+    UserUnusable,
+    check_passable,
+    only_own,
+    users_of,
+)
 from agent.whom import examine_users
 from tests.fakes.agent_coordinator import FakeCoordinator, any_node, coordinator, enrol, pb
 from tests.fakes.agent_process import AgentProcess, agent, lives
@@ -241,16 +251,26 @@ def test_the_doctor_says_whom_nodes_run_as_and_what_is_closed_to_them(folder: Pa
     (folder / "closed" / "bin").mkdir(parents=True)
     (folder / "closed").chmod(0o700)
     settings = load({"state_dir": folder / "agent", "task_user": str(TASK), "allow_users": ("a",)}, {})
-    found = examine_users(settings, f"/usr/bin:{folder}/none")
+    (found,) = examine_users(settings, f"/usr/bin:{folder}/none")
     assert (found.level, found.text) == ("ok", f"nodes run as '{TASK}', or as whom their job names of a")
-    found = examine_users(settings, f"/usr/bin:{folder}/closed/bin")
-    assert found.level == "warn"
-    assert found.text.endswith(f", who can't run what is in {folder}/closed/bin (of this PATH)")
-    found = examine_users(replace(settings, state_dir=folder / "closed" / "new" / "agent"), "/usr/bin")
+    (_, found) = examine_users(settings, f"/usr/bin:{folder}/closed/bin")
+    assert (found.level, found.text) == ("warn", f"'{TASK}' can't run what is in {folder}/closed/bin (of PATH)")
+    (found,) = examine_users(replace(settings, state_dir=folder / "closed" / "new" / "agent"), "/usr/bin")
     assert found.level == "error"
     assert found.text.endswith(f", to whom {folder}/closed is closed")
-    found = examine_users(replace(settings, task_user="no-such"), "/usr/bin")
+    (found,) = examine_users(replace(settings, task_user="no-such"), "/usr/bin")
     assert (found.level, found.text[:20]) == ("error", "task_user 'no-such':")
+
+
+def test_devices_that_only_root_or_a_group_may_open(folder: Path) -> None:
+    for number, (mode, group) in enumerate(((0o666, 0), (0o600, 0), (0o660, OTHER), (0o660, 0))):
+        path = folder / f"nvidia{number}"
+        os.mknod(path, stat.S_IFCHR, os.makedev(1, 3))
+        path.chmod(mode)
+        os.chown(path, 0, group)
+    (folder / "nvidia9").touch(0o600)
+    found = closed_devices(Account("task", TASK, TASK, (OTHER,)), [f"{folder}/nvidia*"])
+    assert found == [f"{folder}/nvidia1", f"{folder}/nvidia3"]
 
 
 def test_a_masked_shell_of_roots_closes_no_way_to_what_it_makes(folder: Path) -> None:
