@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from agent.checks import LOST, Checks, Ended
 from agent.core.model import AllocationId, Desired, DeviceSpeed, Measured, Spec, Wanted
 from agent.places import Places
+from agent.preflight import torch_check
 from agent.preflight.collectives import outcome
 from agent.preflight.torch_check import MARK
 
@@ -51,6 +53,33 @@ def test_what_it_could_not_say_has_a_reason(
 ) -> None:
     told = found(output, code, reason)
     assert (told.problem, told.unable, told.devices, told.all_reduce) == (problem, unable, (), None)
+
+
+class _Torch:
+    """A stand-in for torch on a clock of its own: each third product takes five times as long, as on a busy CPU."""
+
+    float16 = float32 = "kind"
+    rand = staticmethod(lambda *_, **__: SimpleNamespace(to=lambda _: None))
+    cuda = SimpleNamespace(synchronize=lambda _: None)
+    set_num_threads = staticmethod(lambda _: None)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.products = 0
+
+    def mm(self, *_: object) -> None:
+        self.products += 1
+        self.now += 0.05 if self.products % 3 == 0 else 0.01
+
+
+@pytest.mark.parametrize(("kind", "size", "taken"), [("cpu", 256, 0.01), ("cuda", 8192, (0.01 * 2 + 0.05) / 3)])
+def test_of_a_cpu_the_best_counts_and_of_a_gpu_the_usual(
+    monkeypatch: pytest.MonkeyPatch, kind: str, size: int, taken: float
+) -> None:
+    torch = _Torch()
+    monkeypatch.setattr(torch_check.time, "monotonic", lambda: torch.now)
+    found = torch_check._product(torch, SimpleNamespace(type=kind), 3.0)
+    assert found == pytest.approx(2.0 * size**3 / taken, rel=0.02)
 
 
 def test_nothing_is_believed_that_can_not_be_a_figure() -> None:
