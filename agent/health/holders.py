@@ -26,7 +26,9 @@ class _Hold:
 class Holders:
     """Who holds each GPU or MIG instance, by uuid, and who held it last. Times are of one steady clock, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, str]) -> None:
+        """``before``: who held what when an earlier agent last wrote that down; it counts for what is known to be."""
+        self._before = {uuid: AllocationId(allocation) for uuid, allocation in before.items()}
         self._now: dict[str, _Hold] = {}
         self._last: dict[str, _Hold] = {}
         self._unknown = False
@@ -35,6 +37,9 @@ class Holders:
         self, desired: Mapping[AllocationId, Desired], observed: Mapping[AllocationId, Observed], now: float
     ) -> bool:
         """Take in what is wanted and what is; whether a hold has begun or ended by that."""
+        restored = [uuid for uuid, allocation in self._before.items() if allocation in observed]
+        for uuid in restored:
+            self._now.setdefault(uuid, _Hold(self._before.pop(uuid), now))
         alive = {key for key, seen in observed.items() if seen.phase is not Phase.ENDED}
         # Something that is no longer wanted has its GPUs until it has ended.
         held = {uuid: hold.allocation for uuid, hold in self._now.items() if hold.allocation in alive}
@@ -50,7 +55,7 @@ class Holders:
         begun = [uuid for uuid in held if uuid not in self._now]
         for uuid in begun:
             self._now[uuid] = _Hold(held[uuid], now)
-        return bool(ended or begun)
+        return bool(ended or begun or restored)
 
     @property
     def held(self) -> dict[str, AllocationId]:

@@ -61,6 +61,8 @@ class Ledger:
         self.changed = False
         # Who holds which GPU, by uuid: for other programs of this host that want to know, such as `agent check`.
         self.held: Mapping[str, str] = {}
+        # As an earlier agent last wrote it down.
+        self.held_before: dict[str, str] = {}
         self._pending: list[Evidence] = []
         self._last = 0
         self._numbering = False
@@ -135,6 +137,7 @@ class Ledger:
 
     def _take(self, said: Mapping[str, Any], now: float, wall: float) -> None:
         self._last = int(said["last"])
+        self.held_before = {str(uuid): str(allocation) for uuid, allocation in said.get("held", {}).items()}
         self._pending = [
             Evidence(**{**e, "sign": Sign[e["sign"]], "at": now - max(0.0, wall - float(e["at"]))})
             for e in said["pending"][-MOST:]

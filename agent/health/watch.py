@@ -52,7 +52,7 @@ class HealthWatch:
         on_change: Callable[[], None],
         now: Callable[[], float] = boot_clock,
     ) -> None:
-        self.holders = Holders()
+        self.holders = Holders(ledger.held_before)
         self._ledger = ledger
         self._on_news = on_news
         self._on_change = on_change

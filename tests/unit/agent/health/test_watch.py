@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.model import AllocationId, Observed, Phase
 from agent.hardware import GpuEvent, Problem
 from agent.hardware.model import GpuProcess
 from agent.health.watch import XID
@@ -306,6 +307,26 @@ def test_memory_that_others_take_after_a_clean_end_is_not_held(host: Host) -> No
     assert conditions(host.look(gpu(used=10 * GIB))) == []
 
 
+def test_memory_that_a_node_leaves_behind_while_no_agent_is_there_is_told_too(host: Host) -> None:
+    host.look(gpu())
+    host.run("j.0.1", "GPU-0")
+    host.look(gpu(used=40 * GIB))
+    host.restart()
+    # The spawner has not told of anything yet.
+    running = dict(host.observed)
+    host.desired.clear()
+    host.observed.clear()
+    host.look(gpu(used=40 * GIB))
+    host.observed.update(running)
+    host.look(gpu(used=40 * GIB))
+    assert host.watch.holders.held == {"GPU-0": "j.0.1"}
+    host.restart()
+    host.end("j.0.1")
+    assert conditions(host.look(gpu(used=40 * GIB))) == []
+    host.now += 20
+    assert conditions(host.look(gpu(used=40 * GIB))) == [("MEMORY_HELD", 40 * GIB)]
+
+
 def test_memory_of_a_test_is_not_the_last_nodes(host: Host) -> None:
     host.run("j.0.1", "GPU-0")
     host.look(gpu(used=40 * GIB))
@@ -329,8 +350,8 @@ def test_memory_of_the_next_node_is_not_the_last_ones(host: Host) -> None:
 def test_nothing_is_said_of_memory_before_it_is_known_who_has_which_gpu(host: Host) -> None:
     host.run("j.0.1", "GPU-0")
     host.end("j.0.1")
-    host.run("k.0.1", "GPU-0")
-    del host.desired[next(key for key in host.desired if key.startswith("k"))]
+    # Of one that was started after the agent last wrote down who has what.
+    host.observed[AllocationId("k.0.1")] = Observed(AllocationId("k.0.1"), Phase.RUNNING)
     host.restart()
     host.now += 60
     assert conditions(host.look(gpu(used=30 * GIB))) == []
