@@ -89,6 +89,10 @@ class Attendant:
         words = ["create", *self.order["options"], "--env-file", path, *named, *self.order["words"]]
         try:
             code, said = self.ask(words, {**inherited, **self.env})
+            if code and "already in use" in said:
+                # It can only be what another agent in this directory left before its host was installed anew.
+                self.ask(["rm", "--force", self.name])
+                code, said = self.ask(words, {**inherited, **self.env})
         finally:
             os.unlink(path)
         if code:

@@ -36,7 +36,15 @@ _PULL = "pull-"
 # So much of a line is told while an image is fetched, and of an error in the end.
 _TOLD = 200
 _SAID = 300
-_DENIED = ("unauthorized", "authentication required", "access denied", "denied:", "forbidden", "incorrect username")
+_DENIED = (
+    "unauthorized",
+    "authentication required",
+    "no basic auth credentials",
+    "access denied",
+    "denied:",
+    "forbidden",
+    "incorrect username",
+)
 _MISSING = ("manifest unknown", "not found", "name unknown", "name invalid", "invalid reference", "no such image")
 _FULL = ("no space left", "disk quota exceeded")
 # Of the runtime's own helpers on this host.

@@ -264,6 +264,7 @@ def test_a_password_that_a_killed_agent_left_does_not_stay(tmp_path: Path) -> No
         ('exec: "newuidmap": executable file not found in $PATH', Cause.HOST),
         ("manifest unknown: manifest unknown", Cause.START_FAILED),
         ("write /graph/x: no space left on device", Cause.HOST),
+        ('Head "http://127.0.0.1:5000/v2/a/manifests/1": no basic auth credentials', Cause.START_FAILED),
         ("requested access to the resource is denied: denied: no such thing", Cause.START_FAILED),
         ("dial tcp: lookup reg.example.org: no such host", Cause.HOST),
     ],

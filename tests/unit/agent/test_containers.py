@@ -201,6 +201,11 @@ def test_what_a_dead_machine_left_is_swept_away_and_nothing_else(tmp_path: Path,
             await fake.until(lambda: fake.logs.get("j.0.1"), "output")
             fake.desired["j.0.1"].started = True
             (mine,) = podman.containers()
+            # Of the same name as one that is to come: an agent whose state directory was made anew in the same place.
+            podman("create", "--name", mine.replace("j.0.1", "k.0.1"), IMAGE, "true")
+            fake.want(any_node("k.0.1", image=IMAGE, commands=["echo anew"]))
+            assert (await fake.ended("k.0.1")).exit_code == 0
+            assert fake.logs["k.0.1"] == b"anew\n"
             label = podman("inspect", "--format", '{{index .Config.Labels "rallypoint.agent"}}', mine)
             left = f"rallypoint-{label}-old.0.1"
             podman("create", "--name", left, "--label", f"rallypoint.agent={label}",
