@@ -128,8 +128,9 @@ class Keeper:
             StartError, HostError: it could not be started.
         """
         env = {**environment(order["env"]), procs.MARK: mark}
-        place = shm.around(shm_of(order), member)
-        return spawn(strings(order["argv"]), env, str(order["cwd"]), log, self._null, user_of(order), place)
+        user = user_of(order)
+        place = shm.around(shm_of(order), member, user)
+        return spawn(strings(order["argv"]), env, str(order["cwd"]), log, self._null, user, place)
 
     def _mark(self, task: str) -> str:
         """By which the strayed processes of ``task`` are known, among those of all agents of this machine."""

@@ -6,6 +6,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from agent.spawner.user import User, acting_as
+
 _CLONE_NEWNS = 0x20000
 _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 2, 4, 1 << 14, 1 << 19
 # ioctl_ns(2): the user namespace that owns another one.
@@ -32,8 +34,9 @@ def hindrance() -> str:
 
 
 @contextlib.contextmanager
-def around(size: int | None, member: int | None = None) -> Iterator[None]:
-    """Within this, children have a /dev/shm of ``size`` bytes of their own, or that of the process ``member``.
+def around(size: int | None, member: int | None = None, user: "User | None" = None) -> Iterator[None]:
+    """Within this, children have a /dev/shm of ``size`` bytes of their own, or that of the process ``member``, which is
+    ``user``'s.
 
     Without a size all is as it is. Raises OSError.
     """
@@ -45,7 +48,7 @@ def around(size: int | None, member: int | None = None) -> Iterator[None]:
         if member is None:
             _enter_new(size)
         else:
-            _enter_of(member)
+            _enter_of(member, user)
         yield
     finally:
         try:
@@ -54,14 +57,24 @@ def around(size: int | None, member: int | None = None) -> Iterator[None]:
             os.close(own)
 
 
-def _enter_of(pid: int) -> None:
-    theirs = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+def _enter_of(pid: int, user: "User | None") -> None:
+    theirs = _namespace_of(pid, user)
     try:
         if not _is_ours(theirs):
             raise OSError(0, "its node is in a mount namespace of its own making")
         _checked(_libc().setns(theirs, _CLONE_NEWNS))
     finally:
         os.close(theirs)
+
+
+def _namespace_of(pid: int, user: "User | None") -> int:
+    path, how = f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC
+    try:
+        return os.open(path, how)
+    except PermissionError:
+        # It takes CAP_SYS_PTRACE to look at what is another's; its user may.
+        with acting_as(user):
+            return os.open(path, how)
 
 
 def _is_ours(namespace: int) -> bool:

@@ -183,6 +183,26 @@ def test_whom_the_owner_allows_runs_also_where_all_others_run_as_the_agent(folde
     asyncio.run(scenario())
 
 
+BESIDE = """
+df --output=size /dev/shm | tail -1
+"$OMPI_MCA_plm_rsh_agent" 127.0.0.1 'df --output=size /dev/shm > x; id -u >> x' || exit; tail -2 x
+"""
+# As a container's agent has them that may mount, and no more.
+UNSEEING = ("setpriv", "--bounding-set=-sys_ptrace")
+
+
+def test_what_mpi_starts_beside_a_node_has_its_shared_memory_without_a_right_to_look_into_it(folder: Path) -> None:
+    async def scenario() -> None:
+        async with host(folder, UNSEEING) as (fake, _):
+            node = group_of_one(any_node("j.0.1", "sh", "-c", BESIDE))
+            node.spec.resources.shm_bytes = 32 << 20
+            fake.want(node)
+            assert (await fake.ended("j.0.1")).exit_code == 0, fake.logs["j.0.1"].decode()
+            assert fake.logs["j.0.1"].split() == [b"32768", b"32768", b"%d" % TASK]
+
+    asyncio.run(scenario())
+
+
 EATER = "dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>&1 | grep -o 33554432; python3 -c 'bytearray(300 << 20)'"
 
 
