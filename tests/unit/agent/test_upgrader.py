@@ -61,8 +61,6 @@ class Agent:
             made = self.upgrader()
             for each in orders:
                 made.order(each)
-                while made._task is not None and not made._task.done():
-                    await asyncio.sleep(0)
                 await asyncio.gather(*([made._task] if made._task else []))
 
         asyncio.run(scenario())
