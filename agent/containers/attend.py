@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import select
@@ -156,12 +157,18 @@ class Attendant:
         return self.wait(self.run(words, self.env, output, 1))
 
     def run(self, words: list[str], env: dict[str, str], output: int, errors: int) -> int:
-        """Start a command in a process group of its own: what is sent to ours is ours to pass on."""
+        """Start a command in a process group of its own: what is sent to ours is ours to pass on. Raises ``Ended``."""
         argv = [self.order["runtime"], *words]
         actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, errors, 2)]
-        return os.posix_spawn(
-            argv[0], argv, env, file_actions=actions, setpgroup=0, setsigmask=[], setsigdef=list(_MASK)
-        )
+        try:
+            return os.posix_spawn(
+                argv[0], argv, env, file_actions=actions, setpgroup=0, setsigmask=[], setsigdef=list(_MASK)
+            )
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                what = "its variables and commands are longer than a program's arguments may be"
+                raise Ended(126, "start_failed", f"its container could not be made: {what}; give it a file") from None
+            raise Ended(NOT_MADE, "host", f"{argv[0]} could not be started: {error.strerror}") from None
 
     def wait(self, pid: int) -> int:
         """Until a command has ended: its exit code. Signals that come meanwhile are passed on."""

@@ -176,6 +176,7 @@ def test_limits_are_held_and_what_cannot_start_says_why(tmp_path: Path, podman: 
                 any_node("n.0.1", "no-such-program", image=IMAGE),
                 any_node("p.0.1", image=IMAGE, commands=["true"], privileged=True),
                 any_node("q.0.1", image=IMAGE, commands=["true"], env={"LD_PRELOAD": "a\nb"}),
+                any_node("r.0.1", image=IMAGE, commands=["true"], env={"BIG": "x" * 200_000}),
             )
             ended = await fake.ended("m.0.1")
             assert (ended.cause, ended.reason) == (pb.END_CAUSE_OUT_OF_MEMORY, "out of memory: limit 32 MB")
@@ -189,6 +190,10 @@ def test_limits_are_held_and_what_cannot_start_says_why(tmp_path: Path, podman: 
             ended = await fake.ended("q.0.1")
             assert ended.cause == pb.END_CAUSE_START_FAILED
             assert ended.reason.startswith("env LD_PRELOAD: a container can't be given")
+            ended = await fake.ended("r.0.1")
+            assert (ended.cause, ended.exit_code) == (pb.END_CAUSE_START_FAILED, 126)
+            assert "its variables and commands are longer than a program's arguments may be" in ended.reason
+            assert "r.0.1" not in fake.logs
             assert podman.containers() == []
 
     asyncio.run(scenario())
