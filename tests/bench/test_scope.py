@@ -27,7 +27,6 @@ umount dev/pts dev/shm 2>/dev/null; umount -l dev sys proc
 rm -rf etc/systemd/system etc/systemd/user etc/fstab etc/init.d etc/rc?.d
 mkdir -p etc/systemd/system/multi-user.target.wants srv/src
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
-printf 'ann:*:19000:0:99999:7:::\\n' >>etc/shadow
 cp -r "$2/agent" "$2/protos/rallypoint" srv/src
 cp "$2/tests/bench/in_scope.py" srv
 cat >srv/try <<'end'

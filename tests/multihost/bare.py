@@ -44,6 +44,7 @@ mount --bind /sys sys; mount -o remount,bind,ro sys
 hostname bare
 printf 'ann:x:4711:4711::/home/ann:/bin/sh\\n' >>etc/passwd
 printf 'ann:x:4711:\\n' >>etc/group
+printf 'ann:*:20000:0:99999:7:::\\n' >>etc/shadow
 chown 4711:4711 home/ann
 """
 _IDLE = """

@@ -29,12 +29,22 @@ pytestmark = [pytest.mark.multihost, pytest.mark.timeout(240)]
 
 _DEPLOY = Path(__file__).parents[2] / "deploy"
 _AGENT, _COORDINATOR = "rallypoint-agent.service", "rallypoint-coordinator.service"
+_USERS = _DEPLOY / "rallypoint-agent-user.service"
+_FOR_ANN = """set -e
+cd
+mkdir -p .local/share/rallypoint .config/systemd/user
+ln -s /opt/rallypoint/versions/* .local/share/rallypoint/current
+cat >.config/systemd/user/rallypoint-agent-user.service
+printf %s "$1" | .local/share/rallypoint/current/bin/agent join "$0" --token-file - --name annes
+systemctl --user daemon-reload
+systemctl --user start rallypoint-agent-user
+"""
 _SOON = f"""mkdir /etc/systemd/system/{_AGENT}.d
 printf '[Service]\\nWatchdogSec=4\\n' >/etc/systemd/system/{_AGENT}.d/soon.conf
 systemctl daemon-reload
 """
 _IN_THE_UNIT = """id -un
-cut -d- -f1-2 /proc/self/cgroup | tail -n 1
+sed -n 's/nodes-.*/nodes/; $p' /proc/self/cgroup
 touch /usr/here 2>/dev/null || echo no /usr
 grep -q '^NoNewPrivs:.*1' /proc/self/status && echo no new rights
 echo >here && echo >/dev/null && echo wrote
@@ -382,6 +392,31 @@ def test_what_holds_tasks_is_asked_of_systemd_and_why_not_is_told(booted: Bare) 
     found = json.loads(booted.run("sh", "-c", ask).out)
     assert "no scope of systemd's: systemd-run: Permission denied" in found["reason"]
     booted.run("umount", "/usr/bin/systemd-run")
+
+
+def test_a_users_own_systemd_keeps_their_agent(booted: Bare, home: Cluster) -> None:
+    """The unit as it is delivered; nobody is logged in."""
+    ann = {"XDG_RUNTIME_DIR": "/run/user/4711"}
+    _, token = line_and_token(home)
+    assert booted.run("loginctl", "enable-linger", "ann").code == 0
+    assert booted.run("systemctl", "start", "user@4711").code == 0
+    made = booted.run(
+        "sh", "-c", _FOR_ANN, home.endpoints["join"], token, user="ann", env=ann, stdin=_USERS.read_text()
+    )
+    assert made.code == 0, made
+    job = home.submit("--host", "annes", "--", "sh", "-c", _IN_THE_UNIT)
+    home.await_output(job, 0, b"settled")
+    ask = ("systemctl", "--user", "show", "--value", "--property=MainPID", "rallypoint-agent-user")
+    first = booted.run(*ask, user="ann", env=ann).out
+    booted.run("kill", "-KILL", first.strip())
+    eventually(lambda: booted.run(*ask, user="ann", env=ann).out not in (first, "0\n"), what="the next agent")
+    eventually(lambda: home.hosts()["annes"]["state"] == "online", what="contact")
+    booted.run("touch", "/tmp/go")
+    assert home.wait(job) == 7
+    assert [node["attempt"] for node in home.nodes(job)] == [1]
+    name, held = home.logs(job, 0).decode().splitlines()[:2]
+    assert (name, held) == ("ann", "0::/user.slice/user-4711.slice/user@4711.service/app.slice/rallypoint-nodes")
+    booted.run("sh", "-c", "rm /tmp/go; loginctl disable-linger ann; systemctl stop user@4711")
 
 
 def test_systemd_keeps_the_agent_and_what_it_runs_and_nothing_of_it_stays(booted: Bare, home: Cluster) -> None:
