@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from coordinator.core import cliques, links, network, seating
 from coordinator.core.ids import HostId
 from coordinator.core.model import Host
-from coordinator.core.reachability import LATENCY_CLASSES
+from coordinator.core.reachability import LATENCY_CLASSES, ReachMap
 from coordinator.core.spec import Optimize
 from coordinator.core.state import State
 
@@ -161,15 +161,23 @@ def _narrowed(search: _Search, order: list[int]) -> Iterator[tuple[list[int], cl
     now, kept = links.badness(state, search.best), search.wish.keep.intersection(search.best)
     known = {slot: state.links[reach.at(slot)] for slot in order}
     for kind, slots in links.narrowed(known, SPEEDS):
-        if len(slots) < search.size or (kind, 0) >= now[:2]:
+        if len(slots) < search.size or (kind, 0) > now[:2]:
             continue
         if kept and not kept.issubset({reach.at(slot) for slot in slots}):
             continue
-        for number, within in enumerate(reach.within):
-            if (kind, number) < now[:2]:
-                yield slots, {slot: reach.close[slot] & within[slot] for slot in slots}
-        if (kind, len(LATENCY_CLASSES)) < now[:2]:
-            yield slots, reach.close
+        inside = [slot for slot in slots if known[slot].nvlinks]
+        for number in range(len(LATENCY_CLASSES) + 1):
+            within = reach.within[number] if number < len(LATENCY_CLASSES) else None
+            better = (kind, number) < now[:2]
+            # At the same links between hosts those inside them decide.
+            if len(slots) > len(inside) >= search.size and (better or ((kind, number) == now[:2] and not now[2])):
+                yield inside, _rows(reach, inside, within)
+            if better:
+                yield slots, _rows(reach, slots, within)
+
+
+def _rows(reach: ReachMap, slots: list[int], within: Sequence[int] | None) -> cliques.Rows:
+    return reach.close if within is None else {slot: reach.close[slot] & within[slot] for slot in slots}
 
 
 def in_line(state: State, group: Sequence[HostId]) -> tuple[HostId, ...]:

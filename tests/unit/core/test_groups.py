@@ -17,7 +17,7 @@ from coordinator.core.groups import Wish, find_group, in_line
 from coordinator.core.hardware import Interface, RdmaPort
 from coordinator.core.ids import HostId, host_id
 from coordinator.core.model import Host, HostFacts, HostState, Instant, PeerEndpoint, Reach
-from coordinator.core.spec import JobSpec, Optimize
+from coordinator.core.spec import GpuRequest, JobSpec, Optimize, Range, Resources
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
 from tests.fakes.world import World, hardware
@@ -162,6 +162,29 @@ def test_cost_goes_before_links_and_latency_does_not() -> None:
         linked(world, name, speed, price=price)
     linked(world, "fast2", 100_000, price=3.0)
     assert chosen(world, 2, Optimize.LATENCY) == "fast1 fast2"
+
+
+def nvlinked(world: World, name: str, links: int | None, speed: int = 10_000) -> None:
+    """A host with two GPUs that have so many NVLinks each, and an interface of ``speed`` Mb/s."""
+    machine = hardware(gpus=2, prefix=name)
+    cards = tuple(replace(gpu, nvlinks=links) for gpu in machine.gpus)
+    at = f"10.0.0.{len(world.state.hosts) + 1}/24"
+    world.add_host(name, replace(machine, gpus=cards, interfaces=(Interface("eth0", (at,), speed),)))
+
+
+def test_where_all_else_is_equal_gpus_that_are_linked_inside_their_hosts_are_preferred() -> None:
+    world = World()
+    for name, links in (("pcie1", None), ("nv1", 18), ("pcie2", 0), ("nv2", 12)):
+        nvlinked(world, name, links)
+    both = replace(JobSpec(argv=("x",), nodes=2), resources=Resources(gpu=GpuRequest(count=Range(2, 2))))
+    job = world.submit(both)
+    assert [world.state.hosts[a.host_id].name for a in world.held(job.id)] == ["nv1", "nv2"]
+    assert network.describe_group(world.state, [a.host_id for a in world.held(job.id)]).endswith("NVLink inside hosts")
+    # What is between the hosts counts before that: there groups lose more.
+    world = World()
+    for name, links, speed in (("nv1", 18, 1000), ("pcie1", 0, 10_000), ("nv2", 18, 1000), ("pcie2", 0, 10_000)):
+        nvlinked(world, name, links, speed)
+    assert chosen(world, 2) == "pcie1 pcie2"
 
 
 def spaced(world: World, racks: str) -> None:
