@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,37 @@ from tests.support import eventually
 pytestmark = pytest.mark.timeout(90)
 
 
-@pytest.mark.parametrize("options", [(), ("--no-cgroups",)])
-def test_a_main_process_that_cannot_be_killed_keeps_its_task(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with ice() as frozen, spawner(tmp_path, *options) as client:
-        client.spawn("j.0.1", "sleep", "1000")
-        pid = int(client.next("started")["pid"])
-        frozen.freeze(pid)
-        client.stop("j.0.1", grace=0)
-        stuck = client.next("stuck")
-        assert stuck["reason"] == f"processes that cannot be killed: {pid} (sleep)"
-        assert "at_end" not in client.record("j.0.1")
-        check_that_it_outlives_its_spawners(client, stuck["reason"])
+@contextmanager
+def spawners(folder: Path) -> Iterator[list[SpawnerClient]]:
+    """One that makes control groups and one that does not, side by side: both wait a while before they say "stuck"."""
+    with ExitStack() as stack:
+        made = []
+        for name, options in (("grouped", ()), ("marked", ("--no-cgroups",))):
+            (folder / name).mkdir()
+            made.append(stack.enter_context(spawner(folder / name, *options)))
+        yield made
+
+
+def test_a_main_process_that_cannot_be_killed_keeps_its_task(tmp_path: Path) -> None:
+    with ice() as frozen, spawners(tmp_path) as clients:
+        for client in clients:
+            client.spawn("j.0.1", "sleep", "1000")
+        pids = [int(client.next("started")["pid"]) for client in clients]
+        for pid in pids:
+            frozen.freeze(pid)
+        for client in clients:
+            client.stop("j.0.1", grace=0)
+        for client, pid in zip(clients, pids, strict=True):
+            reason = client.next("stuck")["reason"]
+            assert reason == f"processes that cannot be killed: {pid} (sleep)"
+            assert "at_end" not in client.record("j.0.1")
+            check_that_it_outlives_its_spawners(client, reason)
         frozen.thaw()
-        ended = client.next("exited")
-        assert (ended["cause"], ended["code"]) == ("stopped", 137)
-        assert ended["reason"] == f"asked to; it took longer to end: {stuck['reason']}"
+        for client, pid in zip(clients, pids, strict=True):
+            ended = client.next("exited")
+            assert (ended["cause"], ended["code"]) == ("stopped", 137)
+            told = f"asked to; it took longer to end: processes that cannot be killed: {pid} (sleep)"
+            assert ended["reason"] == told
 
 
 def check_that_it_outlives_its_spawners(client: SpawnerClient, reason: object) -> None:
@@ -38,21 +56,30 @@ def check_that_it_outlives_its_spawners(client: SpawnerClient, reason: object) -
     assert client.snapshot["j.0.1"]["stuck"] == reason
 
 
-@pytest.mark.parametrize("options", [(), ("--no-cgroups",)])
-def test_one_left_behind_that_cannot_be_killed_keeps_its_task_too(tmp_path: Path, options: tuple[str, ...]) -> None:
-    with ice() as frozen, spawner(tmp_path, *options) as client:
-        os.mkfifo(tmp_path / "gate")
-        client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & read x < gate; exit 3")
-        child = int(client.output("j.0.1"))
-        eventually(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n", what="sleep")
-        frozen.freeze(child)
-        (tmp_path / "gate").write_text("go\n")
-        assert client.next("stuck")["reason"] == f"processes that cannot be killed: {child} (sleep)"
-        # Others are none the worse for it.
-        client.spawn("k.0.1", "exit 5")
-        assert client.next("exited")["code"] == 5
+def test_one_left_behind_that_cannot_be_killed_keeps_its_task_too(tmp_path: Path) -> None:
+    with ice() as frozen, spawners(tmp_path) as clients:
+        children = [left_behind(client) for client in clients]
+        for child in children:
+            frozen.freeze(child)
+        for client in clients:
+            (client.directory / "gate").write_text("go\n")
+        for client, child in zip(clients, children, strict=True):
+            assert client.next("stuck")["reason"] == f"processes that cannot be killed: {child} (sleep)"
+            # Others are none the worse for it.
+            client.spawn("k.0.1", "exit 5")
+            assert client.next("exited")["code"] == 5
         frozen.thaw()
-        ended = client.next("exited")
-        assert (ended["id"], ended["cause"], ended["code"]) == ("j.0.1", "exit", 3)
-        assert f"{child} (sleep)" in ended["reason"]
-        assert not getattr(look(child), "alive", False)
+        for client, child in zip(clients, children, strict=True):
+            ended = client.next("exited")
+            assert (ended["id"], ended["cause"], ended["code"]) == ("j.0.1", "exit", 3)
+            assert f"{child} (sleep)" in ended["reason"]
+            assert not getattr(look(child), "alive", False)
+
+
+def left_behind(client: SpawnerClient) -> int:
+    """A child of a task whose main process ends with 3 as soon as somebody writes into its gate."""
+    os.mkfifo(client.directory / "gate")
+    client.spawn("j.0.1", "setsid sh -c 'echo $$; exec sleep 1000' & read x < gate; exit 3")
+    child = int(client.output("j.0.1"))
+    eventually(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n", what="sleep")
+    return child
