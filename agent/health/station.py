@@ -43,6 +43,8 @@ class Station:
         self.watch = HealthWatch(self._ledger, wake, self._to_save.set)
         self._tester = tester
         self._testing: set[int] = set()
+        # The last test that was ordered of these GPUs; the coordinator does not wait for those before any more.
+        self._last: dict[tuple[str, ...], int] = {}
         self._work: Work | None = None
 
     def look_at(self, work: Work) -> None:
@@ -90,8 +92,11 @@ class Station:
             # The order is repeated in each session until it is answered.
             return
         self._testing.add(number)
+        self._last[tuple(gpu_uuids)] = number
         try:
             await self._until_free(gpu_uuids)
+            if self._last[tuple(gpu_uuids)] != number:
+                return
             log.info("gpu.testing", gpus=list(gpu_uuids), test=number)
             with self.watch.under_test(gpu_uuids):
                 failures = await self._tester(gpu_uuids)

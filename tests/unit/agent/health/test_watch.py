@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.core.model import AllocationId, Observed, Phase
+from agent.core.model import AllocationId, Desired, Observed, Phase, Spec, Wanted
 from agent.hardware import GpuEvent, Problem
 from agent.hardware.model import GpuProcess
+from agent.health.station import Station
 from agent.health.watch import XID
 from tests.unit.agent.health.conftest import GIB, Host, conditions, gpu
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from agent.hardware import Gpu
 
 LOST = Problem("gpu-lost", "it has fallen off the bus", "reboot")
@@ -356,3 +362,29 @@ def test_nothing_is_said_of_memory_before_it_is_known_who_has_which_gpu(host: Ho
     host.now += 60
     assert conditions(host.look(gpu(used=30 * GIB))) == []
     assert not host.watch.holders.certain
+
+
+def test_of_tests_of_one_gpu_that_waited_for_it_only_the_last_is_done(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    async def tester(uuids: Sequence[str]) -> dict[str, str]:
+        done.extend(uuids)
+        return {}
+
+    async def scenario() -> list[tuple[str, int]]:
+        station = Station(tmp_path, lambda: None, tester)
+        key = AllocationId("j.0.1")
+        wanted = {key: Desired(key, "j", "j", 0, 1, Wanted.RUNNING, Spec(), gpu_uuids=("GPU-0",))}
+        work = SimpleNamespace(desired=wanted, observed={key: Observed(key, Phase.RUNNING)})
+        station.look_at(work)  # type: ignore[arg-type]
+        waiting = [asyncio.create_task(station.test(["GPU-0"], number)) for number in (1, 2, 3)]
+        waiting.append(asyncio.create_task(station.test(["GPU-1"], 4)))
+        await waiting[-1]
+        work.observed[key] = Observed(key, Phase.ENDED)
+        station.look_at(work)  # type: ignore[arg-type]
+        await asyncio.gather(*waiting)
+        station.watch.opened(0)
+        return [(evidence.gpu_uuid, evidence.code) for evidence in station.watch.unreported(9)]
+
+    assert asyncio.run(scenario()) == [("GPU-1", 4), ("GPU-0", 3)]
+    assert done == ["GPU-1", "GPU-0"]
