@@ -23,7 +23,7 @@ def examine_users(settings: Settings, path: str) -> Iterator[Finding]:
     try:
         users = users_of(settings.task_user, settings.allow_users)
     except UserUnusable as error:
-        yield Finding("error", "users", str(error), "mend it in agent.toml")
+        yield Finding("error", "users", str(error), "set task_user in agent.toml")
         return
     said, account = _said(users), users.others()
     if account is None:
@@ -55,7 +55,7 @@ def _closed(account: Account, path: str) -> Iterator[Finding]:
 
 def _said(users: Users) -> str:
     if users.reason:
-        return f"nodes run as {users.own.name!r}, whom the agent runs as, and as nobody else: {users.reason}"
+        return f"nodes run as {users.own.name!r}: {users.reason}"
     others = f", or as whom their job names of {', '.join(users.allowed)}" if users.allowed else ""
     return f"nodes run as {users.task.name!r}{others}"
 

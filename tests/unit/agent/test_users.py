@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import subprocess
@@ -260,6 +261,20 @@ def test_the_doctor_says_whom_nodes_run_as_and_what_is_closed_to_them(folder: Pa
     assert found.text.endswith(f", to whom {folder}/closed is closed")
     (found,) = examine_users(replace(settings, task_user="no-such"), "/usr/bin")
     assert (found.level, found.text[:20]) == ("error", "task_user 'no-such':")
+    command = [
+        "setpriv",
+        "--bounding-set=-setuid",
+        "--inh-caps=-all",
+        sys.executable,
+        "-m",
+        "agent",
+        "doctor",
+        "--json",
+    ]
+    env = {**os.environ, "RALLYPOINT_AGENT_TASK_USER": ""}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    said = [each["text"] for each in json.loads(done.stdout)["findings"] if each["topic"] == "users"]
+    assert said == ["nodes run as 'root': its agent runs as 'root', which may not change users (lacks CAP_SETUID)"]
 
 
 def test_devices_that_only_root_or_a_group_may_open(folder: Path) -> None:
