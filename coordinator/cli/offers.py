@@ -9,6 +9,7 @@ from rallypoint.v1 import job_service_pb2 as job_pb
 
 from coordinator.cli import words
 from coordinator.cli.table import print_table
+from coordinator.core.words import several
 
 # So many hosts of which the same is said are named.
 NAMED = 4
@@ -42,11 +43,7 @@ def _verdicts(offers: Sequence[job_pb.Offer], submitted: bool) -> list[str]:
         hosts.setdefault(_held(offer) if submitted and offer.nodes_chosen else _verdict(offer), []).append(
             offer.host_name
         )
-    return [f"{_names(names)}: {verdict}" for verdict, names in hosts.items()]
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [f"{several(names, NAMED)}: {verdict}" for verdict, names in hosts.items()]
 
 
 def until_done(plan: job_pb.PlanJobResponse) -> str:

@@ -33,6 +33,7 @@ from coordinator.core.program import variant_of
 from coordinator.core.spec import JobSpec, Placement, Variant
 from coordinator.core.state import State
 from coordinator.core.usage import Usage
+from coordinator.core.words import several
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +327,8 @@ def _others(state: State, need: fit.Need) -> str:
     ]
     if not reasons:
         return ""
-    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return f" ({'; '.join(reasons[:3])}{more})"
+    return f" ({several(reasons, 3, '; ')})"
 
 
 def _names(hosts: list[Host]) -> str:
-    return ", ".join(host.name for host in hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
+    return several([host.name for host in hosts], 8)

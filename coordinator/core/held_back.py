@@ -7,7 +7,7 @@ from coordinator.core.book import Reservation
 from coordinator.core.ids import HostId, JobId
 from coordinator.core.spec import JobSpec, Placement
 from coordinator.core.state import State
-from coordinator.core.words import format_duration
+from coordinator.core.words import format_duration, several
 
 
 def kept_from(state: State, spec: JobSpec, job: JobId | None = None) -> dict[HostId, Reservation]:
@@ -35,7 +35,7 @@ def waiting(state: State, spec: JobSpec, job: JobId | None = None) -> str:
     nodes = spec.nodes if spec.placement is Placement.CLUSTER else 1
     if not able or sum(_has_room(state, host, spec) for host in state.hosts if host not in kept) >= nodes:
         return ""
-    names = ", ".join(state.hosts[host].name for host in able[:4]) + (f" and {len(able) - 4} more" if able[4:] else "")
+    names = several([state.hosts[host].name for host in able], 4)
     return (
         f"waits though {names} would have room now, {because(state, kept[able[0]])}; "
         "what certainly ends before that, by max_duration and stop_duration, may go first"

@@ -36,6 +36,7 @@ from coordinator.core.rendezvous import on_answer, on_prepared, on_repeated
 from coordinator.core.spares import is_spare
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.core.words import several
 
 # Hosts that one host is asked to probe in one order.
 MAX_PROBE_TARGETS = 256
@@ -106,7 +107,7 @@ def _end_all(turn: Turn, host: Host, user: str) -> None:
 def still_runs(state: State, host: Host) -> str:
     """The names of the jobs that hold something on the host."""
     jobs = sorted({state.jobs[state.allocations[a].job_id].name for a in state.usage[host.id].allocations})
-    return ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+    return several(jobs, 5)
 
 
 def _not_yet(state: State, host: Host) -> str:

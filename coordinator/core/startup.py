@@ -12,6 +12,7 @@ from coordinator.core.spares import is_spare
 from coordinator.core.spec import JobSpec, StartupOrder
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.core.words import several
 
 # Files that were written for dstack announce nothing: what waits for it is started all the same after so many seconds.
 # A job that names the file below is waited for as long as it takes.
@@ -119,5 +120,4 @@ def _nodes(ranks: list[int]) -> str:
         return f"node {ranks[0]}"
     if len(ranks) > 2 and ranks[-1] - ranks[0] == len(ranks) - 1:
         return f"nodes {ranks[0]} to {ranks[-1]}"
-    shown = ", ".join(map(str, ranks[:5])) + (f" and {len(ranks) - 5} more" if len(ranks) > 5 else "")
-    return f"nodes {shown}"
+    return f"nodes {several([str(rank) for rank in ranks], 5)}"

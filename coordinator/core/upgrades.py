@@ -23,6 +23,7 @@ from coordinator.core.rollout import BUSY, FAILURES, HostUpgrade, Rollout, Rollo
 from coordinator.core.sessions import find_host
 from coordinator.core.state import State
 from coordinator.core.turn import Turn
+from coordinator.core.words import several
 
 # How long the new version may take to prove itself, and then the old one to come back and say so; in seconds.
 TRIAL_SECONDS = 60.0
@@ -86,8 +87,9 @@ def _refuse_second(state: State) -> None:
         )
     busy = [state.hosts[upgrade.host_id].name for upgrade in state.rollouts.at(*BUSY)]
     if busy:
-        names = ", ".join(busy[:5]) + (f" and {len(busy) - 5} more" if len(busy) > 5 else "")
-        raise Conflict(f"{names} still at the last upgrade: try again when 'coordinator host upgrade --status' is done")
+        raise Conflict(
+            f"{several(busy, 5)} still at the last upgrade: try again when 'coordinator host upgrade --status' is done"
+        )
 
 
 def _targets(state: State, event: UpgradeRequested) -> list[Host]:

@@ -12,6 +12,7 @@ from coordinator.core.outliers import Findings, findings, worst_first
 from coordinator.core.preflight import host_name
 from coordinator.core.spec import OnSlow
 from coordinator.core.turn import Turn
+from coordinator.core.words import several
 
 # So often in a row a group is formed anew for what is slow: wrong limits must not walk it through the whole fleet.
 MAX_REPLACED = 3
@@ -88,16 +89,9 @@ def _notes(measured: Measuring) -> tuple[str, ...]:
     hosts: dict[str, list[str]] = {}
     for each in measured.unmeasured:
         hosts.setdefault(each.problem, []).append(each.host)
-    lines = (f"no all-reduce: {_several(sorted(names))}: {problem}" for problem, names in hosts.items())
+    lines = (f"no all-reduce: {several(sorted(names), NAMED)}: {problem}" for problem, names in hosts.items())
     return tuple(lines)[:KEPT_LINKS]
 
 
-def _several(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
 def _in_words(lines: tuple[str, ...]) -> str:
-    if not lines:
-        return ""
-    more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
-    return f"preflight: {'; '.join(lines[:NAMED])}{more}"
+    return f"preflight: {several(lines, NAMED, '; ')}" if lines else ""

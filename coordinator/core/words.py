@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, log10
 
 # What a node's or a job's reason has before what is done for it while it is made ready.
 PREPARING = "preparing: "
 
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def several(said: Sequence[str], most: int, between: str = ", ") -> str:
+    """``a, b and 3 more``, or ``a; b; and 3 more``: the first ``most`` of these, and how many others there are."""
+    left = len(said) - most
+    last = " and" if between == ", " else f"{between}and"
+    return between.join(said[:most]) + (f"{last} {left} more" if left > 0 else "")
 
 
 def format_duration(seconds: float) -> str:

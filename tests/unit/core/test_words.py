@@ -1,11 +1,11 @@
-"""Amounts as people read them: never with an exponent."""
+"""How amounts and names are written for people."""
 
 from __future__ import annotations
 
 import pytest
 
 from coordinator.core.gpus import GB, in_gb
-from coordinator.core.words import usd
+from coordinator.core.words import several, usd
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,16 @@ def test_small_amounts_of_money_have_two_digits_that_count(amount: float, said: 
 )
 def test_large_memories_are_written_out(size: float, said: str) -> None:
     assert in_gb(int(size * GB)) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "between", "said"),
+    [
+        ("a", ", ", "a"),
+        ("ab", ", ", "a, b"),
+        ("abc", ", ", "a, b and 1 more"),
+        ("abcd", "; ", "a; b; and 2 more"),
+    ],
+)
+def test_of_many_the_first_are_named_and_the_others_counted(names: str, between: str, said: str) -> None:
+    assert several(names, 2, between) == said
