@@ -104,13 +104,12 @@ class Images:
         return found
 
     async def _look(self, runtime: Runtime, image: str) -> Image | None:
-        for name in dict.fromkeys((image, names.full(image))):
-            answer = await run([runtime.path, "image", "inspect", name], runtime.env, ASK_SECONDS)
-            if answer.code == 0:
-                return _read(name, answer.out)
-            if answer.code == NO_ANSWER:
-                raise NotReady(f"image {image}: {answer.err}", Cause.HOST)
-        return None
+        # By its whole name: podman takes any image here whose name ends so, and another user may have brought that.
+        name = names.full(image)
+        answer = await run([runtime.path, "image", "inspect", name], runtime.env, ASK_SECONDS)
+        if answer.code == NO_ANSWER:
+            raise NotReady(f"image {image}: {answer.err}", Cause.HOST)
+        return _read(name, answer.out) if answer.code == 0 else None
 
     # --- fetching -----------------------------------------------------------------------------------------------------
 

@@ -235,6 +235,48 @@ esac""",
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("runtime", "knows"),
+    # podman takes any image here whose name ends so for one without a registry: evil.example/other/tool:1, say, which
+    # another user's job brought. docker takes it for its hub's, as we do.
+    [(PODMAN, "other/tool:1"), (DOCKER, "docker.io/other/tool:1")],
+)
+def test_an_image_is_the_one_of_the_registry_that_is_meant(tmp_path: Path, runtime: Runtime, knows: str) -> None:
+    env = program(
+        tmp_path / "bin",
+        runtime.kind,
+        f"""cd {tmp_path}
+case "$1 $3" in
+pull*) : >pulled;;
+"image {knows}") echo '[{{"Id": "anothers"}}]';;
+"image docker.io/other/tool:1") [ -e pulled ] && echo '[{{"Id": "ours"}}]';;
+*) exit 1;;
+esac""",
+    )
+    runtime = replace(runtime, path=str(tmp_path / "bin" / runtime.kind), env=env)
+    kept = images.Images(tmp_path, keep=2, seconds=30.0, pauses=())
+    found = asyncio.run(kept.get(runtime, "other/tool:1", None, lambda line: None))
+    assert (found.id, found.name) == ("ours" if runtime.kind == "podman" else "anothers", "docker.io/other/tool:1")
+
+
+@pytest.mark.parametrize("kind", ["podman", "docker"])
+def test_what_is_used_again_is_not_removed_first(tmp_path: Path, kind: str) -> None:
+    text = f'[ $1 = pull ] && exec touch {tmp_path}/here; [ -e {tmp_path}/here ] && echo \'[{{"Id": "x"}}]\''
+    env = program(tmp_path / "bin", kind, text)
+    runtime = replace(PODMAN, kind=kind, path=str(tmp_path / "bin" / kind), env=env)
+    kept = images.Images(tmp_path, keep=2, seconds=30.0, pauses=())
+
+    async def scenario() -> None:
+        await kept.get(runtime, "a:1", None, lambda line: None)
+        ledger = tmp_path / images.LEDGER
+        assert list(json.loads(ledger.read_text())) == kept.fetched() == ["docker.io/library/a:1"]
+        ledger.write_text(json.dumps({"docker.io/library/a:1": 1.0}))
+        await kept.get(runtime, "a:1", None, lambda line: None)
+        assert json.loads(ledger.read_text())["docker.io/library/a:1"] > 1.0
+
+    asyncio.run(scenario())
+
+
 def test_a_password_that_a_killed_agent_left_does_not_stay(tmp_path: Path) -> None:
     env = program(tmp_path / "bin", "podman", f"[ $1 = pull ] && : >{tmp_path}/begun && exec sleep 100")
     runtime = replace(PODMAN, path=str(tmp_path / "bin" / "podman"), env=env)
