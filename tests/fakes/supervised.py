@@ -54,7 +54,9 @@ class SupervisedHost:
         token.touch(0o600)
         token.write_text(self.cluster.run("token", "create").text)
         where = self.cluster.endpoints["join"]
-        joined = self.agent("join", where, "--token-file", str(token), "--name", self.name, *options)
+        # For good, however it is started: the usual port may be that of another agent of this machine.
+        own = ("--name", self.name, "--peer-listen", "127.0.0.1:0")
+        joined = self.agent("join", where, "--token-file", str(token), *own, *options)
         assert joined.returncode == 0, joined.stderr
 
     def start(self, *options: str) -> None:
