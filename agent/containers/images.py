@@ -20,6 +20,7 @@ from agent.closed import for_owner
 from agent.containers import names
 from agent.containers.command import NO_ANSWER, Answer, ending, run
 from agent.containers.model import Image, NotReady
+from agent.containers.private import Private
 from agent.core.model import Cause
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _DENIED = (
     "authentication required",
     "no basic auth credentials",
     "access denied",
+    "access to the resource is denied",
     "denied:",
     "forbidden",
     "incorrect username",
@@ -72,6 +74,7 @@ class Images:
         self._pauses = pauses
         self._wanted: Counter[str] = Counter()
         self._fetches: dict[tuple[str, str, str], _Fetch] = {}
+        self._private = Private(folder)
         for left in folder.glob(f"{_PULL}*"):
             # Of an agent that was killed meanwhile: there may be a password in it.
             shutil.rmtree(left, ignore_errors=True)
@@ -90,11 +93,13 @@ class Images:
 
     async def _got(self, runtime: Runtime, image: str, auth: Auth | None, tell: Callable[[str], None]) -> Image:
         found = await self._look(runtime, image)
-        if found is None or (names.is_moving(image) and names.registry_of(found.name) != "localhost"):
+        asks = self._private.asks(image, auth)
+        if found is None or asks or (names.is_moving(image) and names.registry_of(found.name) != "localhost"):
             try:
                 await self._fetched(runtime, image, auth, tell)
+                self._private.showed(image, auth)
             except NotReady as error:
-                if found is None or error.cause is not Cause.HOST:
+                if found is None or asks or error.cause is not Cause.HOST:
                     raise
                 log.warning("image.not_renewed", image=image, reason=str(error))
             found = await self._look(runtime, image) or found
@@ -194,6 +199,7 @@ class Images:
             answer = await run([runtime.path, "rmi", name], runtime.env, ASK_SECONDS)
             if answer.code == 0 or "no such" in answer.err.lower() or "not known" in answer.err.lower():
                 self._note(name, gone=True)
+                self._private.gone(name)
                 log.info("image.removed", image=name)
 
     def fetched(self) -> list[str]:

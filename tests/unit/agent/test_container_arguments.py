@@ -259,6 +259,40 @@ esac""",
     assert (found.id, found.name) == ("ours" if runtime.kind == "podman" else "anothers", "docker.io/other/tool:1")
 
 
+def test_an_image_that_took_a_password_is_for_those_who_show_one(tmp_path: Path) -> None:
+    """Also where it is on the host already, for another one's job."""
+    env = program(
+        tmp_path / "bin",
+        "podman",
+        f"""cd {tmp_path}
+case "$1 $2" in
+"image inspect") [ -e here ] && echo '[{{"Id": "x"}}]';;
+"pull --authfile") [ -e down ] && echo 'dial tcp: no route' >&2 && exit 125; : >here;;
+*) echo 'requested access to the resource is denied' >&2; exit 125;;
+esac""",
+    )
+    runtime = replace(PODMAN, path=str(tmp_path / "bin" / "podman"), env=env)
+    mine = Auth("me", "pass")
+
+    def got(kept: images.Images, auth: Auth | None) -> str:
+        return asyncio.run(kept.get(runtime, "reg.example/a:1", auth, lambda line: None)).id
+
+    def began() -> images.Images:
+        return images.Images(tmp_path, keep=2, seconds=30.0, pauses=())
+
+    kept = began()
+    assert got(kept, mine) == "x"
+    for agents in (kept, began()):
+        with pytest.raises(NotReady, match="its registry refuses") as refused:
+            got(agents, None)
+        assert refused.value.cause is Cause.START_FAILED
+        assert got(agents, mine) == "x"
+    (tmp_path / "down").touch()
+    assert got(kept, mine) == "x", "it was shown before"
+    with pytest.raises(NotReady, match="no route"):
+        got(kept, Auth("you", "pass"))
+
+
 @pytest.mark.parametrize("kind", ["podman", "docker"])
 def test_what_is_used_again_is_not_removed_first(tmp_path: Path, kind: str) -> None:
     text = f'[ $1 = pull ] && exec touch {tmp_path}/here; [ -e {tmp_path}/here ] && echo \'[{{"Id": "x"}}]\''
@@ -307,6 +341,7 @@ def test_a_password_that_a_killed_agent_left_does_not_stay(tmp_path: Path) -> No
         ("manifest unknown: manifest unknown", Cause.START_FAILED),
         ("write /graph/x: no space left on device", Cause.HOST),
         ('Head "http://127.0.0.1:5000/v2/a/manifests/1": no basic auth credentials', Cause.START_FAILED),
+        ("reading manifest 1 in docker.io/library/x: requested access to the resource is denied", Cause.START_FAILED),
         ("requested access to the resource is denied: denied: no such thing", Cause.START_FAILED),
         ("dial tcp: lookup reg.example.org: no such host", Cause.HOST),
     ],
