@@ -48,26 +48,8 @@ _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     types.NoneType: st.none(),
 }
-_PROGRESS = (
-    "state",
-    "reason",
-    "exit_code",
-    "generation",
-    "host_failures",
-    "errors",
-    "failing_since",
-    "started_at",
-    "ended_at",
-    "version",
-    "avoids",
-    "spares_taken",
-    "waiting_since",
-    "spent",
-    "starts_at",
-    "retried_from",
-    "preempted",
-    "preflight",
-)
+# What a job keeps for good. All else may change, also what is added later: it must then be stored with every change.
+_SUBMITTED = ("id", "number", "name", "user", "request_id", "spec", "submitted_at")
 
 
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
@@ -118,7 +100,8 @@ class _History:
             return self.job_created()
         job = self._draw(st.sampled_from(list(self._jobs.values())))
         other = self._draw(record(Job))
-        return JobUpdated(replace(job, **{name: getattr(other, name) for name in _PROGRESS}))
+        kept = {name: getattr(job, name) for name in _SUBMITTED}
+        return JobUpdated(replace(other, **kept))
 
     def job_forgotten(self) -> StoredChange:
         return JobForgotten(job_id(self._number()))
