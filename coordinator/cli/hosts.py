@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # The table is wide enough: shown where a host has something to say there.
 _OPTIONAL = ("TYPE", "FLEET", "RTT", "VERSION", "UNHELD")
+_IMPORTANT = (
+    "NAME", "STATE", "WARNING", "GPUS", "MEMORY", "CPUS", "NETWORK", "PRICE", "BACKEND/REGION", "VERSION", "UNHELD",
+    "TYPE", "FLEET", "RTT",
+)  # fmt: skip
 
 
 @click.command("hosts")
@@ -31,7 +35,7 @@ def command(context: str | None, as_json: bool) -> None:
     cells = [_cells(host) for host in answer.hosts]
     _show_versions_that_differ(answer, cells)
     titles = [title for title in _cells_of_nobody() if title not in _OPTIONAL or any(row[title] for row in cells)]
-    print_table(titles, [[row[title] for title in titles] for row in cells])
+    print_table(titles, [[row[title] for title in titles] for row in cells], important=_IMPORTANT)
     for network in answer.networks:
         for link in network.broken_links:
             say(f"network {network.name}: {link}")

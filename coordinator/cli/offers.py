@@ -31,7 +31,7 @@ def print_offers(
     if len({_place(offer) for offer in offers}) == 1:
         shown = [(title, cells) for title, cells in shown if title != _PLACE]
     rows = list(zip(*(cells for _, cells in shown), strict=True))
-    print_table([title for title, _ in shown], rows, to_stderr=to_stderr)
+    print_table([title for title, _ in shown], rows, important=_IMPORTANT, to_stderr=to_stderr)
     if verdict:
         click.echo("\n" + "\n".join(_verdicts(offers, submitted)), err=to_stderr)
 
@@ -99,6 +99,7 @@ _COLUMNS: tuple[Column, ...] = (
     ("NODES", lambda offer: str(offer.nodes_chosen)),
 )
 _ALWAYS = ("HOST", "NODES")
+_IMPORTANT = ("HOST", "NODES", "GPUS", "CPUS", "MEMORY", "NODE", "VARIANT", "NETWORK", _PLACE, "LATENCY")
 
 
 def _held(offer: job_pb.Offer) -> str:

@@ -8,6 +8,7 @@ from coordinator.cli.common import client_options, connect, document
 
 # Before the reason, which comes last.
 _COST_AT = 6
+_IMPORTANT = ("ID", "STATE", "REASON", "NAME", "NODES", "AGE", "USER", "COST")
 
 
 @click.command("ps")
@@ -36,4 +37,4 @@ def command(everything: bool, limit: int | None, context: str | None, as_json: b
             (*row[:_COST_AT], words.money(job.spent) if job.spent else "", *row[_COST_AT:])
             for row, job in zip(rows, jobs, strict=True)
         ]
-    print_table(header, rows)
+    print_table(header, rows, important=_IMPORTANT)

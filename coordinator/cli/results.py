@@ -44,6 +44,8 @@ _COLUMNS: dict[str, Callable[[pb.Node], str | float]] = {
 }
 # What nodes of one job may differ in, shown where they do.
 _KINDS = ("group", "variant")
+# What a narrow terminal can do without first.
+_LEAST = ("RAN FOR", "ATTEMPT")
 
 
 def choose(client: Client, job: pb.Job, which: str, *, everything: bool = False) -> list[pb.Node]:
@@ -137,4 +139,7 @@ def print_nodes(nodes: list[pb.Node], *, to_stderr: bool = False) -> None:
                 row = ["", *("" for _ in values), words.node_state(copy), copy.host_name, "", str(copy.attempt)]
                 rows.append([*row, words.age(copy.started_at), *([""] if last else []), copy.reason])
     titles = ["RANK", *(name.upper() for name in [*kinds, *names]), "STATE", "HOST", "EXIT", "ATTEMPT", "RAN FOR"]
-    print_table([*titles, *(["LAST LINE"] if last else []), "REASON"], rows, to_stderr=to_stderr)
+    titles += [*(["LAST LINE"] if last else []), "REASON"]
+    own = ["RANK", "STATE", "REASON", "LAST LINE", "HOST", "EXIT"]
+    important = [*own, *(title for title in titles if title not in (*own, *_LEAST)), *_LEAST]
+    print_table(titles, rows, important=important, to_stderr=to_stderr)

@@ -25,12 +25,16 @@ _COLOURS = {
 }
 
 
-def print_table(header: Row, rows: Sequence[Row], *, to_stderr: bool = False) -> None:
-    """One row a line. Empty cells are ``-``; cells with white space inside come last or are short."""
+def print_table(header: Row, rows: Sequence[Row], *, important: Row = (), to_stderr: bool = False) -> None:
+    """One row a line. Empty cells are ``-``; cells with white space inside come last or are short.
+
+    On a terminal that is too narrow, columns are left out, those first that ``important`` names last (or not at all;
+    without it the order is the table's).
+    """
     stream: TextIO = sys.stderr if to_stderr else sys.stdout
     filled = [[_cell(cell) for cell in row] for row in rows]
     if stream.isatty():
-        _print_rich(header, filled, stream)
+        _print_rich(header, filled, stream, important or header)
     else:
         click.echo(plain_table(header, filled), file=stream)
 
@@ -48,14 +52,21 @@ def _cell(text: str) -> str:
     return " ".join(text.split()) or "-"
 
 
-def _print_rich(header: Row, rows: Sequence[Row], stream: TextIO) -> None:
+def _print_rich(header: Row, rows: Sequence[Row], stream: TextIO, important: Row) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in header:
-        table.add_column(title, no_wrap=len(title) < 6, overflow="fold")
+    from coordinator.cli.fitting import GAP, fit
+
+    console = Console(file=stream, highlight=False)
+    widths = fit(header, rows, console.width, important)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    for at, width in widths.items():
+        table.add_column(header[at], width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(file=stream, highlight=False).print(table)
+        table.add_row(*(Text(row[at], style=_COLOURS.get(row[at], "")) for at in widths))
+    console.print(table)
+    says = (at for at in range(len(header)) if at not in widths and any(row[at] != "-" for row in rows))
+    if left_out := [header[at] for at in says]:
+        click.echo(f"(too narrow for {', '.join(left_out)}; a pipe or --json has all)", err=True)

@@ -127,7 +127,7 @@ def _show(last: pb.Upgrade, as_json: bool) -> None:
 
     say(_line(last))
     rows = [[host.host_name, _step(host), host.from_build, host.reason] for host in last.hosts]
-    print_table(["HOST", "STEP", "FROM", "REASON"], rows)
+    print_table(["HOST", "STEP", "FROM", "REASON"], rows, important=["HOST", "STEP", "REASON", "FROM"])
 
 
 def _line(last: pb.Upgrade) -> str:
