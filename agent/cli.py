@@ -273,18 +273,19 @@ def self_check_command(state_dir: Path | None) -> None:
 @click.option("--machine-only", is_flag=True, hidden=True, help="Leave out its place in a cluster.")
 def doctor_command(state_dir: Path | None, as_json: bool, verbose: bool, machine_only: bool) -> None:
     """Examine this machine: hardware, drivers, membership; say what is wrong and how to mend it."""
+    import asyncio
     import time
 
+    from agent.check.reachable import examine_place
     from agent.containment import examine
     from agent.hardware.doctor import run_doctor
-    from agent.membership import examine_membership
     from agent.whom import examine_users
 
     settings = _settings({"state_dir": state_dir}, None)
     found = examine(settings.cgroups, settings.cpu_limit)
     found += examine_users(settings, os.environ.get("PATH", os.defpath))
     if not machine_only:
-        found.append(examine_membership(settings.state_dir, time.time(), settings.coordinator))
+        found += asyncio.run(examine_place(settings.state_dir, time.time(), settings.coordinator))
     sys.exit(run_doctor(found, as_json, verbose))
 
 

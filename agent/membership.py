@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _DAY = 86400.0
 _JOIN = "run 'agent join HOST:PORT --token-file F'"
+JOIN_ANEW = "run 'agent join HOST:PORT --token-file F --force'"
 
 
 def examine_membership(state_dir: Path, now: float, told: Sequence[str] = ()) -> Finding:
@@ -25,10 +26,10 @@ def examine_membership(state_dir: Path, now: float, told: Sequence[str] = ()) ->
     except NotJoined:
         return Finding("warn", "cluster", f"this host has not joined a cluster ({state_dir})", _JOIN)
     except IdentityDamaged as error:
-        return Finding("error", "cluster", str(error), f"{_JOIN} --force")
+        return Finding("error", "cluster", str(error), JOIN_ANEW)
     who = f"host {identity.host_name} ({identity.host_id}) of {', '.join(told or identity.coordinators)}"
     if now >= identity.not_after:
-        return Finding("error", "cluster", f"{who}: its certificate has expired", f"{_JOIN} --force")
+        return Finding("error", "cluster", f"{who}: its certificate has expired", JOIN_ANEW)
     if now < identity.not_before:
         way_out = "set this machine's clock right"
         return Finding("error", "cluster", f"{who}: its certificate is from the future", way_out)

@@ -126,9 +126,8 @@ def _users(state_dir: Path, gpus: Sequence[Gpu]) -> Iterator[str]:
 
 
 async def _host(report: HardwareReport, settings: Settings) -> tuple[Finding, ...]:
-    from agent.check.reachable import examine_contact
+    from agent.check.reachable import examine_place
     from agent.hardware import Finding, diagnose, read_driver_facts
-    from agent.membership import examine_membership
 
     facts = read_driver_facts()
     devices = (
@@ -138,8 +137,7 @@ async def _host(report: HardwareReport, settings: Settings) -> tuple[Finding, ..
     return (
         *(finding for finding in diagnose(report, facts) if finding.topic not in ("gpu", "cpu")),
         *devices,
-        examine_membership(settings.state_dir, time.time(), settings.coordinator),
-        *await examine_contact(settings.state_dir, settings.coordinator),
+        *await examine_place(settings.state_dir, time.time(), settings.coordinator),
     )
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 LOG_SECONDS = 20.0
 RENEW_SECONDS = 20.0
 LEAVE_SECONDS = 5.0
+# Of no session: what is reported with it changes nothing.
+_NO_EPOCH = (1 << 63) - 1
 
 
 class Refused(Exception):
@@ -163,6 +165,16 @@ class Link:
             # Nobody cancelled us: gRPC says so, too, of a call whose channel was closed under it.
             raise ContactLost("the channel was closed") from None
         return Answer(float(answer.lease_seconds), tuple(answer.coordinators), answer.health_sequence)
+
+    async def greet(self, seconds: float) -> None:
+        """Return if the coordinator there leads and knows this host, within ``seconds``; nothing changes by it."""
+        try:
+            with _closed_is(ContactLost):
+                await self._stub.Report(pb.ReportRequest(epoch=_NO_EPOCH), timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            # Who is not known, or not led from there, is told that first.
+            if reason_of(error).reason != Reason.STALE_SESSION:
+                raise _as_ours(error) from None
 
     async def publish(self, chunks: Sequence[Chunk]) -> list[Position]:
         """Send output; raises PublishFailed."""

@@ -73,6 +73,7 @@ _KNOWN_FAILURES = (
 
 
 NO_ANSWER = "no answer in time"
+OTHER_CA = "the certificate that was shown is of another CA, or has expired"
 # gRPC's words when it gives up a connection, before or during TLS: a cut line, or a process that is frozen.
 _TIMED_OUT = ("tcp handshaker shutdown", "endpoint closing", "timer expired")
 
@@ -88,7 +89,7 @@ def why_unavailable(said: str) -> str:
     if "alpn" in low:
         return "another kind of server answers there"
     if "certificate" in low:
-        return "the certificate that was shown is of another CA, or has expired"
+        return OTHER_CA
     if "handshake" in low or "ssl" in low:
         return "TLS failed"
     return "no connection" if "connect" in low or "timeout" in low else " ".join(said.split())[:200]

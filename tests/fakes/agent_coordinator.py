@@ -172,6 +172,8 @@ class FakeCoordinator(pb_grpc.AgentServiceServicer):
     async def Report(self, request: pb.ReportRequest, context: Any) -> pb.ReportResponse:
         if not self.answering:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        if self.removed:
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, "HOST_REMOVED", "host h-1 was removed; join again")
         if request.epoch != self.epoch:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "STALE_SESSION", "an older session")
         self.reports.append(request)
